@@ -1,0 +1,1 @@
+"""Actor-critic agents, auxiliary heads and the gates between their gradients."""

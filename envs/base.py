@@ -1,0 +1,124 @@
+"""The contract between environments and learners: `VecEnv`, `Step`, `EnvSpec`.
+
+Everything is a tensor of B environments on the environment's device.  At time t
+the learner holds `observation[t]` and sends `action[t]`; the `Step` that comes
+back holds `observation[t + 1]` and the reward, ends and validity of step t.
+
+Autoreset is *next-step*.  An environment that ended at step t ignores the action
+of step t + 1 and answers with the first observation of its next episode:
+
+| call | action | observation returned | reward | terminated / truncated | valid |
+|---|---|---|---|---|---|
+| `reset()` | - | first of the episode | - | - | - |
+| `step` in mid-episode | used | next | earned | False / False | True |
+| `step` that ends it | used | the true last one | earned | True / False or False / True | True |
+| the `step` after that | **discarded** | first of the next episode | 0 | False / False | **False** |
+| the `step` after that | used | next | earned | ... | True |
+
+So step t is invalid exactly if step t - 1 terminated or truncated, and an
+invalid step belongs in no loss.  A truncated step bootstraps from the value of
+`observation[t + 1]`, which is the true last observation, never a reset one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+RewardTransform = Literal["none", "sign"]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a learner must know of an environment before the first step."""
+
+    name: str
+    """As typed on the command line, e.g. `Breakout`."""
+    num_envs: int
+    """B, the environments stepped together."""
+    observation_shape: tuple[int, ...]
+    """Of one observation, without time and batch: `(4, 84, 84)` for Atari."""
+    observation_dtype: torch.dtype
+    """`torch.uint8` marks pixels in 0..255; everything else is used as it is."""
+    num_actions: int
+    """A; actions are int64 in 0..A-1."""
+    action_set: str
+    """Names the meaning of the actions; a teacher and its student must agree on it."""
+    reward_transform: RewardTransform = "none"
+    """What the learner does to raw rewards: nothing, or their sign (Mnih et al. 2015)."""
+    protocol: str = "raw"
+    """Printed beside every score, since scores of different protocols do not compare."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of B environments; see the module's table for who is what when."""
+
+    observation: Shaped[Tensor, "B *shape"]
+    """`observation[t + 1]`."""
+    reward: Float[Tensor, " B"]
+    """Raw reward of step t; the learner transforms it as the spec says."""
+    terminated: Bool[Tensor, " B"]
+    """No future after step t: the bootstrap is zero (also a lost life, where the protocol says so)."""
+    truncated: Bool[Tensor, " B"]
+    """Cut by a time limit: bootstraps from `observation[t + 1]`."""
+    valid: Bool[Tensor, " B"]
+    """False where the action was discarded by an autoreset."""
+    ended: Bool[Tensor, " B"]
+    """The true end of an episode (game over or time limit): returns are counted up to here."""
+    state: Int[Tensor, " B"] | None = None
+    """Flat index of a gridworld's cell at t + 1, for teachers and solvers; the agent never reads it."""
+
+
+class VecEnv(ABC):
+    """B environments stepped together, next-step autoreset (see the module's table)."""
+
+    spec: EnvSpec
+    device: torch.device
+
+    @abstractmethod
+    def reset(self) -> Shaped[Tensor, "B *shape"]:
+        """Starts a fresh episode everywhere and returns `observation[0]`."""
+
+    @abstractmethod
+    def step(self, action: Int[Tensor, " B"]) -> Step:
+        """Plays one agent step.
+
+        Raises:
+            ValueError: if `action` is not an int64 tensor of B, or (where it is on
+                the host anyway) holds an action outside 0..A-1.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees threads and memory; the environment cannot be used afterwards."""
+
+    def snapshot(self) -> dict[str, Tensor] | None:
+        """The full state for an exact resume, or None where it cannot be saved (Atari)."""
+        return None
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> Shaped[Tensor, "B *shape"]:
+        """Continues from `snapshot` and returns the current observation."""
+        raise NotImplementedError(f"{self.spec.name} cannot be restored")
+
+
+def check_action(action: Tensor, spec: EnvSpec) -> None:
+    """Refuses an action of the wrong dtype or length: native code would accept it silently."""
+    if action.dtype != torch.int64 or action.shape != (spec.num_envs,):
+        raise ValueError(
+            f"{spec.name} takes int64 actions of shape ({spec.num_envs},), "
+            f"not {action.dtype} of shape {tuple(action.shape)}."
+        )
+
+
+def check_action_range(action: Tensor, spec: EnvSpec) -> None:
+    """Refuses actions outside 0..A-1.  Only for actions that are on the host: it reads values."""
+    if bool(((action < 0) | (action >= spec.num_actions)).any()):
+        raise ValueError(
+            f"{spec.name} has the actions 0 to {spec.num_actions - 1}; "
+            f"got {int(action.min())} to {int(action.max())}."
+        )
