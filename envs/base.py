@@ -12,7 +12,7 @@ of step t + 1 and answers with the first observation of its next episode:
 | `reset()` | - | first of the episode | - | - | - |
 | `step` in mid-episode | used | next | earned | False / False | True |
 | `step` that ends it | used | the true last one | earned | True / False or False / True | True |
-| the `step` after that | **discarded** | first of the next episode | 0 | False / False | **False** |
+| the `step` after that | **ignored** | first of the next episode | 0 | False / False | **False** |
 | the `step` after that | used | next | earned | ... | True |
 
 So step t is invalid exactly if step t - 1 terminated or truncated, and an
@@ -58,12 +58,12 @@ class EnvSpec:
 class Step:
     """One step of B environments; see the module's table for who is what when."""
 
-    observation: Shaped[Tensor, "B *shape"]
+    observation: Shaped[Tensor, " B *shape"]
     """`observation[t + 1]`."""
     reward: Float[Tensor, " B"]
     """Raw reward of step t; the learner transforms it as the spec says."""
     terminated: Bool[Tensor, " B"]
-    """No future after step t: the bootstrap is zero (also a lost life, where the protocol says so)."""
+    """No future after step t: the bootstrap is zero (a lost life too, if the protocol says so)."""
     truncated: Bool[Tensor, " B"]
     """Cut by a time limit: bootstraps from `observation[t + 1]`."""
     valid: Bool[Tensor, " B"]
@@ -71,7 +71,7 @@ class Step:
     ended: Bool[Tensor, " B"]
     """The true end of an episode (game over or time limit): returns are counted up to here."""
     state: Int[Tensor, " B"] | None = None
-    """Flat index of a gridworld's cell at t + 1, for teachers and solvers; the agent never reads it."""
+    """Flat index of a gridworld's cell at t + 1: for teachers and solvers, never the agent."""
 
 
 class VecEnv(ABC):
@@ -81,7 +81,7 @@ class VecEnv(ABC):
     device: torch.device
 
     @abstractmethod
-    def reset(self) -> Shaped[Tensor, "B *shape"]:
+    def reset(self) -> Shaped[Tensor, " B *shape"]:
         """Starts a fresh episode everywhere and returns `observation[0]`."""
 
     @abstractmethod
@@ -101,7 +101,7 @@ class VecEnv(ABC):
         """The full state for an exact resume, or None where it cannot be saved (Atari)."""
         return None
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> Shaped[Tensor, "B *shape"]:
+    def restore(self, snapshot: Mapping[str, Tensor]) -> Shaped[Tensor, " B *shape"]:
         """Continues from `snapshot` and returns the current observation."""
         raise NotImplementedError(f"{self.spec.name} cannot be restored")
 

@@ -1,0 +1,85 @@
+"""Gates between the gradient of a main loss and those of its auxiliaries.
+
+They need torch alone, not the rest of this repository:
+
+    gate = make("projection", decay=0.99)
+    for batch in batches:
+        optimizer.zero_grad()
+        losses = [main_loss(model, batch), auxiliary_loss(model, batch)]
+        gated_backward(losses, gate, shared=[*model.trunk.parameters()], private=heads)
+        optimizer.step()
+
+`Gates` lists them; adding one is a file with its config and one line there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from difflib import SequenceMatcher
+from typing import Any
+
+from agents.gates.backward import gated_backward, reused_backward
+from agents.gates.base import Gate, Judgement
+from agents.gates.cosine import CosineConfig
+from agents.gates.cosine_unweighted import CosineUnweightedConfig
+from agents.gates.diagnose import Diagnosis, diagnose
+from agents.gates.gramian import Gramian
+from agents.gates.groups import Scope, column_groups
+from agents.gates.orthogonal import OrthogonalConfig
+from agents.gates.projection import ProjectionConfig
+from agents.gates.sum import SumConfig
+
+__all__ = [
+    "Gates",
+    "make",
+    "Gate",
+    "Gramian",
+    "Judgement",
+    "gated_backward",
+    "reused_backward",
+    "Scope",
+    "column_groups",
+    "Diagnosis",
+    "diagnose",
+    "SumConfig",
+    "CosineConfig",
+    "CosineUnweightedConfig",
+    "ProjectionConfig",
+    "OrthogonalConfig",
+]
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Every gate by its command-line name, with its default options."""
+
+    sum: SumConfig = SumConfig()
+    cosine: CosineConfig = CosineConfig()
+    cosine_unweighted: CosineUnweightedConfig = CosineUnweightedConfig()
+    projection: ProjectionConfig = ProjectionConfig()
+    orthogonal: OrthogonalConfig = OrthogonalConfig()
+
+
+def make(name: str, **options: Any) -> Gate:
+    """Builds a gate by its command-line name; hyphens and underscores are the same.
+
+    Raises:
+        ValueError: if there is no such gate, or it has no such option, or not such a value.
+    """
+    configs = {field: type(default) for field, default in vars(Gates()).items()}
+    key = name.replace("-", "_")
+    if key not in configs:
+        raise ValueError(f"gate must be one of {_nearest_first(key, configs)}, not {name}.")
+    known = [field.name for field in fields(configs[key])]
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"gate {key} has no option {option}; it has "
+                f"{_nearest_first(option, known) or 'none'}."
+            )
+    gate: Gate = configs[key](**options).build()
+    return gate
+
+
+def _nearest_first(wanted: str, names: Iterable[str]) -> str:
+    likeness = {name: SequenceMatcher(None, wanted, name).ratio() for name in names}
+    return ", ".join(sorted(likeness, key=lambda name: -likeness[name]))

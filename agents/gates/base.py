@@ -1,0 +1,194 @@
+"""`Gate`: one weight for each gradient; and `Judgement`, what comes out.
+
+A gate is split in two.  `forward` maps the Gramian of the gradients to one weight per
+gradient: linear algebra on an M x M matrix, the only method that most gates write.
+`judge` does the rest, once for all gates: it zeroes what is not finite, forms the
+Gramian, drops what has vanished and combines the rows.  (The split is TorchJD's
+`Weighting`, https://github.com/TorchJD/torchjd.)
+
+Row 0 is the gradient of the main loss; rows 1 to L-1 are those of the auxiliary losses;
+any R reference rows that a gate keeps (a moving average, a basis) follow.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.gates.gramian import Gramian, form, widen
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a gate made of the gradients of one update."""
+
+    direction: Float[Tensor, "*batch P"]
+    """`weights @ rows`, group by group, in float32 or better: the gradient to descend."""
+    weights: Float[Tensor, "*batch G M"]
+    """Of the L losses and the R references; exactly 0 for a dropped row."""
+    gramian: Gramian
+    """What was judged; NaN where nothing was measured (see `gated_backward`)."""
+
+
+class Gate(nn.Module, ABC):
+    """Decides how much of each auxiliary gradient may reach the shared parameters.
+
+    Conventions that hold for every gate:
+
+    - A row with any NaN or infinity counts as a row of zeros, in all its groups.
+    - An auxiliary or reference row that is zero is dropped: its weight is exactly 0 and its
+      cosines are 0.  A zero main row keeps the weight that the gate gives it, so that weights
+      which are reused for a later gradient do not drop the main loss.
+    - Scaling the main row and every auxiliary row by c scales the direction by c.
+    - Any leading batch is judged entry by entry.
+    - No value decides what code runs, so gates survive `torch.compile` and CUDA graphs.
+
+    Memory is a buffer that starts empty.  It takes its shape at the first judgement or from
+    the checkpoint that is loaded, and stays float32 or wider.
+    """
+
+    num_references: int = 0
+    """R, the rows of its own that the gate compares with, e.g. a moving average."""
+    sample_rows: int = 0
+    """How many gradients of random combinations of per-sample main losses it asks for."""
+    needs_losses: bool = False
+    """Whether `forward` reads the values of the losses."""
+    scale_free: bool = False
+    """Whether weights are multipliers of each row alone, which may be reused between judgements."""
+    one_pass: bool = False
+    """Whether all weights are 1 in any case: one backward pass of the summed loss will do."""
+
+    def references(
+        self,
+        rows: Float[Tensor, "*batch L P"],
+        groups: Sequence[int],
+        samples: Float[Tensor, "*batch K P"] | None = None,
+    ) -> Float[Tensor, "*batch R P"]:
+        """Returns the R rows to compare with and advances the memory behind them.
+
+        The only method that sees P columns.  `judge` calls it exactly once.
+
+        Args:
+            rows: gradients of the L losses; rows that were not finite are zero.
+            groups: lengths of the consecutive blocks of columns judged apart.
+            samples: gradients of random combinations of per-sample main losses.
+        """
+        return rows[..., :0, :]
+
+    @abstractmethod
+    def forward(
+        self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
+    ) -> Float[Tensor, "*batch G M"]:
+        """Weighs the rows.
+
+        Args:
+            gramian: of the L losses, then of the R references.
+            losses: their values, for gates that declare `needs_losses`.
+        """
+
+    def shares(
+        self, gramian: Gramian, weights: Float[Tensor, "*batch G M"]
+    ) -> Float[Tensor, "*batch G K M"]:
+        """Tells the weights over all rows by which each of the K = L-1 auxiliaries enters.
+
+        Here: its own row, at its own weight.  A gate that also takes something away from
+        other rows for the sake of an auxiliary says so by overriding this.
+        """
+        return torch.diag_embed(weights)[..., 1 : weights.shape[-1] - self.num_references, :]
+
+    @final
+    @torch.no_grad()
+    def judge(
+        self,
+        rows: Float[Tensor, "*batch L P"],
+        losses: Float[Tensor, "*batch L"] | None = None,
+        groups: Sequence[int] | None = None,
+        samples: Float[Tensor, "*batch K P"] | None = None,
+    ) -> Judgement:
+        """Weighs and combines the gradients `rows`; advances the gate's memory once.
+
+        Args:
+            rows: gradient of the main loss first, over the shared parameters.
+            losses: values of the losses, for gates that declare `needs_losses`.
+            groups: lengths of consecutive blocks of columns judged apart; one block if None.
+            samples: `sample_rows` gradients of random combinations of per-sample main losses.
+
+        Raises:
+            ValueError: if the gate needs `losses` or `samples` and they are missing, or if
+                `groups` do not add up to P.
+        """
+        if self.needs_losses and losses is None:
+            raise ValueError(f"{type(self).__name__} needs the values of the losses.")
+        if self.sample_rows > 0 and samples is None:
+            raise ValueError(f"{type(self).__name__} needs {self.sample_rows} rows of samples.")
+        groups = (rows.shape[-1],) if groups is None else tuple(groups)
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = _without_non_finite(rows)
+            samples = None if samples is None else _without_non_finite(samples)
+            references = self.references(rows, groups, samples)
+            if self.num_references > 0:
+                rows = torch.cat([rows, references], dim=-2)
+            gramian = form(rows, groups)
+            weights: Tensor = self(gramian, losses)
+            dropped = gramian.norm == 0
+            dropped = torch.cat([torch.zeros_like(dropped[..., :1]), dropped[..., 1:]], dim=-1)
+            weights = torch.where(dropped, 0.0, weights)
+            return Judgement(_combine(weights, rows, groups), weights, gramian)
+
+    @final
+    def combine(
+        self,
+        rows: Float[Tensor, "*batch L P"],
+        losses: Float[Tensor, "*batch L"] | None = None,
+        groups: Sequence[int] | None = None,
+        samples: Float[Tensor, "*batch K P"] | None = None,
+    ) -> Float[Tensor, "*batch P"]:
+        """Returns the direction of `judge`, which see."""
+        return self.judge(rows, losses, groups, samples).direction
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        # A fresh gate does not know the shape of its memory; the checkpoint does.
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            saved = state_dict.get(prefix + name, buffer)
+            if saved.shape != buffer.shape or saved.dtype != buffer.dtype:
+                setattr(self, name, torch.empty_like(saved, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _without_non_finite(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M P"]:
+    rows = widen(rows)
+    # A sum is finite only if all its terms are: no mask of M x P numbers is needed.
+    finite = rows.sum(-1, keepdim=True).isfinite()
+    return torch.where(finite, rows, 0.0)
+
+
+def _combine(
+    weights: Float[Tensor, "*batch G M"],
+    rows: Float[Tensor, "*batch M P"],
+    groups: Sequence[int],
+) -> Float[Tensor, "*batch P"]:
+    blocks = [
+        _combine_block(weight, block)
+        for weight, block in zip(weights.unbind(-2), rows.split(list(groups), dim=-1), strict=True)
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
+
+
+def _combine_block(
+    weights: Float[Tensor, "*batch M"], rows: Float[Tensor, "*batch M P"]
+) -> Float[Tensor, "*batch P"]:
+    # Not a matmul: under TF32 a row of weight 1 would not come through bit for bit.
+    direction, *others = (
+        (weight.unsqueeze(-1), row)
+        for weight, row in zip(weights.unbind(-1), rows.unbind(-2), strict=True)
+    )
+    total = direction[0] * direction[1]
+    for weight, row in others:
+        total = torch.addcmul(total, weight, row)
+    return total

@@ -1,0 +1,85 @@
+"""The contract of auxiliary heads.
+
+A head owns one auxiliary loss.  The agent is an argument, never a submodule, so a
+head's parameters are its own alone, and the agent does not know which heads exist.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.teacher import Teacher
+from agents.types import AgentOutput, Trajectory
+from envs.base import EnvSpec
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a head prepared from a trajectory, without gradient; each head has its own kind."""
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """A head's loss per step (or in the head's own shape), before masking and averaging."""
+
+    loss: Float[Tensor, "*shape"]
+    valid: Bool[Tensor, "*shape"]
+    """Entries that count: a valid step whose targets lie in the same episode."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalars for the log, on the device."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that moves linearly from `start` to `end` over the first `steps` agent steps."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """The value at an agent step."""
+        if self.steps <= 0:
+            return self.end
+        return self.start + (self.end - self.start) * min(1.0, step / self.steps)
+
+
+class AuxiliaryHead(nn.Module, ABC):
+    """One auxiliary loss on the learner's own trajectories."""
+
+    trains: tuple[str, ...]
+    """Parts of the agent that the loss reaches: of `torso`, `core`, `policy`, `value`."""
+    non_negative: bool
+    """Whether the loss is never below zero (gates that take ratios of losses ask)."""
+    coefficient: Schedule
+    """Weight of the loss, by agent steps."""
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> Targets:
+        """Computes, once per trajectory and without gradient, what the loss compares with."""
+        return Targets()
+
+    @abstractmethod
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the loss per step."""
+
+    def after_update(self, agent: ActorCritic) -> None:
+        """Follows the agent after an optimizer step (momentum copies)."""
+
+
+@dataclass(frozen=True)
+class HeadContext:
+    """What a head may ask for when it is built."""
+
+    spec: EnvSpec
+    num_features: int
+    device: torch.device
+    load_teacher: Callable[[str], Teacher]
+    """From a path (empty: the teacher shipped for the environment) to a `Teacher`."""

@@ -1,0 +1,122 @@
+"""Distillation: imitate a frozen teacher on the student's own states.
+
+The loss is the cross-entropy H(pi_T, pi) of the student's policy relative to the
+teacher's, at every state the student visits: "on-policy distill" of Czarnecki et
+al. 2019 (arXiv 1902.02186, Table 1), the auxiliary of Du et al. 2018 (arXiv
+1812.02224, Atari) and the term of kickstarting (Schmitt et al. 2018, arXiv
+1803.03835).  It is not the gradient of any function, since the states depend on
+the student; Du et al.'s Proposition 1 asks only for a vector field.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.teacher import Teacher
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Imitates a frozen teacher on the student's own states."""
+
+    teacher: str = ""
+    """A run directory or exported policy; empty: the one shipped for the environment."""
+    temperature: float = 1.0
+    """The teacher's policy is softmax(logits / temperature); 0 = its greedy action."""
+    coefficient: float = 1.0
+    """Weight of the loss (1 in Du et al.)."""
+    coefficient_end: float | None = None
+    """Weight at the end of the schedule; none: the same throughout."""
+    coefficient_steps: int = 0
+    """Agent steps over which the weight moves linearly to its end."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(
+                f"--aux.distill.temperature must be 0 (greedy) or more, not {self.temperature}."
+            )
+        if self.coefficient < 0:
+            raise ValueError(
+                f"--aux.distill.coefficient must be 0 or more, not {self.coefficient}."
+            )
+        if self.coefficient_end is not None and self.coefficient_end < 0:
+            raise ValueError(
+                f"--aux.distill.coefficient-end must be 0 or more, not {self.coefficient_end}."
+            )
+        if (self.coefficient_end is None) != (self.coefficient_steps <= 0):
+            raise ValueError(
+                "A schedule of the coefficient needs both --aux.distill.coefficient-end and a "
+                "positive --aux.distill.coefficient-steps."
+            )
+
+    def build(self, context: HeadContext) -> "Distill":
+        """Makes the head; loads the teacher."""
+        end = self.coefficient if self.coefficient_end is None else self.coefficient_end
+        teacher = context.load_teacher(self.teacher)
+        schedule = Schedule(self.coefficient, end, self.coefficient_steps)
+        return Distill(teacher, self.temperature, schedule)
+
+
+@dataclass(frozen=True)
+class DistillTargets(Targets):
+    """The teacher's policy at the student's states."""
+
+    probabilities: Float[Tensor, "T B A"]
+    entropy: Float[Tensor, "T B"]
+
+
+class Distill(AuxiliaryHead):
+    """-sum_a pi_T(a | x_t) log pi(a | x_t); reaches torso and policy, owns no parameters."""
+
+    trains = ("torso", "core", "policy")
+    non_negative = True
+
+    def __init__(self, teacher: Teacher, temperature: float, coefficient: Schedule) -> None:
+        super().__init__()
+        # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
+        self._teacher = (teacher,)
+        self.temperature = temperature
+        self.coefficient = coefficient
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
+        """Asks the teacher once per trajectory."""
+        logits = self._teacher[0](trajectory)
+        probabilities = teacher_policy(logits, self.temperature)
+        return DistillTargets(probabilities, -probabilities.xlogy(probabilities).sum(-1))
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the cross-entropy of every step, and how near the student is."""
+        assert isinstance(targets, DistillTargets)
+        log_policy = output.logits[:-1].log_softmax(-1)
+        loss = -(targets.probabilities * log_policy).sum(-1)
+        counts = trajectory.valid.to(loss.dtype)
+        agrees = log_policy.argmax(-1) == targets.probabilities.argmax(-1)
+        metrics = {
+            "kl": average(loss.detach() - targets.entropy, counts),
+            "agreement": average(agrees.to(loss.dtype), counts),
+            "teacher_entropy": average(targets.entropy, counts),
+        }
+        return HeadLoss(loss, trajectory.valid, metrics)
+
+
+def average(value: Float[Tensor, "T B"], weight: Float[Tensor, "T B"]) -> Float[Tensor, ""]:
+    """Mean over the entries that count."""
+    return (value * weight).sum() / weight.sum().clamp(min=1)
+
+
+def teacher_policy(
+    logits: Float[Tensor, "*batch A"], temperature: float
+) -> Float[Tensor, "*batch A"]:
+    """softmax(logits / temperature); at 0 uniform over the largest logits."""
+    if temperature == 0:
+        best = (logits == logits.amax(-1, keepdim=True)).to(logits.dtype)
+        return best / best.sum(-1, keepdim=True)
+    return (logits / temperature).softmax(-1)

@@ -1,0 +1,138 @@
+"""Frozen policies to learn from: a run, an exported policy.
+
+An exported policy is one safetensors file: the torso's and the policy's weights,
+and a description of what it was trained on, by which a `Teacher` refuses an
+environment with other actions or observations.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.files import DamagedFileError, load_tensors, save_tensors
+from agents.precision import Precision
+from agents.torsos import Torsos
+from agents.types import Trajectory
+from envs.base import EnvSpec
+
+POLICY_FILE = "policy.safetensors"
+FORMAT = "auxgate policy 1"
+
+
+@dataclass(frozen=True)
+class PolicyCard:
+    """What an exported policy says of itself."""
+
+    env: str
+    action_set: str
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    protocol: str
+    torso: str
+    torso_options: Mapping[str, Any]
+    steps: int
+    """Agent steps of training."""
+    format: str = FORMAT
+
+
+class Teacher(nn.Module, ABC):
+    """A frozen policy."""
+
+    @abstractmethod
+    def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """Computes the teacher's logits at `observation[0]` to `observation[T - 1]`."""
+
+
+class NetworkTeacher(Teacher):
+    """A network's policy, read from the same observations as the student's."""
+
+    def __init__(self, agent: ActorCritic, card: PolicyCard) -> None:
+        super().__init__()
+        self.agent = agent.eval().requires_grad_(False)
+        self.card = card
+
+    @torch.no_grad()
+    def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """Computes the logits, the value head being left alone."""
+        logits: Tensor = self.agent.logits(trajectory.observation[:-1])
+        return logits
+
+
+def export_policy(
+    path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes torso and policy (no value) for use as a teacher or for evaluation."""
+    weights = {
+        name: tensor.to(dtype)
+        for name, tensor in agent.state_dict().items()
+        if not name.startswith("value.")
+    }
+    save_tensors(path, weights, asdict(card))
+
+
+def find_policy(path: Path) -> Path:
+    """The policy file of a run directory or a shipped teacher's folder, or `path` itself."""
+    return path / POLICY_FILE if path.is_dir() else path
+
+
+def load_policy(
+    path: Path, device: torch.device, precision: Precision = "fp32"
+) -> tuple[ActorCritic, PolicyCard]:
+    """Reads an exported policy; its value head is untrained.
+
+    Raises:
+        ValueError: there is none, or it is damaged or foreign.
+    """
+    file = find_policy(path)
+    try:
+        weights, content = load_tensors(file)
+        card = PolicyCard(**content)
+        if card.format != FORMAT:
+            raise DamagedFileError(f"{file} has the format {card.format!r}, not {FORMAT!r}")
+        shape = tuple(card.observation_shape)
+        options = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in card.torso_options.items()
+        }
+        config = type(getattr(Torsos(), card.torso))(**options)
+        agent = ActorCritic(config.build(shape), card.num_actions, precision)
+        held = {name: tensor.float() for name, tensor in weights.items()}
+        missing, unknown = agent.load_state_dict(held, strict=False)
+        if unknown or any(not name.startswith("value.") for name in missing):
+            raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no policy at {path}") from error
+    except (DamagedFileError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"the policy at {path} is damaged or foreign: {error}") from error
+    return agent.to(device), card
+
+
+def load_teacher(
+    path: Path, spec: EnvSpec, device: torch.device, precision: Precision = "fp32"
+) -> NetworkTeacher:
+    """Loads the policy at `path` as a teacher for environments of `spec`.
+
+    Raises:
+        ValueError: one sentence on what does not fit.
+    """
+    agent, card = load_policy(path, device, precision)
+    if card.action_set != spec.action_set or card.num_actions != spec.num_actions:
+        raise ValueError(
+            f"the teacher at {path} plays {card.env} ({card.protocol}) with the action set "
+            f"{card.action_set}, but {spec.name} ({spec.protocol}) has {spec.action_set}"
+        )
+    shape, dtype = tuple(card.observation_shape), str(spec.observation_dtype)
+    if shape != spec.observation_shape or card.observation_dtype != dtype:
+        raise ValueError(
+            f"the teacher at {path} sees {card.observation_dtype} {shape}, but {spec.name} "
+            f"shows {dtype} {spec.observation_shape}"
+        )
+    return NetworkTeacher(agent, card)

@@ -1,0 +1,104 @@
+"""TensorBoard's event files, written at once: no thread, so a full disk is an `OSError` here."""
+
+import math
+import os
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import (  # type: ignore[attr-defined]
+    Event,
+    SessionLog,
+)
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import hparams, text
+
+from agents.progress import RETURN_TAG, tag
+
+PREFIX = "events.out.tfevents."
+
+
+class EventFile:
+    """One process's event file; TensorBoard reads all files of a folder as one run."""
+
+    def __init__(
+        self, folder: Path, description: Mapping[str, object], start_step: int = 0
+    ) -> None:
+        """Begins a file, and cuts what earlier processes wrote beyond `start_step`.
+
+        Args:
+            folder: the run's.
+            description: hyper-parameters, for the table and the HPARAMS tab of the run.
+            start_step: agent steps at which this process begins.
+        """
+        earlier = sorted(folder.glob(f"{PREFIX}*"))
+        for path in earlier:
+            _cut(path, start_step)
+        # Numbered, as TensorBoard reads files in the order of their names.
+        self._file = (folder / f"{PREFIX}{len(earlier):04d}").open("wb")
+        self._records = RecordWriter(self._file)
+        self._write(Event(file_version="brain.Event:2"))
+        if earlier:
+            # For a TensorBoard that is running and has read what was cut.
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(session_log=start, step=start_step + 1))
+        else:
+            self._describe(description)
+        self._file.flush()
+
+    def _describe(self, description: Mapping[str, object]) -> None:
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in description.items()
+        }
+        experiment, session, _ = hparams(plain, {RETURN_TAG: 0.0})
+        rows = "\n".join(f"|{name}|{_escaped(value)}|" for name, value in plain.items())
+        table = text("config", f"|option|value|\n|-|-|\n{rows}")
+        for summary in (experiment, session, table):
+            self._write(Event(summary=summary))
+
+    def append(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Writes one log line through to the disk, without what was not measured."""
+        values = [
+            Summary.Value(tag=tag(name), simple_value=value)
+            for name, value in numbers.items()
+            if not math.isnan(value)
+        ]
+        self._write(Event(step=step, summary=Summary(value=values)))
+        self._file.flush()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _cut(path: Path, last_step: int) -> None:
+    """Shortens an event file to its whole records up to `last_step`.
+
+    A record is its length (8 bytes), a checksum (4), the event, another checksum (4).
+    """
+    content = path.read_bytes()
+    end = 0
+    while end + 12 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, end)
+        after = end + 12 + length + 4
+        if after > len(content) or _step(content[end + 12 : after - 4]) > last_step:
+            break
+        end = after
+    if end < len(content):
+        os.truncate(path, end)
+
+
+def _step(event: bytes) -> int:
+    step: int = Event.FromString(event).step
+    return step

@@ -1,0 +1,164 @@
+"""The terminal: a live line where someone watches, plain lines now and then where not."""
+
+import math
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from agents.progress import Progress
+
+PLAIN_SECONDS = 10.0
+"""Between two plain lines."""
+
+
+class Terminal:
+    """Shows log lines; the last one stays on the screen."""
+
+    def __init__(self, total_steps: int, console: Console | None = None) -> None:
+        """Prepares to show; nothing is printed yet.
+
+        Args:
+            total_steps: agent steps of the whole run.
+            console: where to; the standard output by default.
+        """
+        self._total = total_steps
+        self._console = console or Console()
+        self._watched = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live: Live | None = None
+        self._printed_at = -math.inf
+        self._pending: Progress | None = None
+
+    def show(self, progress: Progress) -> None:
+        """Shows one log line, or keeps it where a plain line was printed just before."""
+        if self._watched:
+            if self._live is None:
+                self._live = Live(console=self._console, auto_refresh=False)
+                self._live.start()
+            self._live.update(self._picture(progress), refresh=True)
+        elif progress.seconds - self._printed_at >= PLAIN_SECONDS:
+            self._print(progress)
+        else:
+            self._pending = progress
+
+    def note(self, text: str) -> None:
+        """Prints a line of text, above the live line where there is one."""
+        # Wrapping is left to the terminal, so that a copied line is still one line.
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the last log line on the screen."""
+        if self._pending is not None:
+            self._print(self._pending)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, progress: Progress) -> None:
+        self.note(plain_line(progress, self._total))
+        self._printed_at = progress.seconds
+        self._pending = None
+
+    def _picture(self, progress: Progress) -> Table:
+        """One line, and one more for the gate where there are auxiliary heads."""
+        facts = Text.assemble(
+            (f"{_percent(progress.step, self._total):>5}", "bold"),
+            f"  {progress.step:,}/{self._total:,}",
+            ("  return ", "dim"),
+            (_number(progress.episodes.mean_return), "bold"),
+            f"  {_speed(progress)}",
+            ("  ETA ", "dim"),
+            _eta(progress, self._total),
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+        bar = ProgressBar(self._total, progress.step, complete_style="cyan", finished_style="green")
+        line = Table.grid(expand=True)
+        line.add_column(ratio=1)
+        line.add_column(no_wrap=True)
+        # Where the screen is too narrow for both, the numbers matter more.
+        if self._console.width >= facts.cell_len + 8:
+            line.add_row(bar, facts)
+        else:
+            line.add_row(facts)
+        picture = Table.grid(expand=True)
+        picture.add_row(line)
+        if progress.gate is not None:
+            heads = (_head_text(progress, head) for head in progress.heads())
+            gate = Text("   ").join(heads)
+            gate.no_wrap, gate.overflow = True, "ellipsis"
+            picture.add_row(gate)
+        return picture
+
+
+def plain_line(progress: Progress, total_steps: int) -> str:
+    """A log line as text."""
+    episodes = progress.episodes
+    parts = [
+        f"step {progress.step:,}/{total_steps:,} ({_percent(progress.step, total_steps)})",
+        _speed(progress),
+        f"ETA {_eta(progress, total_steps)}",
+        f"return {_number(episodes.mean_return)} ({_plural(episodes.averaged, 'episode')})",
+    ]
+    if progress.gate is not None:
+        for head in progress.heads():
+            cosine, passed = _cosine_and_passed(progress, head)
+            parts.append(f"cosine {head} {cosine}  passed {passed}")
+    return "  ".join(parts)
+
+
+def _head_text(progress: Progress, head: str) -> Text:
+    cosine, passed = _cosine_and_passed(progress, head)
+    colour = {"+": "green", "-": "red"}.get(cosine[:1], "") if len(cosine) > 1 else ""
+    return Text.assemble(
+        (head, "cyan"), ("  cosine ", "dim"), (cosine, colour), ("  passed ", "dim"), passed
+    )
+
+
+def _cosine_and_passed(progress: Progress, head: str) -> tuple[str, str]:
+    cosine = progress.metrics.get(f"{head}/cosine", math.nan)
+    passed = progress.metrics.get(f"{head}/passed", math.nan)
+    return (
+        "-" if math.isnan(cosine) else f"{cosine:+.2f}",
+        "-" if math.isnan(passed) else f"{passed:.2f}",
+    )
+
+
+def _percent(step: int, total_steps: int) -> str:
+    # Rounded down: 100% is said at the end only.
+    return f"{100 * step // max(total_steps, 1)}%"
+
+
+def _speed(progress: Progress) -> str:
+    return f"{progress.steps_per_second:,.0f} steps/s"
+
+
+def _number(value: float) -> str:
+    """Short whatever the scale of the rewards; `-` where nothing was measured."""
+    if math.isnan(value):
+        return "-"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def _eta(progress: Progress, total_steps: int) -> str:
+    if not progress.steps_per_second > 0:
+        return "-"
+    left = max(total_steps - progress.step, 0) / progress.steps_per_second
+    return duration(left) if math.isfinite(left) else "-"
+
+
+def duration(seconds: float) -> str:
+    """`7:45`, `2:07:45` or `3d 02:07`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}:{minute:02}"
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

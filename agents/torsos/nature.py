@@ -1,0 +1,50 @@
+"""The convolutional network of Mnih et al. 2015, Human-level control (Nature 518), Methods."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from agents.torsos.base import InputConv2d, Torso, TorsoOutput, check_image, orthogonal
+
+
+@dataclass(frozen=True)
+class NatureConfig:
+    """Three convolutions and one dense layer."""
+
+    width: int = 512
+    """Features of the dense layer (512 in the paper)."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"--torso.nature.width must be at least 1, not {self.width}.")
+
+    def build(self, observation_shape: tuple[int, ...]) -> "Nature":
+        """Makes the torso for images of (C, H, W)."""
+        channels = check_image("nature", observation_shape, smallest=36)
+        return Nature(channels, observation_shape[1:], self.width)
+
+
+class Nature(Torso):
+    """Convolutions 32 x 8/4, 64 x 4/2, 64 x 3/1, then a dense layer, all rectified."""
+
+    def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.num_features = width
+        self.convolutions = nn.Sequential(
+            orthogonal(InputConv2d(channels, 32, 8, stride=4)),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(32, 64, 4, stride=2)),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(64, 64, 3)),
+            nn.ReLU(),
+        )
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, channels, *image)).numel()
+        self.dense = orthogonal(nn.Linear(size, width))
+
+    def forward(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+        """Computes features [batch, width] and the 64-channel map."""
+        spatial = self.convolutions(observation)
+        return TorsoOutput(torch.relu(self.dense(spatial.flatten(1))), spatial)

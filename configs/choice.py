@@ -1,0 +1,102 @@
+"""The first pass over the command line: which components a run is made of.
+
+Only the components chosen here have options in the second pass, so that `--help`
+shows what matters and an option of anything else is refused.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from agents.gates import Gates
+from agents.heads import Heads
+from agents.losses import Algorithms
+from agents.torsos import Torsos
+from configs.errors import UsageError, nearest_first
+from configs.presets import preset
+from envs import find
+
+DEFAULT_ENV = "Breakout"
+DEFAULT_GATE = "cosine"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The components of a run, by their command-line names."""
+
+    env: str
+    """Canonical name of the environment."""
+    family: str
+    """Which family of `EnvFamilies` builds it."""
+    algo: str
+    torso: str
+    aux: tuple[str, ...]
+    """Auxiliary heads; none is plain actor-critic."""
+    gate: str | None
+    """None without heads: there is nothing to gate."""
+
+
+def names(registry: type) -> tuple[str, ...]:
+    """The command-line names of a registry's components."""
+    return tuple(field.name for field in fields(registry))
+
+
+def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
+    """Reads the choosing flags and returns the remaining arguments.
+
+    Raises:
+        UsageError: a name is unknown, or choices exclude each other.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in ("--env", "--algo", "--torso", "--gate", "--teacher"):
+        parser.add_argument(flag, action="append")
+    parser.add_argument("--aux", nargs="+", action="extend")
+    try:
+        given, rest = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}.") from error
+    try:
+        env, family = find(_once("--env", given.env) or DEFAULT_ENV)
+    except ValueError as error:
+        raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
+    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo, Algorithms)
+    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso, Torsos)
+    aux = _auxiliaries(given.aux or [])
+    gate = _once("--gate", given.gate)
+    if gate is not None and not aux:
+        raise UsageError(
+            f"--gate {gate} has nothing to gate: add --aux {names(Heads)[0]}, or drop --gate."
+        )
+    if aux:
+        gate = _known("--gate", gate or DEFAULT_GATE, Gates)
+    if given.teacher is not None:
+        if "distill" not in aux:
+            raise UsageError("--teacher needs --aux distill.")
+        rest += ["--aux.distill.teacher", _once("--teacher", given.teacher) or ""]
+    return Choice(env, family, algo, torso, aux, gate), rest
+
+
+def _once(flag: str, values: list[str] | None) -> str | None:
+    if values is not None and len(values) > 1:
+        raise UsageError(f"{flag} is given {len(values)} times: give it once.")
+    return values[0] if values else None
+
+
+def _known(flag: str, name: str, registry: type) -> str:
+    key = name.replace("-", "_")
+    known = names(registry)
+    if key not in known:
+        raise UsageError(f"{flag} {name} is unknown: choose {nearest_first(key, known)}.")
+    return key
+
+
+def _auxiliaries(given: Sequence[str]) -> tuple[str, ...]:
+    chosen = [name for name in given if name != NONE]
+    if NONE in given and chosen:
+        raise UsageError(f"--aux none excludes --aux {' '.join(chosen)}: drop one of them.")
+    heads = tuple(_known("--aux", name, Heads) for name in chosen)
+    for name in heads:
+        if heads.count(name) > 1:
+            raise UsageError(f"--aux {name} is given twice: give it once.")
+    return heads

@@ -1,0 +1,103 @@
+"""From the command line to a config, in two passes: `choose`, then tyro on what was chosen."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import tyro
+
+from agents.gates import Gates
+from agents.heads import Heads
+from agents.losses import Algorithms
+from agents.torsos import Torsos
+from configs.choice import Choice, choose, names
+from configs.errors import UsageError, nearest_first
+from configs.train import TrainConfig, flags, from_flags
+
+REGISTRIES = {"algo": Algorithms, "torso": Torsos, "aux": Heads, "gate": Gates}
+
+EXAMPLES = """\
+Trains an actor-critic, helped by auxiliary losses whose gradients pass a gate.
+
+Shown are the options of the components chosen on this command line; choose others
+(--env, --algo, --torso, --aux, --gate) beside --help to see theirs:
+
+  python train.py --env Breakout --aux distill --gate cosine
+  python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
+  python train.py --env Catch
+  python train.py --resume runs/NAME --steps 20000000
+"""
+
+
+def parse(arguments: Sequence[str]) -> TrainConfig:
+    """Reads the arguments of `train.py`.
+
+    Raises:
+        UsageError: with one sentence for the user.
+        SystemExit: after printing `--help`.
+    """
+    choice, rest = choose(arguments)
+    template = flags(choice)
+    _refuse_foreign_options(choice, rest)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            given: Any = tyro.cli(
+                type(template), args=rest, default=template, prog="train.py", description=EXAMPLES
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        _explain(errors.getvalue(), rest, type(template))
+    return from_flags(choice, given)
+
+
+def _refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
+    """Refuses options of components that were not chosen, and says how to choose them."""
+    chosen = {
+        "algo": (choice.algo,),
+        "torso": (choice.torso,),
+        "aux": choice.aux,
+        "gate": () if choice.gate is None else (choice.gate,),
+    }
+    for argument in arguments:
+        match = re.match(r"--(algo|torso|aux|gate)\.([\w-]+)", argument)
+        if match is None:
+            continue
+        slot, name = match[1], match[2].replace("-", "_")
+        flag = argument.partition("=")[0]
+        if slot == "gate" and choice.gate is None:
+            raise UsageError(f"{flag} has no effect without heads: add --aux, or drop it.")
+        if name in names(REGISTRIES[slot]) and name not in chosen[slot]:
+            has = " ".join(chosen[slot]) or "none"
+            raise UsageError(
+                f"{flag} has no effect with --{slot} {has}: add --{slot} {name}, or drop it."
+            )
+
+
+def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
+    """Turns tyro's boxed message into one sentence."""
+    known = _flag_names(kind)
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            likely = nearest_first(flag, known).split(", ")[:3]
+            raise UsageError(f"{flag} is not an option of this run: did you mean {likely[0]}?")
+    lines = [line.strip("│╭╮╰╯─ ") for line in message.splitlines()]
+    body: list[str] = []
+    for line in lines[1:]:
+        if not line:
+            break
+        body.append(line)
+    raise UsageError(re.sub(r"^Error parsing [\w.-]+: (?=--)", "", " ".join(body)))
+
+
+def _flag_names(kind: type) -> set[str]:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(kind, args=["--help"])
+    return set(re.findall(r"--[\w.-]+", text.getvalue()))

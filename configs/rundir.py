@@ -1,0 +1,146 @@
+"""The folder of a run: what it was told, what it ran on, where its results are."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.files import write_json
+from configs.errors import UsageError
+from configs.train import TrainConfig
+
+CONFIG = "config.json"
+VERSIONS = "versions.json"
+CHECKPOINTS = "checkpoints"
+PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "tensorboard", "safetensors")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def create(config: TrainConfig) -> Path:
+    """Makes the run's folder and writes what it was told into it.
+
+    Raises:
+        UsageError: it cannot be written, or another run is in it.
+    """
+    folder = Path(config.run.run_dir) if config.run.run_dir else _unused(default_name(config))
+    if (folder / CONFIG).exists():
+        raise UsageError(
+            f"--run-dir {folder} holds a run already: choose another folder, or go on with it by "
+            f"--resume {folder}."
+        )
+    try:
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_json(folder / VERSIONS, versions())
+        write_json(folder / CONFIG, config.to_json())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    reason = error.strerror or error
+    return UsageError(f"--run-dir {folder} cannot be written ({reason}): choose another folder.")
+
+
+def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
+    """Prepares the folder in which a run is resumed: its own, or a copy of it.
+
+    Raises:
+        UsageError: it cannot be written, or another run is in it.
+    """
+    try:
+        if folder != source:
+            if folder.exists():
+                raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
+            shutil.copytree(source, folder)
+        write_json(folder / CONFIG, config.to_json())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """A nested config as one level of dotted names, for TensorBoard's table."""
+    items: dict[str, object] = {}
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        items |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return items
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """Reads back the config of a run.
+
+    Raises:
+        UsageError: it is no run's folder.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a run's folder: it has no {CONFIG}.") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(f"{folder / CONFIG} cannot be read ({error}).") from error
+    return TrainConfig.from_json(content)
+
+
+def default_name(config: TrainConfig) -> str:
+    """<env>-<aux>-<gate>-s<seed>-<time>, in characters that every file system takes."""
+    choice = config.choice
+    parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
+    parts += [f"s{config.run.seed}", time.strftime("%Y%m%d-%H%M%S")]
+    return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part))
+
+
+def _unused(name: str) -> Path:
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def versions() -> dict[str, Any]:
+    """Commit, packages and hardware; never the environment variables, which hold secrets."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor()

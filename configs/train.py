@@ -1,0 +1,229 @@
+"""The options of a training run, as flags and as `config.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agents.gates import Gates, Scope
+from agents.heads import Heads
+from agents.losses import Algorithms
+from agents.torsos import Torsos
+from configs.choice import Choice, names
+from configs.errors import UsageError
+from configs.presets import preset
+from envs import EnvFamilies
+
+DeviceName = str
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every run; the unit of steps is the agent step, all environments counted."""
+
+    steps: int = 10_000_000
+    """Agent steps to train for (Atari: 4 frames each)."""
+    num_envs: int = 32
+    """Environments stepped together."""
+    unroll_length: int = 8
+    """Agent steps of each environment between two updates."""
+    seed: int = 1
+    """Runs of the same seed share environment seeds and initial weights."""
+    device: DeviceName = "auto"
+    """auto, cpu, cuda or cuda:N; auto takes the GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the torso; auto takes bf16 where the hardware has it."""
+    threads: int = 0
+    """Threads that PyTorch computes with on the CPU; 0 chooses."""
+    learning_rate: float = 7e-4
+    """Of Adam, at the start."""
+    learning_rate_end: float = 0.0
+    """Of Adam, at the last step; linear in between."""
+    discount: float = 0.99
+    """Gamma, per agent step."""
+    max_gradient_norm: float = 0.5
+    """Longer gradients are shortened to this, the agent's and each head's apart; 0 for never."""
+    run_dir: str = ""
+    """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
+    resume: str = ""
+    """A run's folder to go on with; then only --steps, --device and --run-dir may be given."""
+    checkpoint_minutes: float = 3.0
+    """Between checkpoints; the first comes within the first minute in any case."""
+    log_seconds: float = 5.0
+    """Between lines of the log."""
+    deterministic: bool = False
+    """Refuse GPU operations that are not reproducible (the CPU always is)."""
+    compile: bool = False
+    """Compile the torso: pays off on a GPU, after a minute of compiling."""
+    max_skipped: int = 100
+    """Stop after so many updates in a row that were skipped for a loss that is not finite."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("seed", "threads", "max_gradient_norm", "learning_rate_end"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        for name in ("learning_rate", "checkpoint_minutes", "log_seconds"):
+            _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
+        _require(self, "seed", self.seed < 2**63, "below 2^63")
+        _require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
+
+
+def _require(options: object, name: str, holds: bool, what: str) -> None:
+    if not holds:
+        flag = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{flag} must be {what}, not {getattr(options, name)}.")
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """How gradients are judged, whatever the gate."""
+
+    scope: Scope = "shared"
+    """Judge all shared parameters together, each tensor apart, or each layer apart."""
+    every: int = 1
+    """Judge at every n-th update and reuse the weights in between."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"--gate.every must be at least 1, not {self.every}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a run depends on."""
+
+    choice: Choice
+    run: RunOptions
+    env: Any
+    """The chosen family's config; so with the following."""
+    algo: Any
+    torso: Any
+    heads: Mapping[str, Any]
+    gate: Any
+    judging: GateOptions = field(default_factory=GateOptions)
+
+    def to_json(self) -> dict[str, Any]:
+        """A nested dictionary from which `from_json` makes the same config."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "TrainConfig":
+        """Reads `config.json`.
+
+        Raises:
+            UsageError: it was written by another version, or changed by hand.
+        """
+        try:
+            chosen = dict(content["choice"])
+            choice = Choice(**{**chosen, "aux": tuple(chosen["aux"])})
+            template = defaults(choice)
+            return TrainConfig(
+                choice=choice,
+                run=_filled(template.run, content["run"]),
+                env=_filled(template.env, content["env"]),
+                algo=_filled(template.algo, content["algo"]),
+                torso=_filled(template.torso, content["torso"]),
+                heads={
+                    name: _filled(head, content["heads"][name])
+                    for name, head in template.heads.items()
+                },
+                gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
+                judging=_filled(template.judging, content["judging"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"config.json does not fit this version ({error}).") from error
+
+
+def _filled(template: Any, content: Mapping[str, Any]) -> Any:
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return type(template)(**values)
+
+
+def defaults(choice: Choice) -> TrainConfig:
+    """The config of a choice of components before any option is given."""
+    numbers = preset(choice.family)
+    run = RunOptions(
+        steps=numbers.steps,
+        num_envs=numbers.num_envs,
+        unroll_length=numbers.unroll_length,
+        learning_rate=numbers.learning_rate,
+        discount=numbers.discount,
+        max_gradient_norm=numbers.max_gradient_norm,
+    )
+    return TrainConfig(
+        choice=choice,
+        run=run,
+        env=getattr(EnvFamilies(), choice.family),
+        algo=getattr(Algorithms(), choice.algo),
+        torso=getattr(Torsos(), choice.torso),
+        heads={name: getattr(Heads(), name) for name in choice.aux},
+        gate=None if choice.gate is None else getattr(Gates(), choice.gate),
+    )
+
+
+def flags(choice: Choice) -> Any:
+    """An instance of a dataclass whose fields are exactly the flags that this choice has.
+
+    Read it back, after tyro has changed it, with `from_flags`.
+    """
+    default = defaults(choice)
+    listed: list[tuple[str, Any, Any]] = []
+
+    def add(name: str, kind: Any, value: Any) -> None:
+        listed.append((name, kind, field(default=value)))
+
+    chosen = {
+        "env": (choice.env, "any Atari game, Catch, any Gymnasium id"),
+        "algo": (choice.algo, ", ".join(names(Algorithms))),
+        "torso": (choice.torso, ", ".join(names(Torsos))),
+        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names(Heads)))),
+    }
+    if choice.gate is not None:
+        chosen["gate"] = (choice.gate, ", ".join(names(Gates)))
+    for name, (value, known) in chosen.items():
+        text = f"Which of: {known}."
+        add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)
+    if "distill" in choice.aux:
+        text = "Short for --aux.distill.teacher."
+        add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
+    add("run", Annotated[RunOptions, tyro.conf.arg(name="")], default.run)
+    if fields(default.env):
+        add("env", type(default.env), default.env)
+    for slot in ("algo", "torso"):
+        add(slot, *_named(slot, {getattr(choice, slot): getattr(default, slot)}))
+    if choice.aux:
+        add("aux", *_named("aux", default.heads))
+    if choice.gate is not None:
+        add("judging", Annotated[GateOptions, tyro.conf.arg(name="gate")], default.judging)
+        add("gate", *_named("gate", {choice.gate: default.gate}))
+    return make_dataclass("Flags", listed, frozen=True)()
+
+
+def _named(slot: str, components: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A dataclass with one field per component that has options, and its default instance."""
+    listed = [
+        (name, type(config), field(default=config))
+        for name, config in components.items()
+        if fields(config)
+    ]
+    made = make_dataclass(slot.capitalize(), listed, frozen=True)
+    return made, made()
+
+
+def from_flags(choice: Choice, given: Any) -> TrainConfig:
+    """The config that a parsed instance of `flags(choice)` stands for."""
+    default = defaults(choice)
+    return TrainConfig(
+        choice=choice,
+        run=given.run,
+        env=getattr(given, "env", default.env),
+        algo=getattr(given.algo, choice.algo, default.algo),
+        torso=getattr(given.torso, choice.torso, default.torso),
+        heads={name: getattr(given.aux, name, head) for name, head in default.heads.items()},
+        gate=None if choice.gate is None else getattr(given.gate, choice.gate, default.gate),
+        judging=default.judging if choice.gate is None else given.judging,
+    )

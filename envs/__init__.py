@@ -1,0 +1,76 @@
+"""Environments: the families behind one contract, and the lookup by name.
+
+A family is one module with a config that lists its `names` and can `build` one, and
+one line in `EnvFamilies`: that gives it `--env <name>`, its options as `--env.<option>`
+and all tests of `tests/envs/test_every_env.py`.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from envs.atari import AtariConfig, envpool_is_installed
+from envs.base import EnvSpec, Step, VecEnv
+from envs.catch import CatchConfig
+from envs.episodes import Episodes, EpisodeSummary
+from envs.gym import GymConfig
+from envs.names import canonical, nearest
+
+__all__ = [
+    "EnvConfig",
+    "EnvFamilies",
+    "EnvSpec",
+    "EpisodeSummary",
+    "Episodes",
+    "Step",
+    "VecEnv",
+    "find",
+]
+
+
+@runtime_checkable
+class EnvConfig(Protocol):
+    """What the config of every family offers; its fields are its options."""
+
+    def names(self) -> tuple[str, ...]:
+        """Lists the environments that `build` knows."""
+
+    def build(self, name: str, num_envs: int, seed: int, device: torch.device) -> VecEnv:
+        """Starts `num_envs` copies of the environment `name`, whose tensors live on `device`."""
+
+
+@dataclass(frozen=True)
+class EnvFamilies:
+    """The registry: one line per family, in the order in which a name is looked up."""
+
+    catch: CatchConfig = CatchConfig()
+    gym: GymConfig = GymConfig()
+    # Last, since listing its games imports envpool, which takes a second.
+    atari: AtariConfig = AtariConfig()
+
+
+def find(name: str) -> tuple[str, str]:
+    """Finds an environment by the name typed, whatever its case.
+
+    Returns:
+        Its canonical name, and the family (a field of `EnvFamilies`) that builds it.
+
+    Raises:
+        ValueError: if no family knows the name; suggests the nearest ones.
+    """
+    known: list[str] = []
+    families = EnvFamilies()
+    for family in fields(families):
+        config: EnvConfig = getattr(families, family.name)
+        names = config.names()
+        spelling = canonical(name, names)
+        if spelling is not None:
+            return spelling, family.name
+        known.extend(names)
+    cure = "Any Gymnasium id works too, such as CartPole-v1"
+    if not envpool_is_installed():
+        cure += "; Atari games need pip install 'auxgate[atari]'"
+    raise ValueError(
+        f"Unknown environment '{name}': did you mean {', '.join(nearest(name, known))}? {cure}."
+    )

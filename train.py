@@ -1,0 +1,150 @@
+"""Trains an actor-critic with gated auxiliary losses; `python train.py --help` explains."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from agents.checkpoint import load_checkpoint
+from agents.metrics import RunningMean
+from agents.report import Progress, Report, Split
+from configs import rundir
+from configs.build import build, choose_hardware
+from configs.cli import parse
+from configs.errors import UsageError
+from configs.interrupt import StopRequest
+from configs.resume import is_resume, parse_resume
+from configs.session import Session
+from configs.train import TrainConfig
+
+FIRST_CHECKPOINT_SECONDS = 30.0
+DONE, DIVERGED, MISTAKEN, STOPPED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train."""
+
+    config: TrainConfig
+    folder: Path
+    session: Session
+    notes: tuple[str, ...]
+    """Said before training starts."""
+
+
+def start(arguments: Sequence[str]) -> Run:
+    """Builds a new run, then its folder: what cannot be built leaves nothing behind."""
+    config = parse(arguments)
+    session, reason = set_up(config)
+    return Run(config, rundir.create(config), session, (reason,))
+
+
+def resume(arguments: Sequence[str]) -> Run:
+    """Builds a run again and brings it to its last checkpoint."""
+    given = parse_resume(arguments)
+    try:
+        loaded = load_checkpoint(given.source / rundir.CHECKPOINTS)
+    except ValueError as error:
+        raise UsageError(f"--resume {given.source}: {error}") from error
+    if loaded.step >= given.config.run.steps:
+        raise UsageError(
+            f"--resume {given.source}: the run has done its {loaded.step:,} steps; "
+            f"give it more with --steps."
+        )
+    session, reason = set_up(given.config)
+    resumed = session.restore(loaded.state)
+    rundir.go_on(given.source, given.folder, given.config)
+    return Run(given.config, given.folder, session, (reason, *loaded.notes, resumed))
+
+
+def set_up(config: TrainConfig) -> tuple[Session, str]:
+    """Chooses the hardware, settles torch for the whole process and builds the session."""
+    hardware = choose_hardware(config)
+    torch.set_num_threads(hardware.threads)
+    torch.use_deterministic_algorithms(config.run.deterministic)
+    return build(config, hardware), hardware.reason
+
+
+def train(run: Run) -> int:
+    """Trains to the end or until a signal; returns the exit code."""
+    learner, collector, options = run.session.learner, run.session.collector, run.config.run
+    metrics = RunningMean()
+    began = logged_at = saved_at = time.monotonic()
+    logged_step = learner.steps
+    patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
+    description = rundir.flat(run.config.to_json())
+    with (
+        Report(run.folder, options.steps, description, logged_step) as report,
+        StopRequest() as stop,
+    ):
+        for note in (*run.notes, f"Writing to {run.folder}"):
+            report.note(note)
+        over = diverged = False
+        while not over:
+            metrics.add(learner.update(collector.collect()))
+            now = time.monotonic()
+            over = learner.steps >= options.steps or stop.requested
+            if over or now - logged_at >= options.log_seconds:
+                seconds, clock = now - logged_at, collector.clock.read()
+                split = (clock.environment / seconds, clock.acting / seconds)
+                progress = Progress(
+                    step=learner.steps,
+                    seconds=now - began,
+                    steps_per_second=(learner.steps - logged_step) / seconds,
+                    split=Split(*split, learning=1 - sum(split)),
+                    episodes=collector.episodes.drain(),
+                    learning_rate=learner.learning_rate,
+                    metrics=metrics.drain(),
+                    gate=run.config.choice.gate,
+                )
+                report.log(progress)
+                logged_at, logged_step = now, learner.steps
+                diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
+                over = over or diverged
+            if over or now - saved_at >= patience:
+                run.session.save(run.folder)
+                saved_at, patience = now, 60 * options.checkpoint_minutes
+    return farewell(run, diverged=diverged)
+
+
+def farewell(run: Run, *, diverged: bool) -> int:
+    """Says how the run ended and what to do next; returns the exit code."""
+    learner, options = run.session.learner, run.config.run
+    if diverged:
+        print(
+            f"train.py: the last {options.max_skipped} updates were skipped because the loss was "
+            f"not finite; the weights before them are saved in {run.folder}. Try a smaller "
+            "--learning-rate.",
+            file=sys.stderr,
+        )
+        return DIVERGED
+    if learner.steps < options.steps:
+        print(f"Stopped at step {learner.steps:,}. Go on with:")
+        print(f"  python train.py --resume {run.folder}")
+        return STOPPED
+    print(f"Done: {learner.steps:,} steps. Score the policy with:")
+    print(f"  python evaluate.py {run.folder}")
+    return DONE
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code; a mistake of the user's is one sentence."""
+    try:
+        run = resume(arguments) if is_resume(arguments) else start(arguments)
+        return train(run)
+    except UsageError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+    except OSError as error:
+        print(
+            f"train.py: writing failed ({error.strerror or error}): free some space or choose "
+            "another --run-dir, then go on with --resume.",
+            file=sys.stderr,
+        )
+    return MISTAKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
