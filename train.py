@@ -62,9 +62,10 @@ def resume(arguments: Sequence[str]) -> Run:
 
 def set_up(config: TrainConfig) -> tuple[Session, str]:
     """Chooses the hardware, settles torch for the whole process and builds the session."""
-    hardware = choose_hardware(config)
+    run = config.run
+    hardware = choose_hardware(run.device, run.precision, run.threads)
     torch.set_num_threads(hardware.threads)
-    torch.use_deterministic_algorithms(config.run.deterministic)
+    torch.use_deterministic_algorithms(run.deterministic)
     return build(config, hardware), hardware.reason
 
 

@@ -40,7 +40,7 @@ class ActorCritic(nn.Module):
         """The parts that an auxiliary loss may reach, by the names heads declare."""
         return {"torso": self.torso, "policy": self.policy, "value": self.value}
 
-    def forward(self, observation: Shaped[Tensor, "N B *shape"]) -> AgentOutput:
+    def forward(self, observation: Shaped[Tensor, " N B *shape"]) -> AgentOutput:
         """Computes policy and value of N observations of B environments."""
         lead = observation.shape[:2]
         torso = self._look(observation.flatten(0, 1))
@@ -53,18 +53,18 @@ class ActorCritic(nn.Module):
             value=self.value(features).squeeze(-1),
         )
 
-    def logits(self, observation: Shaped[Tensor, "T B *shape"]) -> Float[Tensor, "T B A"]:
+    def logits(self, observation: Shaped[Tensor, " T B *shape"]) -> Float[Tensor, "T B A"]:
         """Computes the policy alone."""
         features = self._look(observation.flatten(0, 1)).features
-        logits: Tensor = self.policy(features.float())
-        return logits.unflatten(0, observation.shape[:2])
+        logits: Tensor = self.policy(features.float()).unflatten(0, observation.shape[:2])
+        return logits
 
     @torch.no_grad()
-    def act(self, observation: Shaped[Tensor, "B *shape"], generator: torch.Generator) -> Choice:
+    def act(self, observation: Shaped[Tensor, " B *shape"], generator: torch.Generator) -> Choice:
         """Samples one action per environment."""
         return sample(self.policy(self._look(observation).features.float()), generator)
 
-    def _look(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+    def _look(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         with arithmetic(self.precision, observation.device):
             output: TorsoOutput = self.torso(observation)
         return output

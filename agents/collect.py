@@ -75,6 +75,6 @@ class Collector:
     def _transformed(self, reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
         return reward.sign() if self.env.spec.reward_transform == "sign" else reward
 
-    def go_on_from(self, observation: Shaped[Tensor, "B *shape"]) -> None:
+    def go_on_from(self, observation: Shaped[Tensor, " B *shape"]) -> None:
         """Continues from an observation that the environment has just been restored to."""
         self._observation = observation

@@ -241,7 +241,7 @@ def divide(
     return shared, private
 
 
-def masked_mean(value: Shaped[Tensor, "*shape"], valid: Bool[Tensor, "*shape"]) -> Tensor:
+def masked_mean(value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
     """Mean over the valid entries; 0 where there are none.
 
     What stands at invalid entries is replaced, not multiplied by zero: it may be NaN.

@@ -27,16 +27,16 @@ class MainLoss:
     value_target: Float[Tensor, "T B"]
 
 
-def entropy(logits: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch"]:
+def entropy(logits: Float[Tensor, "*batch A"]) -> Float[Tensor, " *batch"]:
     """-sum_a p(a) log p(a), in nats."""
     log_probabilities = logits.log_softmax(-1)
     return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 
 def log_probability(
-    logits: Float[Tensor, "*batch A"], action: Int[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
-    """log p(action) under softmax(logits)."""
+    logits: Float[Tensor, "*batch A"], action: Int[Tensor, " *batch"]
+) -> Float[Tensor, " *batch"]:
+    """Log-probability of the action under softmax(logits)."""
     return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 

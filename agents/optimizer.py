@@ -41,13 +41,16 @@ class OwnerOptimizer:
             The norm before clipping, and whether the step was taken.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norms: tuple[Tensor, ...] = torch._foreach_norm(gradients)  # type: ignore[assignment]
+        if not gradients:  # a head that had nothing to learn from
+            return torch.zeros_like(healthy, dtype=torch.float32), torch.zeros_like(healthy)
+        norms = torch._foreach_norm(gradients)
         norm = torch.linalg.vector_norm(torch.stack(norms))
         taken = healthy & norm.isfinite()
         if max_norm > 0:
             torch._foreach_mul_(gradients, (max_norm / norm).clamp(max=1.0))
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
+        # Read by Adam itself, though not declared.
         self._adam.found_inf = (~taken).float()  # type: ignore[attr-defined]
         self._adam.step()
         return norm, taken

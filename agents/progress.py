@@ -72,7 +72,7 @@ class Progress:
         return {
             "return": self.episodes.mean_return,
             "length": self.episodes.mean_length,
-            "episodes": self.episodes.finished,
+            "episodes": float(self.episodes.finished),
             **self.metrics,
             "learning_rate": self.learning_rate,
             "sps": self.steps_per_second,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 
@@ -70,7 +69,7 @@ class Report:
         finally:
             self._events.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Report":
         return self
 
     def __exit__(

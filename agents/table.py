@@ -84,6 +84,6 @@ def _lines(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
+    if value.is_integer():
+        return f"{value:.0f}"
     return "" if math.isnan(value) else f"{value:.6g}"

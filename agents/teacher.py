@@ -7,7 +7,7 @@ environment with other actions or observations.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class PolicyCard:
     torso_options: Mapping[str, Any]
     steps: int
     """Agent steps of training."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Under which it was trained; those left out have their defaults."""
     format: str = FORMAT
 
 

@@ -49,8 +49,9 @@ class EventFile:
         self._file.flush()
 
     def _describe(self, description: Mapping[str, object]) -> None:
+        # Torch takes True for the number 1.
         plain = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
+            name: value if type(value) in (int, float) else str(value)
             for name, value in description.items()
         }
         experiment, session, _ = hparams(plain, {RETURN_TAG: 0.0})

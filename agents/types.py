@@ -27,7 +27,7 @@ class Trajectory:
     """False at autoreset steps, which enter no loss."""
     log_probability: Float[Tensor, "T B"]
     """Of `action` under the policy that took it (the behaviour policy)."""
-    observation: Shaped[Tensor, "T+1 B *shape"]
+    observation: Shaped[Tensor, " T+1 B *shape"]
     state: Int[Tensor, "T+1 B"] | None = None
     """Flat index of a gridworld's cell; for teachers only."""
     core_state: Float[Tensor, "B F"] | None = None

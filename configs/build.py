@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -33,18 +34,22 @@ class Hardware:
     reason: str
 
 
-def choose_hardware(config: TrainConfig) -> Hardware:
+def choose_hardware(device_name: str, asked_precision: str, asked_threads: int) -> Hardware:
     """Picks device, precision and threads where the user did not.
+
+    Args:
+        device_name: a device, or auto.
+        asked_precision: fp32, bf16 or auto.
+        asked_threads: of PyTorch on the CPU; 0 chooses.
 
     Raises:
         UsageError: the device is not there.
     """
-    run = config.run
-    device, reason = choose_device(run.device)
-    precision, why = (
-        choose_precision(device) if run.precision == "auto" else (run.precision, "as asked")
-    )
-    threads, because = choose_threads(run.threads, device)
+    device, reason = choose_device(device_name)
+    precision, why = choose_precision(device)
+    if asked_precision != "auto":
+        precision, why = cast(Precision, asked_precision), "as asked"
+    threads, because = choose_threads(asked_threads, device)
     return Hardware(
         device,
         precision,
@@ -182,6 +187,7 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         torso=config.choice.torso,
         torso_options=asdict(config.torso),
         steps=0,
+        env_options=asdict(config.env),
     )
 
 

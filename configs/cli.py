@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -13,8 +13,11 @@ from agents.heads import Heads
 from agents.losses import Algorithms
 from agents.torsos import Torsos
 from configs.choice import Choice, choose, names
-from configs.errors import UsageError, nearest_first
+from configs.errors import UsageError, nearest
+from configs.evaluate import EvaluateOptions
 from configs.train import TrainConfig, flags, from_flags
+
+Options = TypeVar("Options")
 
 REGISTRIES = {"algo": Algorithms, "torso": Torsos, "aux": Heads, "gate": Gates}
 
@@ -39,21 +42,35 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         SystemExit: after printing `--help`.
     """
     choice, rest = choose(arguments)
-    template = flags(choice)
     _refuse_foreign_options(choice, rest)
-    errors = io.StringIO()
+    given: Any = _read(flags(choice), rest, prog="train.py", description=EXAMPLES)
+    return from_flags(choice, given)
+
+
+def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
+    """Reads the arguments of `evaluate.py`.
+
+    Raises:
+        UsageError: with one sentence for the user.
+        SystemExit: after printing `--help`.
+    """
+    return _read(EvaluateOptions, arguments, prog="evaluate.py")
+
+
+def _read(
+    kind: type[Options], arguments: Sequence[str], prog: str, description: str | None = None
+) -> Options:
+    """Lets tyro read the arguments, and makes one sentence of what it complains about."""
+    complaints = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors):
-            given: Any = tyro.cli(
-                type(template), args=rest, default=template, prog="train.py", description=EXAMPLES
-            )
+        with contextlib.redirect_stderr(complaints):
+            return tyro.cli(kind, args=arguments, prog=prog, description=description)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        _explain(errors.getvalue(), rest, type(template))
-    return from_flags(choice, given)
+        _explain(complaints.getvalue(), arguments, kind)
 
 
 def _refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
@@ -85,8 +102,7 @@ def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
     for argument in arguments:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
-            likely = nearest_first(flag, known).split(", ")[:3]
-            raise UsageError(f"{flag} is not an option of this run: did you mean {likely[0]}?")
+            raise UsageError(f"{flag} is not an option here: did you mean {nearest(flag, known)}?")
     lines = [line.strip("│╭╮╰╯─ ") for line in message.splitlines()]
     body: list[str] = []
     for line in lines[1:]:

@@ -165,10 +165,10 @@ def defaults(choice: Choice) -> TrainConfig:
     )
 
 
-def flags(choice: Choice) -> Any:
-    """An instance of a dataclass whose fields are exactly the flags that this choice has.
+def flags(choice: Choice) -> type:
+    """Makes a dataclass whose fields are exactly the flags that this choice has.
 
-    Read it back, after tyro has changed it, with `from_flags`.
+    `from_flags` turns an instance of it into a config.
     """
     default = defaults(choice)
     listed: list[tuple[str, Any, Any]] = []
@@ -200,7 +200,7 @@ def flags(choice: Choice) -> Any:
     if choice.gate is not None:
         add("judging", Annotated[GateOptions, tyro.conf.arg(name="gate")], default.judging)
         add("gate", *_named("gate", {choice.gate: default.gate}))
-    return make_dataclass("Flags", listed, frozen=True)()
+    return make_dataclass("Flags", listed, frozen=True)
 
 
 def _named(slot: str, components: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -27,8 +27,8 @@ class Targets:
 class HeadLoss:
     """A head's loss per step (or in the head's own shape), before masking and averaging."""
 
-    loss: Float[Tensor, "*shape"]
-    valid: Bool[Tensor, "*shape"]
+    loss: Float[Tensor, " *shape"]
+    valid: Bool[Tensor, " *shape"]
     """Entries that count: a valid step whose targets lie in the same episode."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """Scalars for the log, on the device."""

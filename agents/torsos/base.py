@@ -27,7 +27,7 @@ class Torso(nn.Module, ABC):
     """F, the width of `features`."""
 
     @abstractmethod
-    def forward(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes the features; bytes are scaled to 0..1 on the way."""
 
 

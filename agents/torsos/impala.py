@@ -41,7 +41,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C H W"]:
         """Adds what the two convolutions make of x."""
-        return x + self.second(torch.relu(self.first(torch.relu(x))))
+        change: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        return x + change
 
 
 class Impala(Torso):
@@ -65,7 +66,7 @@ class Impala(Torso):
             size = self.stages(blank).numel()
         self.dense = orthogonal(nn.Linear(size, width))
 
-    def forward(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes features [batch, width] and the last stage's map."""
         spatial = F.relu(self.stages(observation))
         return TorsoOutput(torch.relu(self.dense(spatial.flatten(1))), spatial)

@@ -38,7 +38,7 @@ class Mlp(Torso):
             layers += [orthogonal(nn.Linear(before, after)), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes features [batch, width]; bytes are scaled to 0..1."""
         flat = observation.flatten(1).float()
         if observation.dtype == torch.uint8:

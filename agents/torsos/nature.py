@@ -44,7 +44,7 @@ class Nature(Torso):
             size = self.convolutions(torch.zeros(1, channels, *image)).numel()
         self.dense = orthogonal(nn.Linear(size, width))
 
-    def forward(self, observation: Shaped[Tensor, "batch *shape"]) -> TorsoOutput:
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes features [batch, width] and the 64-channel map."""
         spatial = self.convolutions(observation)
         return TorsoOutput(torch.relu(self.dense(spatial.flatten(1))), spatial)

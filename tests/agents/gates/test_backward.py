@@ -217,7 +217,8 @@ def test_bfloat16_parameters_get_bfloat16_gradients_judged_in_float32(net: Net) 
 
 def test_double_parameters_stay_double(net: Net) -> None:
     wide = Net(net.trunk.double(), net.heads.double(), net.data.double())
-    gated_backward(wide.losses(), make("cosine"), wide.shared, wide.private)
+    judgement = gated_backward(wide.losses(), make("cosine"), wide.shared, wide.private)
+    assert judgement.direction.dtype == torch.float64
     assert wide.shared[0].grad is not None
     assert wide.shared[0].grad.dtype == torch.float64
 

@@ -24,6 +24,12 @@ def test_layer_joins_the_tensors_of_one_module(model: nn.Module) -> None:
     assert column_groups("layer", list(model.named_parameters())) == (6 + 3, 12 + 4)
 
 
+def test_layers_of_a_nested_module_stay_apart(model: nn.Sequential) -> None:
+    # torso.0.weight and torso.2.weight are not of one layer.
+    nested = nn.ModuleDict({"torso": model, "policy": nn.Linear(4, 1)})
+    assert column_groups("layer", nested.named_parameters()) == (6 + 3, 12 + 4, 4 + 1)
+
+
 def test_an_empty_scope_is_refused(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="at least one shared parameter"):
         column_groups("shared", [])

@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+
+from agents.metrics import RunningMean
+
+
+def scalars(**values):
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def test_the_mean_is_over_all_updates_since_the_last_one():
+    mean = RunningMean()
+    for loss in (1.0, 2.0, 6.0):
+        mean.add(scalars(loss=loss, norm=2 * loss))
+    assert mean.drain() == {"loss": 3.0, "norm": 6.0}
+    mean.add(scalars(loss=5.0, norm=7.0))
+    assert mean.drain() == {"loss": 5.0, "norm": 7.0}
+
+
+def test_what_was_not_measured_does_not_count():
+    mean = RunningMean()
+    mean.add(scalars(cosine=math.nan, loss=1.0))
+    mean.add(scalars(cosine=0.5, loss=2.0))
+    mean.add(scalars(cosine=math.nan, loss=6.0))
+    assert mean.drain() == {"cosine": 0.5, "loss": 3.0}
+
+
+def test_updates_may_measure_different_things():
+    mean = RunningMean()
+    mean.add(scalars(loss=1.0, cosine=-0.5))
+    mean.add(scalars(loss=2.0))
+    mean.add(scalars(loss=6.0))
+    assert mean.drain() == {"loss": 3.0, "cosine": -0.5}
+
+
+def test_a_name_stays_when_it_is_no_longer_measured():
+    mean = RunningMean()
+    mean.add(scalars(loss=1.0, cosine=-0.5))
+    mean.drain()
+    mean.add(scalars(loss=2.0))
+    means = mean.drain()
+    assert means["loss"] == 2.0
+    assert math.isnan(means["cosine"])
+
+
+def test_an_infinite_loss_is_shown_and_not_hidden():
+    mean = RunningMean()
+    mean.add(scalars(loss=1.0))
+    mean.add(scalars(loss=math.inf))
+    assert mean.drain() == {"loss": math.inf}
+
+
+def test_there_is_nothing_before_the_first_update():
+    mean = RunningMean()
+    mean.add({})
+    assert mean.drain() == {}
+
+
+def test_the_mean_holds_neither_graph_nor_the_updates_own_tensors():
+    mean = RunningMean()
+    weight = torch.tensor(2.0, requires_grad=True)
+    loss = weight * 3
+    mean.add({"loss": loss})
+    with torch.no_grad():
+        loss.zero_()
+    assert mean.drain() == {"loss": 6.0}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_only_the_drain_waits_for_the_device():
+    mean = RunningMean()
+    values = {"loss": torch.ones((), device="cuda"), "norm": torch.ones((), device="cuda")}
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            mean.add(values)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert mean.drain() == {"loss": 1.0, "norm": 1.0}
