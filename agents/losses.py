@@ -75,7 +75,7 @@ class A2CConfig:
     """Bound of the importance ratio in targets and advantages (1 in IMPALA)."""
     c_clip: float = 1.0
     """Bound of the importance ratio in the trace (1 in IMPALA)."""
-    normalize_advantage: bool = True
+    normalize_advantage: bool = False
     """Give the advantages of each update zero mean and unit variance over its valid steps."""
 
     def __post_init__(self) -> None:
