@@ -33,9 +33,12 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     try:
         agent, card = load_policy(Path(options.run), hardware.device, hardware.precision)
         env = environment(card, options, hardware)
-    except ValueError as error:
-        raise UsageError(f"{options.run}: {error}") from error
-    scores = play_all(env, agent, options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{options.run} cannot be played: {error}") from error
+    try:
+        scores = play_all(env, agent, options)
+    finally:
+        env.close()
     low, high = scores.interval()
     return {
         "env": card.env,
@@ -99,8 +102,14 @@ def main(arguments: Sequence[str]) -> int:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"evaluate.py: --output cannot be written: {error}.", file=sys.stderr)
+        print(
+            f"evaluate.py: the scores cannot be written ({error.strerror or error}): choose "
+            "another file by --output.",
+            file=sys.stderr,
+        )
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

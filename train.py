@@ -1,5 +1,6 @@
 """Trains an actor-critic with gated auxiliary losses; `python train.py --help` explains."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -55,7 +56,13 @@ def resume(arguments: Sequence[str]) -> Run:
             f"give it more with --steps."
         )
     session, reason = set_up(given.config)
-    resumed = session.restore(loaded.state)
+    try:
+        resumed = session.restore(loaded.state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"--resume {given.source}: {loaded.path.name} does not fit this run's config.json, "
+            "so it is another run's or another version's; start a new run."
+        ) from error
     rundir.go_on(given.source, given.folder, given.config)
     return Run(given.config, given.folder, session, (reason, *loaded.notes, resumed))
 
@@ -65,6 +72,9 @@ def set_up(config: TrainConfig) -> tuple[Session, str]:
     run = config.run
     hardware = choose_hardware(run.device, run.precision, run.threads)
     torch.set_num_threads(hardware.threads)
+    if run.deterministic:
+        # cuBLAS reads it when it starts; without it, its results may differ between runs.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(run.deterministic)
     return build(config, hardware), hardware.reason
 
@@ -144,6 +154,8 @@ def main(arguments: Sequence[str]) -> int:
             "another --run-dir, then go on with --resume.",
             file=sys.stderr,
         )
+    except KeyboardInterrupt:  # before the first update, or a second time while it saves
+        return STOPPED
     return MISTAKEN
 
 

@@ -61,7 +61,7 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._optimizers = {"agent": self._optimizer(agent)} | {
-            name: self._optimizer(head) for name, head in heads.items() if any(head.parameters())
+            name: self._optimizer(head) for name, head in heads.items() if list(head.parameters())
         }
         self._shared, self._private = divide(agent, heads)
         self._groups = (
@@ -99,7 +99,7 @@ class Learner:
             coefficient = head.coefficient(self.steps)
             losses.append(coefficient * loss)
             metrics[f"{name}/loss"] = loss
-            metrics[f"{name}/coefficient"] = loss.new_tensor(coefficient)
+            metrics[f"{name}/coefficient"] = loss.new_full((), coefficient)
             metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
 
         finite = self._backward(losses, metrics)
@@ -152,7 +152,7 @@ class Learner:
 
         def look(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal rows_finite
-            rows_finite = torch.linalg.vector_norm(rows, torch.inf, dim=-1).isfinite()
+            rows_finite = rows.sum(-1).isfinite()  # as the gate decides it
             return rows, values
 
         judgement = gated_backward(

@@ -7,6 +7,7 @@ plain A2C, and it stays right where a trajectory is a little older than the poli
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -41,11 +42,11 @@ def log_probability(
 
 
 def normalized(advantage: Float[Tensor, "T B"], valid: Bool[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-    """Shifts and scales to zero mean and unit variance over the valid steps."""
-    weight = valid.to(advantage.dtype)
-    count = weight.sum().clamp(min=1)
-    centred = advantage - (advantage * weight).sum() / count
-    variance = (centred.square() * weight).sum() / count
+    """Shifts and scales to zero mean and unit variance over the valid steps; 0 at the others."""
+    count = valid.sum().clamp(min=1)
+    mean = torch.where(valid, advantage, 0.0).sum() / count
+    centred = torch.where(valid, advantage - mean, 0.0)
+    variance = centred.square().sum() / count
     # As in PPO's codes; the constant matters only where all advantages are alike.
     return centred / (variance.sqrt() + 1e-8)
 
@@ -129,7 +130,29 @@ class A2C(Algorithm):
 
 
 @dataclass(frozen=True)
+class NoneConfig:
+    """No main loss: the auxiliary heads alone train the agent (with --gate sum)."""
+
+    def build(self, discount: float) -> "Nothing":
+        """Makes the loss; there is nothing to discount."""
+        return Nothing()
+
+
+class Nothing(Algorithm):
+    """Zero; the entropy is computed for the log."""
+
+    value_coefficient = 0.0
+    entropy_coefficient = 0.0
+
+    def loss(self, output: AgentOutput, trajectory: Trajectory) -> MainLoss:
+        """Computes zeros and the policy's entropy."""
+        zeros = torch.zeros_like(trajectory.reward)
+        return MainLoss(zeros, zeros, entropy(output.logits[:-1]), zeros)
+
+
+@dataclass(frozen=True)
 class Algorithms:
     """The main losses by their command-line names."""
 
     a2c: A2CConfig = A2CConfig()
+    none: NoneConfig = NoneConfig()

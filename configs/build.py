@@ -65,15 +65,12 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         if torch.cuda.is_available():
             return torch.device("cuda", 0), torch.cuda.get_device_name(0)
         return torch.device("cpu"), "no GPU found"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in ("cpu", *found, *(["cuda"] if found else [])):
         raise UsageError(
-            f"--device {name} is not available here: use {' or '.join(['cpu', *found])}."
-        ) from error
-    return device, "as asked"
+            f"--device {name!r} is not available here: use {' or '.join(['cpu', *found])}."
+        )
+    return torch.device(name), "as asked"
 
 
 def choose_threads(asked: int, device: torch.device) -> tuple[int, str]:
@@ -172,7 +169,9 @@ def find_teacher(path: str, spec: EnvSpec, hardware: Hardware) -> Teacher:
             Path(path) if path else shipped, spec, hardware.device, hardware.precision
         )
     except ValueError as error:
-        raise UsageError(f"--aux.distill.teacher: {error}.") from error
+        raise UsageError(
+            f"--teacher: {error}; give a run or an exported policy of {spec.name}."
+        ) from error
 
 
 def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:

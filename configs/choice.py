@@ -5,6 +5,7 @@ shows what matters and an option of anything else is refused.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -19,6 +20,7 @@ from envs import find
 DEFAULT_ENV = "Breakout"
 DEFAULT_GATE = "cosine"
 NONE = "none"
+LONG_TEACHER = r"--aux\.distill\.teacher(=|$)"
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,15 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         )
     if aux:
         gate = _known("--gate", gate or DEFAULT_GATE, Gates)
+    if algo == NONE and gate != "sum":
+        raise UsageError(
+            "--algo none leaves gates nothing to compare with: add --aux distill --gate sum."
+        )
     if given.teacher is not None:
         if "distill" not in aux:
             raise UsageError("--teacher needs --aux distill.")
+        if any(re.match(LONG_TEACHER, argument) for argument in rest):
+            raise UsageError("--teacher is short for --aux.distill.teacher: give one of the two.")
         rest += ["--aux.distill.teacher", _once("--teacher", given.teacher) or ""]
     return Choice(env, family, algo, torso, aux, gate), rest
 

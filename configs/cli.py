@@ -21,6 +21,22 @@ Options = TypeVar("Options")
 
 REGISTRIES = {"algo": Algorithms, "torso": Torsos, "aux": Heads, "gate": Gates}
 
+REPHRASED = (
+    # A config's own complaint names its flag; one of the gates' library cannot.
+    (r"^Error parsing [\w.-]+: (?=--)", ""),
+    (r"^Error parsing (?:--)?([\w.-]+): ", r"--\1: "),
+    (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a whole number"),
+    (r"could not convert string to float: ('.*')", r"\1 is not a number"),
+    (r"^Missing value for argument '(.+?)'.*", r"\1 needs a value"),
+    (
+        r"^invalid choice '(.*)' for argument '(.+?)'. Expected one of \((.+)\).*",
+        r"\2 \1 is unknown: choose one of \3",
+    ),
+    (r"^Unrecognized options: (.+)", r"\1 is no option: --help lists them"),
+    (r"^Missing from [\w.]+: ([A-Z]+) (.+?) \(required\)", r"\1 is missing: \2"),
+)
+"""What tyro says, and how it reads in one sentence."""
+
 EXAMPLES = """\
 Trains an actor-critic, helped by auxiliary losses whose gradients pass a gate.
 
@@ -109,7 +125,10 @@ def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
         if not line:
             break
         body.append(line)
-    raise UsageError(re.sub(r"^Error parsing [\w.-]+: (?=--)", "", " ".join(body)))
+    text = " ".join(body)
+    for pattern, sentence in REPHRASED:
+        text = re.sub(pattern, sentence, text)
+    raise UsageError(text if text.endswith(".") else f"{text}.")
 
 
 def _flag_names(kind: type) -> set[str]:

@@ -10,7 +10,7 @@ import tyro
 class EvaluateOptions:
     """Plays whole episodes with a trained policy and prints its score with the protocol."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """A run's folder, a shipped teacher's folder, or an exported policy."""
     episodes: int = 100
     """Split evenly over the environments beforehand, so that short ones are not favoured."""

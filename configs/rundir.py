@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +34,16 @@ def create(config: TrainConfig) -> Path:
         UsageError: it cannot be written, or another run is in it.
     """
     folder = Path(config.run.run_dir) if config.run.run_dir else _unused(default_name(config))
-    if (folder / CONFIG).exists():
-        raise UsageError(
-            f"--run-dir {folder} holds a run already: choose another folder, or go on with it by "
-            f"--resume {folder}."
-        )
-    try:
+    with _whole_or_absent(folder):
+        if (folder / CONFIG).exists():
+            raise UsageError(
+                f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
+                f"by --resume {folder}."
+            )
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         write_json(folder / VERSIONS, versions())
         write_json(folder / CONFIG, config.to_json())
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     return folder
-
-
-def _unwritable(folder: Path, error: OSError) -> UsageError:
-    reason = error.strerror or error
-    return UsageError(f"--run-dir {folder} cannot be written ({reason}): choose another folder.")
 
 
 def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
@@ -57,14 +52,27 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
     Raises:
         UsageError: it cannot be written, or another run is in it.
     """
-    try:
+    if folder != source and folder.exists():
+        raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
+    with _whole_or_absent(folder):
         if folder != source:
-            if folder.exists():
-                raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
             shutil.copytree(source, folder)
         write_json(folder / CONFIG, config.to_json())
+
+
+@contextmanager
+def _whole_or_absent(folder: Path) -> Iterator[None]:
+    """Makes one sentence of what the disk refuses, and leaves no half of a new folder behind."""
+    new = not folder.is_dir() or not any(folder.iterdir())
+    try:
+        yield
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise UsageError(
+            f"--run-dir {folder} cannot be written ({error.strerror or error}): choose another "
+            "folder."
+        ) from error
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
@@ -86,7 +94,7 @@ def read_config(folder: Path) -> TrainConfig:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a run's folder: it has no {CONFIG}.") from error
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{folder / CONFIG} cannot be read ({error}).") from error
     return TrainConfig.from_json(content)
 
@@ -100,9 +108,12 @@ def default_name(config: TrainConfig) -> str:
 
 
 def _unused(name: str) -> Path:
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    """Makes a folder of that name, or of the first that no other run took, be it just now."""
+    for number in count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with _whole_or_absent(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
     return folder
 
 

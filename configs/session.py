@@ -43,9 +43,13 @@ class Session:
     def restore(self, state: Mapping[str, Any]) -> str:
         """Goes on from a checkpoint's state; returns a sentence on how exactly."""
         self.learner.load_state_dict(state["learner"])
-        self.collector.generator.set_state(state["acting"])
         self.collector.episodes.load_state_dict(state["episodes"])
         resumed = f"Resumed at step {self.learner.steps:,}"
+        if state["acting"].shape != self.collector.generator.get_state().shape:
+            # A CPU cannot continue the random numbers of a GPU, nor the other way round.
+            self.collector.episodes.restart()
+            return f"{resumed} on another kind of device: new episodes start."
+        self.collector.generator.set_state(state["acting"])
         if state["env"] is None:
             self.collector.episodes.restart()
             name = self.env.spec.name

@@ -62,8 +62,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "threads", "max_gradient_norm", "learning_rate_end"):
+        for name in ("seed", "threads", "max_gradient_norm"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
+        ends_well = 0 <= self.learning_rate_end < float("inf")
+        _require(self, "learning_rate_end", ends_well, "0 or more and finite")
         for name in ("learning_rate", "checkpoint_minutes", "log_seconds"):
             _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
         _require(self, "seed", self.seed < 2**63, "below 2^63")
@@ -132,8 +134,10 @@ class TrainConfig:
                 gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
                 judging=_filled(template.judging, content["judging"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"config.json does not fit this version ({error}).") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"config.json does not fit this version ({error}): start a new run."
+            ) from error
 
 
 def _filled(template: Any, content: Mapping[str, Any]) -> Any:

@@ -1,0 +1,70 @@
+# auxgate: `make train` sets all up and runs the main job; `make test` sets all up and tests it.
+# Every target installs what it needs into .venv first; only python3, git and make must be there.
+
+PYTHON ?= python3
+VENV ?= .venv
+# The exact versions that CI runs.  CONSTRAINTS=/dev/null takes the ranges of pyproject.toml,
+# for instance to keep a PyTorch that is installed already (see README, "Install").
+CONSTRAINTS ?= constraints.txt
+PIP_FLAGS ?=
+# make train STEPS=200000 ARGS="--seed 2"
+STEPS ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread per process: the tests run side by side.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train demo watch test test-fast check format golden bench clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "auxgate needs Python 3.11 or newer; give one with PYTHON=python3.11."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (some minutes the first time)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+		--constraint $(CONSTRAINTS) --editable '.[atari,dev]'
+	@touch $@
+
+setup: $(STAMP) ## Install everything into .venv
+
+train: $(STAMP) ## The main job: Breakout with a gated teacher (STEPS=200000 for a short one)
+	@echo "Training; the line below says how long it takes. Ctrl-C is safe: it saves and says how to go on."
+	@echo "Curves: make watch, in another terminal."
+	$(BIN)/python train.py --env Breakout --aux distill --gate cosine $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+demo: $(STAMP) ## Catch, learnt in seconds
+	$(BIN)/python train.py --env Catch $(ARGS)
+
+watch: $(STAMP) ## TensorBoard on all runs
+	$(BIN)/tensorboard --logdir runs
+
+test: $(STAMP) ## All tests (under ten minutes on two cores)
+	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 $(ARGS)
+
+test-fast: $(STAMP) ## The tests that take seconds
+	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 -m "not slow" $(ARGS)
+
+check: $(STAMP) ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p agents -p configs -p envs
+	$(BIN)/mypy train.py evaluate.py
+
+format: $(STAMP) ## Put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(STAMP) ## Rewrite the golden losses (in a commit that says numerics-changing)
+	$(TEST_ENV) $(BIN)/python tests/test_golden.py
+
+bench: $(STAMP) ## Steps per second, with each gate
+	$(BIN)/python benchmarks/throughput.py
+
+clean: ## Remove the virtual environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

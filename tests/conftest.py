@@ -1,0 +1,65 @@
+"""Fixtures that any test may ask for."""
+
+import pytest
+import torch
+
+from agents.agent import ActorCritic
+from agents.torsos.mlp import MlpConfig
+from envs.catch import CatchConfig
+
+
+@pytest.fixture(autouse=True)
+def _alone():
+    """Gives every test one thread and the same global random numbers, and takes them back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def build_catch():
+    """Builds Catch for B = 2; three rows by default, so that an episode takes two steps."""
+
+    def build_catch(num_envs=2, seed=0, device="cpu", **options):
+        config = CatchConfig(**{"rows": 3} | options)
+        return config.build("Catch", num_envs, seed, torch.device(device))
+
+    return build_catch
+
+
+@pytest.fixture
+def catch(build_catch):
+    return build_catch()
+
+
+@pytest.fixture
+def build_agent():
+    """Builds a small agent (F = 5) for an environment; one seed, one set of weights."""
+
+    def build_agent(spec, seed=0, precision="fp32"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            torso = MlpConfig(widths=(7, 5)).build(spec.observation_shape)
+            return ActorCritic(torso, spec.num_actions, precision)
+
+    return build_agent
+
+
+@pytest.fixture
+def small_agent(build_agent, catch):
+    return build_agent(catch.spec)
+
+
+@pytest.fixture
+def opinionated():
+    """Gives an agent's policy large weights: at the start it is nearly uniform everywhere."""
+
+    def opinionated(agent):
+        with torch.no_grad():
+            agent.policy.weight.normal_()
+        return agent
+
+    return opinionated
