@@ -108,7 +108,7 @@ class Learner:
             head.after_update(self.agent)
         self.steps += trajectory.action.numel()
         self.updates += 1
-        return metrics
+        return {name: value.detach() for name, value in metrics.items()}
 
     @property
     def _heads(self) -> list[AuxiliaryHead]:

@@ -96,25 +96,31 @@ def load_policy(
     file = find_policy(path)
     try:
         weights, content = load_tensors(file)
-        card = PolicyCard(**content)
-        if card.format != FORMAT:
-            raise DamagedFileError(f"{file} has the format {card.format!r}, not {FORMAT!r}")
-        shape = tuple(card.observation_shape)
-        options = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in card.torso_options.items()
-        }
-        config = type(getattr(Torsos(), card.torso))(**options)
-        agent = ActorCritic(config.build(shape), card.num_actions, precision)
+        card = _read_card(content)
+        config = type(getattr(Torsos(), card.torso))(**card.torso_options)
+        agent = ActorCritic(config.build(card.observation_shape), card.num_actions, precision)
         held = {name: tensor.float() for name, tensor in weights.items()}
         missing, unknown = agent.load_state_dict(held, strict=False)
         if unknown or any(not name.startswith("value.") for name in missing):
             raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
     except FileNotFoundError as error:
         raise ValueError(f"there is no policy at {path}") from error
-    except (DamagedFileError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"the policy at {path} is damaged or foreign: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch writes a line per weight
+        raise ValueError(f"the policy at {path} is damaged or foreign: {reason}") from error
     return agent.to(device), card
+
+
+def _read_card(content: Mapping[str, Any]) -> PolicyCard:
+    """Undoes what JSON did to the tuples."""
+    if content.get("format") != FORMAT:
+        raise DamagedFileError(f"it has the format {content.get('format')!r}, not {FORMAT!r}")
+    options = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["torso_options"].items()
+    }
+    shape = tuple(content["observation_shape"])
+    return PolicyCard(**{**content, "observation_shape": shape, "torso_options": options})
 
 
 def load_teacher(
@@ -131,7 +137,7 @@ def load_teacher(
             f"the teacher at {path} plays {card.env} ({card.protocol}) with the action set "
             f"{card.action_set}, but {spec.name} ({spec.protocol}) has {spec.action_set}"
         )
-    shape, dtype = tuple(card.observation_shape), str(spec.observation_dtype)
+    shape, dtype = card.observation_shape, str(spec.observation_dtype)
     if shape != spec.observation_shape or card.observation_dtype != dtype:
         raise ValueError(
             f"the teacher at {path} sees {card.observation_dtype} {shape}, but {spec.name} "

@@ -2,8 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -133,6 +134,19 @@ def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
 
 def _flag_names(kind: type) -> set[str]:
     text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+    with _wide(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         tyro.cli(kind, args=["--help"])
     return set(re.findall(r"--[\w.-]+", text.getvalue()))
+
+
+@contextlib.contextmanager
+def _wide() -> Iterator[None]:
+    """Keeps tyro from breaking a flag's name at the end of a line."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before

@@ -35,6 +35,7 @@ class Session:
     def _state(self) -> dict[str, Any]:
         return {
             "learner": self.learner.state_dict(),
+            "device": self.env.device.type,
             "acting": self.collector.generator.get_state(),
             "episodes": self.collector.episodes.state_dict(),
             "env": self.env.snapshot(),
@@ -45,14 +46,18 @@ class Session:
         self.learner.load_state_dict(state["learner"])
         self.collector.episodes.load_state_dict(state["episodes"])
         resumed = f"Resumed at step {self.learner.steps:,}"
-        if state["acting"].shape != self.collector.generator.get_state().shape:
-            # A CPU cannot continue the random numbers of a GPU, nor the other way round.
-            self.collector.episodes.restart()
-            return f"{resumed} on another kind of device: new episodes start."
-        self.collector.generator.set_state(state["acting"])
-        if state["env"] is None:
-            self.collector.episodes.restart()
+        device = self.env.device.type
+        same_device = state["device"] == device
+        if same_device:
+            self.collector.generator.set_state(state["acting"])
+            if state["env"] is not None:
+                self.collector.go_on_from(self.env.restore(state["env"]))
+                return f"{resumed}, exactly."
+        self.collector.episodes.restart()
+        if same_device:
             name = self.env.spec.name
             return f"{resumed}; {name} cannot be restored in mid-episode: new episodes start."
-        self.collector.go_on_from(self.env.restore(state["env"]))
-        return f"{resumed}, exactly."
+        return (
+            f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
+            "episodes start."
+        )

@@ -111,7 +111,7 @@ class TrainConfig:
         return asdict(self)
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> "TrainConfig":
+    def from_json(content: Any) -> "TrainConfig":
         """Reads `config.json`.
 
         Raises:
@@ -140,7 +140,7 @@ class TrainConfig:
             ) from error
 
 
-def _filled(template: Any, content: Mapping[str, Any]) -> Any:
+def _filled(template: Any, content: Any) -> Any:
     values = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
     }

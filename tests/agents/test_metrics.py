@@ -63,6 +63,7 @@ def test_the_mean_holds_neither_graph_nor_the_updates_own_tensors():
     weight = torch.tensor(2.0, requires_grad=True)
     loss = weight * 3
     mean.add({"loss": loss})
+    assert not any(total.requires_grad for total in mean._totals.values())
     with torch.no_grad():
         loss.zero_()
     assert mean.drain() == {"loss": 6.0}

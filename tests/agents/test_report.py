@@ -53,14 +53,14 @@ def test_a_log_line_goes_to_all_three_places(make, tmp_path, screen):
     with make() as report:
         report.note("a note")
         report.log(line(1000, 0.5, entropy=1.25))
-        report.log(line(2000, 1.5, entropy=1.0))
-    expected = [(1000, 0.5), (2000, 1.5)]
+        report.log(line(1500, 1.5, entropy=1.0))
+    expected = [(1000, 0.5), (1500, 1.5)]
     assert rows(tmp_path / "run") == expected
     assert points(tmp_path / "run") == expected
     assert screen.getvalue().splitlines() == [
         "a note",
         "step 1,000/5,000 (20%)  100 steps/s  ETA 0:40  return 0.50 (3 episodes)",
-        "step 2,000/5,000 (40%)  100 steps/s  ETA 0:30  return 1.50 (3 episodes)",
+        "step 1,500/5,000 (30%)  100 steps/s  ETA 0:35  return 1.50 (3 episodes)",
     ]
 
 

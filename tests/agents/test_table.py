@@ -64,7 +64,7 @@ def test_a_resumed_run_cuts_the_rows_beyond_its_start_and_keeps_the_columns(path
 
 
 @pytest.mark.parametrize(
-    "tail", ["30,1", "30,1.2", "\n\n", "30,1,2,3,4\n", "x,1,2\n", "\0\0\0\0", "\0\0\n"]
+    "tail", ["30,1", "30,1,2", "\n\n", "30,1,2,3,4\n", "x,1,2\n", "\0\0\0\0", "\0\0\n"]
 )
 def test_what_a_killed_process_left_half_written_is_cut(path, tail):
     write(path, (10, {"return": 1.0, "entropy": 2.0}))

@@ -72,7 +72,7 @@ def test_what_was_not_measured_is_a_dash():
 
 
 def test_without_a_gate_nothing_is_said_of_it():
-    text = plain_line(line(gate=None, episodes=1, mean_return=-20.55), TOTAL)
+    text = plain_line(line(gate=None, episodes=1, mean_return=-20.55, **DISTILL), TOTAL)
     assert text.endswith("  return -20.6 (1 episode)")
 
 
@@ -111,6 +111,16 @@ def test_plain_lines_come_first_at_most_every_ten_seconds_and_last():
     assert steps == ["1,000", "11,000", "21,000", "24,000"]
 
 
+def test_lines_that_were_passed_over_are_not_printed_after_a_later_one():
+    console, file = plain()
+    terminal = Terminal(TOTAL, console)
+    for second in (1.0, 5.0, 11.0):
+        terminal.show(line(seconds=second, step=round(1000 * second)))
+    terminal.close()
+    steps = re.findall(r"^step ([\d,]+)/", file.getvalue(), re.MULTILINE)
+    assert steps == ["1,000", "11,000"]
+
+
 def test_a_last_line_that_is_already_there_is_not_repeated():
     console, file = plain()
     terminal = Terminal(TOTAL, console)
@@ -146,8 +156,13 @@ def test_the_live_picture_says_all_that_matters_on_80_columns():
     )
 
 
+def test_a_narrow_screen_loses_the_bar_before_the_numbers():
+    first, _ = picture(64, line(**DISTILL))
+    assert first.strip() == "4%  20,480/500,000  return 1.30  1,034 steps/s  ETA 7:44"
+
+
 def test_without_a_gate_there_is_one_live_line():
-    assert len(picture(80, line(gate=None))) == 1
+    assert len(picture(80, line(gate=None, **DISTILL))) == 1
 
 
 def test_notes_stand_above_the_live_line_and_the_last_one_stays():

@@ -1,0 +1,131 @@
+"""Turns a run into a shipped teacher: `python teachers/ship.py RUN --note "..."`.
+
+Writes the policy in float16 without the value head, scores the file as stored, and
+makes the card (README.md) with command, seed, steps, score and curve.
+"""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import torch
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+
+from agents.files import write_json  # noqa: E402
+from agents.teacher import POLICY_FILE, export_policy, load_policy  # noqa: E402
+from benchmarks.curves import command  # noqa: E402
+from configs.evaluate import EvaluateOptions  # noqa: E402
+from evaluate import evaluate, summary  # noqa: E402
+
+CARD = """\
+# A deliberately sub-optimal teacher for {env}
+
+It stopped far short of what the algorithm reaches, so that a student has something to gain from it
+and something to lose by trusting it.
+
+| | |
+|---|---|
+| file | `policy.safetensors`: torso and policy in float16, no value head, {size:.1f} MiB |
+| score of this file | mean **{mean:.1f}** (95 % interval {low:.1f} to {high:.1f}), \
+median {median:.1f} |
+| measured by | `python evaluate.py teachers/{env} --episodes {episodes}`: {episodes} episodes, \
+actions sampled, {precision} |
+| protocol | {protocol}, raw score |
+| human-normalised | {human} |
+| trained by | `{command}` |
+| seed | {seed} |
+| agent steps | {steps:,} ({frames:,} frames) |
+| commit | {commit} |
+| hardware | {cpu}, {cores} cores, GPU {gpu} |
+{note}
+![Return while training](curve.png)
+
+`evaluation.json` holds every episode's score, `curve.csv` the curve.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which run to ship, and what to say about it."""
+
+    run: tyro.conf.Positional[str]
+    """The run's folder."""
+    episodes: int = 100
+    """Played with the stored file."""
+    note: str = ""
+    """A further row of the card."""
+
+
+def main(options: Options) -> None:
+    """Exports, scores, draws, writes the card."""
+    run = Path(options.run)
+    config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    versions: dict[str, Any] = json.loads((run / "versions.json").read_text(encoding="utf-8"))
+    agent, card = load_policy(run, torch.device("cpu"))
+    folder = ROOT / "teachers" / card.env
+    folder.mkdir(exist_ok=True)
+    # How many threads play does not belong to the environment's definition.
+    env_options = {k: v for k, v in config["env"].items() if k != "num_threads"}
+    file = folder / POLICY_FILE
+    export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
+
+    result = evaluate(EvaluateOptions(str(folder), episodes=options.episodes))
+    write_json(folder / "evaluation.json", result)
+    draw(run, folder, card.env)
+    low, high = result["interval_95"]
+    human = result["human_normalised"]
+    text = CARD.format(
+        **{
+            key: result[key]
+            for key in ("env", "mean", "median", "episodes", "precision", "protocol")
+        },
+        size=file.stat().st_size / 2**20,
+        low=low,
+        high=high,
+        human="-" if human is None else f"{100 * human:.0f} %",
+        command=command(config),
+        seed=config["run"]["seed"],
+        steps=card.steps,
+        frames=card.steps * config["env"].get("frame_skip", 1),
+        commit=versions["commit"],
+        cpu=versions["cpu"],
+        cores=versions["cores"],
+        gpu=versions["gpu"] or "none",
+        note=f"| note | {options.note} |\n" if options.note else "",
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    print(summary(result))
+
+
+def draw(run: Path, folder: Path, env: str) -> None:
+    """Copies the return's curve and draws it."""
+    with (run / "metrics.csv").open(encoding="utf-8") as source:
+        rows = [row for row in csv.DictReader(source) if row["return"]]
+    rows = rows[:: max(1, len(rows) // 200)]
+    with (folder / "curve.csv").open("w", encoding="utf-8", newline="") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(["step", "return", "entropy"])
+        writer.writerows([row["step"], row["return"], row["entropy"]] for row in rows)
+    figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+    steps = [int(row["step"]) / 1000 for row in rows]
+    axes.plot(steps, [float(row["return"]) for row in rows], color="#4c72b0")
+    axes.set_xlabel("thousand agent steps")
+    axes.set_ylabel("return, last 100 episodes")
+    axes.set_title(f"{env}: the shipped teacher while training", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.savefig(folder / "curve.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,183 @@
+from dataclasses import replace
+from math import inf, log
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from agents.heads import Heads
+from agents.heads.base import Schedule
+from agents.heads.distill import Distill, DistillConfig, teacher_policy
+from agents.teacher import Teacher
+from agents.types import AgentOutput
+
+T, B, A, F = 3, 2, 4, 5
+WEIGHT = Schedule(1.0, 1.0, 0)
+
+
+class Fixed(Teacher):
+    """Has the same opinion everywhere, and counts how often it is asked."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.tensor(logits)
+        self.asked = 0
+
+    def forward(self, trajectory):
+        self.asked += 1
+        return self.logits.expand(*trajectory.action.shape, A)
+
+
+@pytest.fixture
+def distilled(agent, build_trajectory):
+    """Computes the loss of a student with the given logits everywhere."""
+
+    def distilled(teacher_logits, logits, temperature=1.0, trajectory=None):
+        trajectory = trajectory or build_trajectory()
+        head = Distill(Fixed(teacher_logits), temperature, WEIGHT)
+        features = torch.zeros(T + 1, B, F)
+        logits = logits.expand(T + 1, B, A)
+        output = AgentOutput(None, features, features, logits, torch.zeros(T + 1, B))
+        return head(agent, output, trajectory, head.prepare(agent, trajectory))
+
+    return distilled
+
+
+def test_the_loss_is_the_cross_entropy_in_nats(distilled):
+    # Teacher (1/2, 1/2, 0, 0), student (1/2, 1/4, 1/8, 1/8):
+    # -1/2 log 1/2 - 1/2 log 1/4 = 3/2 log 2; the teacher's own entropy is log 2.
+    student = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
+    result = distilled([0.0, 0.0, -inf, -inf], student)
+    assert_close(result.loss, torch.full((T, B), 1.5 * log(2.0)))
+    assert_close(result.metrics["teacher_entropy"], torch.tensor(log(2.0)))
+    assert_close(result.metrics["kl"], torch.tensor(0.5 * log(2.0)))
+
+
+def test_the_gradient_is_the_students_policy_less_the_teachers(distilled):
+    logits = torch.tensor([0.3, -0.2, 1.0, 0.0], requires_grad=True)
+    teacher = [1.0, 2.0, 0.0, -1.0]
+    result = distilled(teacher, logits)
+    result.loss[0, 0].backward()
+    assert_close(logits.grad, logits.detach().softmax(-1) - torch.tensor(teacher).softmax(-1))
+
+
+def test_at_temperature_0_the_teacher_is_greedy_and_ties_share():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0], [2.0, 0.0, 2.0, 1.0], [5.0, 5.0, 5.0, 5.0]])
+    expected = [[0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.25, 0.25]]
+    assert teacher_policy(logits, 0.0).tolist() == expected
+
+
+def test_a_small_temperature_approaches_the_greedy_teacher_ties_included():
+    # The gaps are 1 or more: e^(-1 / 0.01) is 0 in float32.
+    logits = torch.tensor([[1.0, 3.0, 2.0, 0.0], [2.0, 0.0, 2.0, 1.0]])
+    assert_close(teacher_policy(logits, 0.01), teacher_policy(logits, 0.0))
+
+
+def test_the_temperature_divides_the_teachers_logits_alone(distilled):
+    # Teacher (2 log 3, 0, ..) at 2 is (log 3, 0, ..): (3, 1, 0, 0) / 4.
+    expected = torch.tensor([[0.75, 0.25, 0.0, 0.0]])
+    assert_close(teacher_policy(torch.tensor([[2 * log(3.0), 0.0, -inf, -inf]]), 2.0), expected)
+    # With the student (1/2, 1/4, ..): 3/4 log 2 + 1/4 log 4.
+    student = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
+    result = distilled([2 * log(3.0), 0.0, -inf, -inf], student, temperature=2.0)
+    assert_close(result.loss, torch.full((T, B), 1.25 * log(2.0)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 2**20), temperature=st.sampled_from([0.0, 0.1, 1.0, 5.0]))
+def test_no_student_is_nearer_to_the_teacher_than_the_teacher(seed, temperature):
+    # KL(p, q) >= 0, and 0 for q = p: cross-entropy is at least the teacher's entropy.
+    generator = torch.Generator().manual_seed(seed)
+    teacher, student = (3 * torch.randn(2, 50, A, generator=generator)).unbind()
+    policy = teacher_policy(teacher, temperature)
+    entropy = -policy.xlogy(policy).sum(-1)
+    cross = -(policy * student.log_softmax(-1)).sum(-1)
+    assert (cross >= entropy - 1e-5).all()
+
+
+def test_a_student_like_its_teacher_agrees_and_has_no_distance(distilled):
+    logits = [0.3, -0.2, 1.0, 0.0]
+    result = distilled(logits, torch.tensor(logits))
+    assert_close(result.metrics["kl"], torch.tensor(0.0))
+    assert result.metrics["agreement"] == 1.0
+    opposite = distilled(logits, -torch.tensor(logits))
+    assert opposite.metrics["agreement"] == 0.0
+    assert opposite.metrics["kl"] > 0.1
+
+
+def test_metrics_are_means_over_valid_steps(agent, teacher, build_trajectory):
+    trajectory = build_trajectory(terminated=[(0, 0), (1, 1)])
+    head = Distill(teacher, 1.0, WEIGHT)
+    targets = head.prepare(agent, trajectory)
+    output = agent(trajectory.observation)
+    result = head(agent, output, trajectory, targets)
+    student = output.logits[:-1].log_softmax(-1)
+    kl = (targets.probabilities * (targets.probabilities.log() - student)).sum(-1)
+    agrees = (targets.probabilities.argmax(-1) == student.argmax(-1)).float()
+    assert trajectory.valid.sum() == 4
+    assert_close(result.metrics["kl"], kl[trajectory.valid].mean().detach())
+    assert_close(result.metrics["agreement"], agrees[trajectory.valid].mean())
+
+
+def test_the_targets_are_the_teachers_policy_at_the_students_states(
+    agent, teacher, build_trajectory
+):
+    trajectory = build_trajectory()
+    targets = Distill(teacher, 0.5, WEIGHT).prepare(agent, trajectory)
+    logits = teacher.agent(trajectory.observation).logits[:-1]
+    assert_close(targets.probabilities, (logits / 0.5).softmax(-1))
+    assert_close(targets.entropy, torch.distributions.Categorical(logits=logits / 0.5).entropy())
+
+
+def test_the_teacher_is_asked_once_per_trajectory(agent, build_trajectory):
+    teacher, trajectory = Fixed([0.0, 1.0, 2.0, 3.0]), build_trajectory()
+    head = Distill(teacher, 1.0, WEIGHT)
+    targets = head.prepare(agent, trajectory)
+    for _ in range(3):
+        head(agent, agent(trajectory.observation), trajectory, targets)
+    assert teacher.asked == 1
+
+
+def test_the_teacher_is_neither_trained_nor_saved(context):
+    head = Heads().distill.build(context)
+    assert list(head.parameters()) == []
+    assert head.state_dict() == {}
+
+
+def test_the_teacher_is_the_one_of_the_path_given(context, teacher):
+    paths = []
+
+    def load_teacher(path):
+        paths.append(path)
+        return teacher
+
+    asking = replace(context, load_teacher=load_teacher)
+    DistillConfig(teacher="runs/mine").build(asking)
+    DistillConfig().build(asking)
+    assert paths == ["runs/mine", ""]
+
+
+def test_the_weight_is_constant_unless_a_schedule_is_asked_for(context):
+    constant = DistillConfig(coefficient=0.7).build(context).coefficient
+    assert [constant(step) for step in (0, 100, 10**9)] == [0.7] * 3
+    moving = DistillConfig(coefficient=1.0, coefficient_end=0.0, coefficient_steps=200)
+    schedule = moving.build(context).coefficient
+    assert [schedule(step) for step in (0, 50, 200, 300)] == [1.0, 0.75, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": -0.1},
+        {"coefficient": -1.0},
+        {"coefficient_end": -1.0, "coefficient_steps": 10},
+        {"coefficient_end": 0.5},
+        {"coefficient_steps": 10},
+    ],
+)
+def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
+    flag = f"--aux.distill.{next(iter(options)).replace('_', '-')}"
+    with pytest.raises(ValueError, match=flag):
+        DistillConfig(**options)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from agents.evaluation import Scores, bootstrap_interval, play, quotas
+from agents.seeding import generator
+
+
+def evaluate(env, build_agent, episodes):
+    return play(env, build_agent(env.spec), episodes, generator(0, "evaluation", env.device))
+
+
+def episode(step, length, last="over"):
+    """An episode that earns 1 a step."""
+    return [*[step(1.0)] * (length - 1), step(1.0, last)]
+
+
+@pytest.mark.parametrize(
+    ("episodes", "num_envs", "expected"),
+    [(7, 3, [3, 2, 2]), (6, 3, [2, 2, 2]), (2, 3, [1, 1, 0]), (0, 2, [0, 0])],
+)
+def test_episodes_are_shared_out_as_evenly_as_can_be(episodes, num_envs, expected):
+    assert quotas(episodes, num_envs) == expected
+
+
+def test_short_episodes_are_not_favoured(scripted, play, build_agent):
+    # While environment 1 plays one episode of ten steps, environment 0 ends five of one step
+    # (each with an autoreset after it); only its two count.
+    env = scripted([episode(play, 1), episode(play, 10)])
+    scores = evaluate(env, build_agent, episodes=4)
+    assert scores.returns == (1.0, 1.0, 10.0, 10.0)
+    assert scores.lengths == (1, 1, 10, 10)
+    assert scores.mean == scores.median == 5.5
+
+
+def test_an_environment_without_a_share_is_ignored(scripted, play, build_agent):
+    env = scripted([episode(play, 3), episode(play, 1)])
+    assert evaluate(env, build_agent, episodes=1).returns == (3.0,)
+
+
+def test_a_lost_life_does_not_end_the_count_and_a_time_limit_does(scripted, play, build_agent):
+    # Two lives of two and three steps, an autoreset between them: 5 earned in 5 steps.
+    game = [*episode(play, 2, "life"), *episode(play, 3)]
+    env = scripted([game, episode(play, 4, "limit")])
+    scores = evaluate(env, build_agent, episodes=4)
+    assert scores.returns == (5.0, 5.0, 4.0, 4.0)
+    assert scores.lengths == (5, 5, 4, 4)
+
+
+def test_rewards_are_counted_raw(scripted, play, build_agent):
+    env = scripted([[play(2.5), play(-1.0, "over")]], reward_transform="sign")
+    assert evaluate(env, build_agent, episodes=1).returns == (1.5,)
+
+
+def test_the_same_seed_plays_the_same_episodes(build_catch, build_agent):
+    first, second = (evaluate(build_catch(num_envs=3), build_agent, 20) for _ in range(2))
+    assert first == second
+    assert set(first.returns) == {1.0, -1.0}
+    assert first.lengths == (2,) * 20
+
+
+def test_the_interval_of_two_values_is_that_of_their_resamples():
+    # The mean of two draws of {0, 1} is 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.95) == (0.0, 1.0)
+    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
+
+
+def test_the_interval_of_many_values_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(3.0, 2.0, size=1000)
+    low, high = bootstrap_interval(values)
+    # mean -+ 1.96 s / sqrt(n); 10 000 draws know each end to about 2 % of the width.
+    half = 1.96 * values.std() / 1000**0.5
+    assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
+
+
+def test_the_interval_is_that_of_scipy():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).exponential(2.0, size=50)
+    expected = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high), rel=0.02)
+
+
+def test_one_episode_has_an_interval_of_no_width():
+    assert Scores((3.0,), (7,)).interval() == (3.0, 3.0)

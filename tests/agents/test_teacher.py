@@ -1,0 +1,225 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from agents.agent import ActorCritic
+from agents.checkpoint import save_checkpoint
+from agents.files import load_tensors, save_tensors
+from agents.teacher import (
+    POLICY_FILE,
+    PolicyCard,
+    export_policy,
+    find_policy,
+    load_policy,
+    load_teacher,
+)
+from agents.torsos.mlp import MlpConfig
+
+CPU = torch.device("cpu")
+
+
+def card_of(spec, **changes):
+    return PolicyCard(
+        **{
+            "env": spec.name,
+            "action_set": spec.action_set,
+            "num_actions": spec.num_actions,
+            "observation_shape": spec.observation_shape,
+            "observation_dtype": str(spec.observation_dtype),
+            "protocol": spec.protocol,
+            "torso": "mlp",
+            "torso_options": {"widths": (7, 5)},
+            "steps": 123,
+            "env_options": {"rows": 3},
+        }
+        | changes
+    )
+
+
+@pytest.fixture
+def agent(small_agent, opinionated):
+    return opinionated(small_agent)
+
+
+@pytest.fixture
+def path(tmp_path, agent, catch):
+    path = tmp_path / POLICY_FILE
+    export_policy(path, agent, card_of(catch.spec))
+    return path
+
+
+@pytest.fixture
+def trajectory(build_trajectory, catch):
+    return build_trajectory(actions=3, shape=catch.spec.observation_shape)
+
+
+def refusal(action):
+    """Returns the message of a refusal, which must be one line."""
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+        action()
+    return str(caught.value)
+
+
+def test_what_was_exported_is_loaded_bit_for_bit(path, agent, catch, trajectory):
+    loaded, card = load_policy(path, CPU)
+    assert card == card_of(catch.spec)
+    for part in ("torso", "policy"):
+        for mine, theirs in zip(
+            loaded.parts[part].parameters(), agent.parts[part].parameters(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+    teacher = load_teacher(path, catch.spec, CPU)
+    assert torch.equal(teacher(trajectory), agent.logits(trajectory.observation[:-1]))
+
+
+def test_a_teacher_is_frozen_and_gives_no_gradient(path, catch, trajectory):
+    teacher = load_teacher(path, catch.spec, CPU)
+    assert not teacher(trajectory).requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert not teacher.agent.training
+
+
+def test_the_value_head_is_not_exported(path):
+    names = set(load_file(path))
+    assert names == {
+        "torso.layers.0.weight",
+        "torso.layers.0.bias",
+        "torso.layers.2.weight",
+        "torso.layers.2.bias",
+        "policy.weight",
+        "policy.bias",
+    }
+
+
+def test_the_options_of_the_torso_are_kept(tmp_path, catch):
+    agent = ActorCritic(MlpConfig(widths=(3, 2, 4)).build(catch.spec.observation_shape), 3)
+    path = tmp_path / POLICY_FILE
+    export_policy(path, agent, card_of(catch.spec, torso_options={"widths": (3, 2, 4)}))
+    loaded, _ = load_policy(path, CPU)
+    assert loaded.torso.num_features == 4
+    assert torch.equal(loaded.policy.weight, agent.policy.weight)
+
+
+def test_a_float16_export_is_half_as_large_and_nearly_the_same(
+    path, tmp_path, agent, catch, trajectory
+):
+    small = tmp_path / "half.safetensors"
+    export_policy(small, agent, card_of(catch.spec), dtype=torch.float16)
+    assert all(weight.dtype == torch.float16 for weight in load_file(small).values())
+    teacher = load_teacher(small, catch.spec, CPU)
+    assert all(p.dtype == torch.float32 for p in teacher.parameters())
+    # 11 bits of mantissa, logits of about 1.
+    logits = agent.logits(trajectory.observation[:-1]).detach()
+    assert_close(teacher(trajectory), logits, atol=0.01, rtol=0)
+
+
+def test_a_folder_stands_for_the_policy_in_it(path, catch):
+    assert find_policy(path.parent) == find_policy(path) == path
+    assert load_teacher(path.parent, catch.spec, CPU).card.steps == 123
+
+
+def test_another_action_set_is_refused_though_the_number_is_the_same(path, catch):
+    spec = replace(catch.spec, name="Fetch", action_set="Fetch:up-stay-down")
+    message = refusal(lambda: load_teacher(path, spec, CPU))
+    assert "action set Catch:left-stay-right" in message
+    assert "Fetch (raw) has Fetch:up-stay-down" in message.replace(catch.spec.protocol, "raw")
+
+
+def test_another_number_of_actions_is_refused(path, catch):
+    refusal(lambda: load_teacher(path, replace(catch.spec, num_actions=4), CPU))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"observation_shape": (10, 5)}, r"torch.float32 (10, 5)"),
+        ({"observation_dtype": torch.uint8}, r"torch.uint8 (3, 5)"),
+    ],
+)
+def test_other_observations_are_refused(path, catch, changes, seen):
+    message = refusal(lambda: load_teacher(path, replace(catch.spec, **changes), CPU))
+    assert "sees torch.float32 (3, 5)" in message
+    assert f"shows {seen}" in message
+
+
+def test_a_teacher_of_another_protocol_is_accepted(path, catch):
+    load_teacher(path, replace(catch.spec, name="Elsewhere", protocol="other"), CPU)
+
+
+def test_a_missing_policy_is_named(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing.safetensors"):
+        assert refusal(lambda path=path: load_policy(path, CPU)) == f"there is no policy at {path}"
+
+
+def test_a_flipped_byte_is_noticed_wherever_it_is(path):
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert str(path) in refusal(lambda: load_policy(path, CPU))
+
+
+@pytest.mark.parametrize("kept", [0, 7, 300, -1])
+def test_a_cut_file_is_noticed(path, kept):
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+def foreign_text(path, agent, card):
+    path.write_text("not a policy at all\n" * 20)
+
+
+def foreign_checkpoint(path, agent, card):
+    save_checkpoint(path.parent, 1, {"agent": agent.state_dict()}).rename(path)
+
+
+def other_format(path, agent, card):
+    export_policy(path, agent, replace(card, format="auxgate policy 2"))
+
+
+def unknown_torso(path, agent, card):
+    export_policy(path, agent, replace(card, torso="transformer"))
+
+
+def unknown_option(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"depth": 3}))
+
+
+def senseless_option(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"widths": (0,)}))
+
+
+def other_sizes(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"widths": (7, 6)}))
+
+
+def missing_weights(path, agent, card):
+    tensors, content = load_tensors(path)
+    del tensors["policy.bias"]
+    save_tensors(path, tensors, content)
+
+
+def unknown_weights(path, agent, card):
+    tensors, content = load_tensors(path)
+    save_tensors(path, tensors | {"core.weight": torch.ones(1)}, content)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        foreign_text,
+        foreign_checkpoint,
+        other_format,
+        unknown_torso,
+        unknown_option,
+        senseless_option,
+        other_sizes,
+        missing_weights,
+        unknown_weights,
+    ],
+)
+def test_what_is_no_policy_of_ours_is_refused_in_one_line(path, agent, catch, write):
+    write(path, agent, card_of(catch.spec))
+    assert f"the policy at {path} is damaged or foreign" in refusal(lambda: load_policy(path, CPU))

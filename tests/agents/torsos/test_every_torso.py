@@ -1,0 +1,67 @@
+"""What every registered torso keeps; a new one needs an example here."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from agents.precision import arithmetic
+from agents.torsos import Torsos
+from agents.torsos.impala import ImpalaConfig
+from agents.torsos.mlp import MlpConfig
+from agents.torsos.nature import NatureConfig
+
+BATCH, F = 3, 5
+EXAMPLES = {
+    "nature": (NatureConfig(width=F), (2, 36, 44)),
+    "impala": (ImpalaConfig(channels=(3, 4), width=F), (2, 8, 12)),
+    "mlp": (MlpConfig(widths=(7, F)), (2, 3, 4)),
+}
+"""Of each torso a small one and a small observation for it, of uneven sides."""
+
+
+@pytest.fixture(params=list(EXAMPLES))
+def torso(request):
+    config, shape = EXAMPLES[request.param]
+    return config.build(shape)
+
+
+@pytest.fixture
+def pixels(torso, request):
+    shape = EXAMPLES[request.node.callspec.params["torso"]][1]
+    return torch.randint(256, (BATCH, *shape), dtype=torch.uint8)
+
+
+def test_every_torso_has_an_example():
+    assert set(EXAMPLES) == {torso.name for torso in fields(Torsos)}
+
+
+def test_the_features_are_as_wide_as_promised(torso, pixels):
+    output = torso(pixels)
+    assert output.features.shape == (BATCH, F)
+    assert torso.num_features == F
+    assert output.features.dtype == torch.float32
+
+
+def test_bytes_count_as_the_floats_from_0_to_1(torso, pixels):
+    assert_close(torso(pixels).features, torso(pixels / 255).features)
+
+
+def test_one_observation_says_nothing_of_another(torso, pixels):
+    expected = torso(pixels).features
+    assert_close(torso(pixels[1:2]).features, expected[1:2])
+    assert not torch.isclose(expected[0], expected[1]).all()
+
+
+def test_bf16_is_near_fp32(torso, pixels):
+    expected = torso(pixels).features
+    with arithmetic("bf16", torch.device("cpu")):
+        features = torso(pixels).features.float()
+    # 8 bits of mantissa through a few layers.
+    assert_close(features, expected, atol=0.05 * expected.detach().abs().max().item(), rtol=0)
+
+
+def test_every_parameter_is_trained(torso, pixels):
+    torso(pixels).features.sum().backward()
+    assert all(p.grad is not None for p in torso.parameters())

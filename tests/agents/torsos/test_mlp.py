@@ -1,0 +1,27 @@
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from agents.torsos.mlp import MlpConfig
+
+
+def test_every_layer_is_followed_by_tanh():
+    torso = MlpConfig(widths=(4, 3)).build((2, 2))
+    first, second = (layer for layer in torso.layers if isinstance(layer, nn.Linear))
+    x = torch.randn(5, 2, 2)
+    hidden = torch.tanh(x.flatten(1) @ first.weight.T + first.bias)
+    expected = torch.tanh(hidden @ second.weight.T + second.bias)
+    assert_close(torso(x).features, expected)
+    assert torso(x).spatial is None
+
+
+def test_one_layer_is_enough():
+    torso = MlpConfig(widths=(3,)).build((6,))
+    assert torso(torch.zeros(2, 6)).features.shape == (2, 3)
+
+
+@pytest.mark.parametrize("widths", [(), (0,), (64, -1)])
+def test_senseless_widths_are_refused(widths):
+    with pytest.raises(ValueError, match=r"--torso\.mlp\.widths"):
+        MlpConfig(widths=widths)

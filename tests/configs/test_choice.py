@@ -1,0 +1,158 @@
+import pytest
+
+import envs
+import envs.atari
+from configs.choice import Choice, choose
+from configs.errors import UsageError
+
+ATARI_HERE = envs.atari.envpool_is_installed()
+
+
+def split(line):
+    return choose(line.split())
+
+
+def chosen(line):
+    return split(line)[0]
+
+
+def complaint(line):
+    with pytest.raises(UsageError) as refused:
+        choose(line.split())
+    return str(refused.value)
+
+
+def test_the_documented_line_chooses_what_it_says():
+    choice, rest = split("--env Breakout --aux distill --gate cosine")
+    assert choice == Choice("Breakout", "atari", "a2c", "nature", ("distill",), "cosine")
+    assert rest == []
+
+
+def test_nothing_chosen_is_plain_actor_critic_on_breakout():
+    assert chosen("") == Choice("Breakout", "atari", "a2c", "nature", (), None)
+
+
+def test_every_family_comes_with_its_own_torso():
+    assert chosen("--env Catch") == Choice("Catch", "catch", "a2c", "mlp", (), None)
+    assert chosen("--env CartPole-v1") == Choice("CartPole-v1", "gym", "a2c", "mlp", (), None)
+
+
+def test_an_environment_is_known_whatever_its_case():
+    assert chosen("--env catch").env == "Catch"
+    assert chosen("--env msPACMAN").env == "MsPacman"
+
+
+@pytest.mark.parametrize("line", ["--aux none", "--env Catch --aux none", "--aux none none"])
+def test_aux_none_chooses_no_head_and_no_gate(line):
+    assert chosen(line).aux == ()
+    assert chosen(line).gate is None
+
+
+@pytest.fixture
+def two_heads(monkeypatch):
+    """As if there were a second head, `inverse_model`."""
+    monkeypatch.setattr("configs.choice.names", lambda registry: ("distill", "inverse_model"))
+
+
+@pytest.mark.usefixtures("two_heads")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--aux distill inverse_model",
+        "--aux distill --aux inverse_model",
+        "--aux=distill --aux=inverse-model",
+        "--aux distill inverse-model",
+    ],
+)
+def test_several_heads_are_listed_or_repeated_in_the_order_given(line):
+    from configs.choice import _auxiliaries  # the gate's names are replaced as well
+
+    given = [word for word in line.replace("=", " ").split() if word != "--aux"]
+    assert _auxiliaries(given) == ("distill", "inverse_model")
+
+
+def test_other_flags_may_stand_between_repeated_heads():
+    choice, rest = split("--steps 5 --aux distill --seed 2 --gate sum")
+    assert (choice.aux, choice.gate) == (("distill",), "sum")
+    assert rest == ["--steps", "5", "--seed", "2"]
+
+
+def test_heads_without_a_gate_pass_the_cosine_gate():
+    assert chosen("--aux distill").gate == "cosine"
+
+
+@pytest.mark.parametrize("gate", ["cosine-unweighted", "cosine_unweighted"])
+def test_a_hyphen_is_an_underscore(gate):
+    assert chosen(f"--aux distill --gate {gate}").gate == "cosine_unweighted"
+
+
+@pytest.mark.parametrize("flag", ["--teacher runs/x", "--teacher=runs/x"])
+def test_the_teacher_is_short_for_an_option_of_distillation(flag):
+    _, rest = choose(["--aux", "distill", *flag.split()])
+    assert rest == ["--aux.distill.teacher", "runs/x"]
+
+
+@pytest.mark.parametrize("long", ["--aux.distill.teacher y", "--aux.distill.teacher=y"])
+def test_two_teachers_are_refused(long):
+    said = complaint(f"--aux distill --teacher x {long}")
+    assert said == "--teacher is short for --aux.distill.teacher: give one of the two."
+
+
+def test_another_option_of_distillation_goes_with_the_short_teacher():
+    _, rest = split("--aux distill --teacher x --aux.distill.temperature 0")
+    assert rest == ["--aux.distill.temperature", "0", "--aux.distill.teacher", "x"]
+
+
+def test_a_teacher_without_distillation_is_refused_with_the_cure():
+    assert complaint("--env Catch --teacher runs/x") == "--teacher needs --aux distill."
+
+
+@pytest.mark.parametrize("line", ["--gate sum", "--aux none --gate sum"])
+def test_a_gate_without_heads_is_refused_with_the_cure(line):
+    assert complaint(line) == "--gate sum has nothing to gate: add --aux distill, or drop --gate."
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "others"),
+    [
+        ("--aux distill --gate cosin", "--gate cosin is unknown: choose cosine, ", "projection"),
+        ("--aux distill --gate summ", "--gate summ is unknown: choose sum, ", "orthogonal"),
+        ("--torso natur", "--torso natur is unknown: choose nature, ", "impala"),
+        ("--aux distil", "--aux distil is unknown: choose distill", ""),
+        ("--algo a2", "--algo a2 is unknown: choose a2c", ""),
+        ("--env Breakot", "--env Breakot: ", "did you mean Breakout, "),
+        ("--env Cach", "--env Cach: ", "did you mean Catch, "),
+    ],
+)
+def test_an_unknown_name_lists_the_valid_ones_nearest_first(line, start, others):
+    said = complaint(line)
+    assert said.startswith(start)
+    assert others in said
+
+
+def test_without_envpool_an_unknown_environment_says_how_to_get_the_games(monkeypatch):
+    monkeypatch.setattr(envs.atari, "envpool_is_installed", lambda: False)
+    monkeypatch.setattr(envs, "envpool_is_installed", lambda: False)
+    assert "pip install 'auxgate[atari]'" in complaint("--env Breakot")
+    assert chosen("--env Breakout").family == "atari"  # known all the same
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--env Catch --env Pong", "--env is given 2 times: give it once."),
+        ("--aux distill --gate sum --gate sum", "--gate is given 2 times: give it once."),
+        ("--aux distill distill", "--aux distill is given twice: give it once."),
+        ("--aux distill --aux distill", "--aux distill is given twice: give it once."),
+        ("--aux none distill", "--aux none excludes --aux distill: drop one of them."),
+        ("--env", "--env: expected one argument."),
+        ("--aux", "--aux: expected at least one argument."),
+        ("--env Catch --gate", "--gate: expected one argument."),
+    ],
+)
+def test_choices_that_exclude_each_other_are_refused(line, said):
+    assert complaint(line) == said
+
+
+def test_the_beginning_of_a_flag_is_not_the_flag():
+    assert choose(["--en", "Catch"])[1] == ["--en", "Catch"]

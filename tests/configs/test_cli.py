@@ -1,0 +1,218 @@
+import pytest
+
+from configs.cli import parse, parse_evaluate
+from configs.errors import UsageError
+
+
+def parsed(line):
+    return parse(line.split())
+
+
+def complaint(line, parser=parse):
+    with pytest.raises(UsageError) as refused:
+        parser(line.split())
+    said = str(refused.value)
+    assert "\n" not in said
+    assert said.endswith((".", "?"))
+    return said
+
+
+def help_of(line, capsys, parser=parse):
+    with pytest.raises(SystemExit) as stop:
+        parser([*line.split(), "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_documented_line_parses():
+    config = parsed("--env Breakout --aux distill --gate cosine")
+    assert config.choice.env == "Breakout"
+    assert config.run.steps == 10_000_000
+    assert config.run.device == "auto"
+    assert config.heads["distill"].teacher == ""  # the shipped one
+
+
+def test_the_flags_of_a_run_are_read():
+    config = parsed(
+        "--env Catch --steps 7 --num-envs 3 --unroll-length 4 --seed 5 --device cpu --precision "
+        "bf16 --torso impala --learning-rate 1e-4 --run-dir x --deterministic --compile"
+    )
+    run = config.run
+    assert (run.steps, run.num_envs, run.unroll_length, run.seed) == (7, 3, 4, 5)
+    assert (run.device, run.precision, run.learning_rate) == ("cpu", "bf16", 1e-4)
+    assert (run.run_dir, run.deterministic, run.compile) == ("x", True, True)
+    assert config.choice.torso == "impala"
+
+
+@pytest.mark.parametrize("flag", ["--num-envs 3", "--num_envs 3", "--num-envs=3", "--num_envs=3"])
+def test_a_hyphen_is_an_underscore(flag):
+    assert parse(["--env", "Catch", *flag.split()]).run.num_envs == 3
+
+
+def test_options_of_the_chosen_components_are_read():
+    config = parsed(
+        "--env Catch --env.rows 6 --torso.mlp.widths 3 4 --algo.a2c.trace 0.5 --aux distill "
+        "--aux.distill.temperature 0 --teacher t --gate projection --gate.projection.decay 0.99 "
+        "--gate.scope layer --gate.every 2"
+    )
+    assert config.env.rows == 6
+    assert config.torso.widths == (3, 4)
+    assert config.algo.trace == 0.5
+    assert config.heads["distill"].temperature == 0
+    assert config.heads["distill"].teacher == "t"
+    assert config.gate.decay == 0.99
+    assert (config.judging.scope, config.judging.every) == ("layer", 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "--gate.projection.decay 0.9 --aux distill",
+            "--gate.projection.decay has no effect with --gate cosine: "
+            "add --gate projection, or drop it.",
+        ),
+        (
+            "--gate.cosine-unweighted.decay=0.9 --aux distill",
+            "--gate.cosine-unweighted.decay has no effect with --gate cosine: "
+            "add --gate cosine_unweighted, or drop it.",
+        ),
+        (
+            "--aux.distill.temperature 0",
+            "--aux.distill.temperature has no effect with --aux none: "
+            "add --aux distill, or drop it.",
+        ),
+        (
+            "--torso.impala.blocks 3",
+            "--torso.impala.blocks has no effect with --torso mlp: add --torso impala, or drop it.",
+        ),
+        ("--gate.scope layer", "--gate.scope has no effect without heads: add --aux, or drop it."),
+        (
+            "--gate.cosine.x 1",
+            "--gate.cosine.x has no effect without heads: add --aux, or drop it.",
+        ),
+    ],
+)
+def test_an_option_of_a_component_not_chosen_is_refused_with_the_cure(line, said):
+    assert complaint(f"--env Catch {line}") == said
+
+
+@pytest.mark.parametrize(
+    ("line", "flag", "meant"),
+    [
+        ("--stesp 5", "--stesp", "--steps"),
+        ("--learning_rat 1", "--learning-rat", "--learning-rate"),
+        ("--env.row 5", "--env.row", "--env.rows"),
+        ("--resum x", "--resum", "--resume"),
+        ("--aux distill --aux.distill.temprature 1", None, "--aux.distill.temperature"),
+        ("--env.noop-max 3", "--env.noop-max", None),  # an option of Atari's
+    ],
+)
+def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
+    said = complaint(f"--env Catch {line}")
+    assert said.startswith(flag or "--")
+    assert "is not an option here: did you mean --" in said
+    assert (meant or "") in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--steps 0", "--steps must be at least 1, not 0."),
+        ("--steps -5", "--steps must be at least 1, not -5."),
+        ("--num-envs 0", "--num-envs must be at least 1, not 0."),
+        ("--unroll-length 0", "--unroll-length must be at least 1, not 0."),
+        ("--max-skipped 0", "--max-skipped must be at least 1, not 0."),
+        ("--seed -1", "--seed must be 0 or more, not -1."),
+        ("--seed 9223372036854775808", "--seed must be below 2^63, not 9223372036854775808."),
+        ("--threads -1", "--threads must be 0 or more, not -1."),
+        ("--max-gradient-norm -1", "--max-gradient-norm must be 0 or more, not -1.0."),
+        ("--learning-rate 0", "--learning-rate must be above 0 and finite, not 0.0."),
+        ("--learning-rate nan", "--learning-rate must be above 0 and finite, not nan."),
+        ("--learning-rate inf", "--learning-rate must be above 0 and finite, not inf."),
+        ("--learning-rate-end -1", "--learning-rate-end must be 0 or more and finite, not -1.0."),
+        ("--learning-rate-end inf", "--learning-rate-end must be 0 or more and finite, not inf."),
+        ("--checkpoint-minutes 0", "--checkpoint-minutes must be above 0 and finite, not 0.0."),
+        ("--log-seconds inf", "--log-seconds must be above 0 and finite, not inf."),
+        ("--discount 1.1", "--discount must be between 0 and 1, not 1.1."),
+        ("--discount nan", "--discount must be between 0 and 1, not nan."),
+        ("--aux distill --gate.every 0", "--gate.every must be at least 1, not 0."),
+        ("--precision fp64", "--precision fp64 is unknown: choose one of 'auto', 'fp32', 'bf16'."),
+        ("--steps abc", "--steps: 'abc' is not a whole number."),
+        ("--steps 1e6", "--steps: '1e6' is not a whole number."),
+        ("--learning-rate fast", "--learning-rate: 'fast' is not a number."),
+        ("--steps", "--steps needs a value."),
+        ("extra", "extra is no option: --help lists them."),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_the_flag(line, said):
+    assert complaint(f"--env Catch {line}") == said
+
+
+def test_a_wrong_option_of_a_component_names_the_component():
+    said = complaint("--env Catch --aux distill --aux.distill.temperature -1")
+    assert said.startswith("--aux.distill.temperature must be 0")
+    said = complaint("--env Catch --aux distill --gate projection --gate.projection.decay 1.5")
+    assert said.startswith("--gate.projection: decay must be")
+
+
+@pytest.mark.parametrize("columns", ["20", "200"])
+def test_the_sentence_does_not_depend_on_the_width_of_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    said = complaint("--env Catch --env.max-episode-steps abc")
+    assert said == "--env.max-episode-steps: 'abc' is not a whole number."
+    assert "did you mean --checkpoint-minutes?" in complaint("--env Catch --checkpoint-minute 3")
+
+
+def test_help_shows_the_defaults_of_what_was_chosen(capsys):
+    text = help_of("--env Catch", capsys)
+    assert "(default: 200000)" not in help_of("--env Breakout", capsys)
+    assert f"(default: {parse(['--env', 'Catch']).run.steps})" in text
+    assert "--torso.mlp.widths" in text
+    assert "python train.py --env Breakout --aux distill --gate cosine" in text
+
+
+def test_help_shows_only_the_options_of_what_was_chosen(capsys):
+    text = help_of("--env Catch", capsys)
+    for foreign in ("--env.noop-max", "--aux.distill", "--gate.scope", "--teacher"):
+        assert foreign not in text
+    text = help_of("--env Breakout --aux distill --gate projection", capsys)
+    for mine in ("--env.noop-max", "--aux.distill.temperature", "--gate.scope", "--teacher"):
+        assert mine in text
+    assert "--gate.projection.decay" in text
+    assert "--env.rows" not in text
+
+
+def test_help_lists_what_can_be_chosen(capsys):
+    text = " ".join(help_of("--env Catch --aux distill", capsys).replace("│", " ").split())
+    assert "Which of: nature, impala, mlp. (default: mlp)" in text
+    assert "Which of: none, distill" in text
+    assert "cosine_unweighted" in text
+
+
+def test_the_arguments_of_evaluation_are_read():
+    line = "runs/x --episodes 7 --num-envs 3 --seed 5 --output y.json"
+    options = parse_evaluate(line.split())
+    assert (options.run, options.episodes, options.num_envs) == ("runs/x", 7, 3)
+    assert (options.seed, options.output) == (5, "y.json")
+
+
+@pytest.mark.parametrize(
+    ("line", "start"),
+    [
+        ("", "RUN is missing: A run's folder"),
+        ("--episodes 3", "RUN is missing: A run's folder"),
+        ("x y", "y is no option: --help lists them."),
+        ("x --episodes 0", "--episodes must be at least 1, not 0."),
+        ("x --episode 3", "--episode is not an option here: did you mean --episodes?"),
+        ("x --precision half", "--precision half is unknown: choose one of 'auto', 'fp32'"),
+    ],
+)
+def test_a_mistake_in_evaluation_is_one_sentence(line, start):
+    assert complaint(line, parse_evaluate).startswith(start)
+
+
+def test_the_help_of_evaluation_explains_its_options(capsys):
+    text = help_of("", capsys, parse_evaluate)
+    assert "--episodes" in text
+    assert "(default: 100)" in text

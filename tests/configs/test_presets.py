@@ -1,0 +1,33 @@
+from dataclasses import fields
+
+import pytest
+
+from agents.losses import Algorithms
+from agents.torsos import Torsos
+from configs.choice import names
+from configs.presets import PRESETS, preset
+from configs.train import RunOptions
+from envs import EnvFamilies
+
+
+def test_every_family_has_its_numbers():
+    assert set(PRESETS) == {family.name for family in fields(EnvFamilies)}
+
+
+@pytest.mark.parametrize("family", PRESETS)
+def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family):
+    numbers = preset(family)
+    assert numbers.algo in names(Algorithms)
+    assert numbers.torso in names(Torsos)
+    RunOptions(
+        steps=numbers.steps,
+        num_envs=numbers.num_envs,
+        unroll_length=numbers.unroll_length,
+        learning_rate=numbers.learning_rate,
+        discount=numbers.discount,
+        max_gradient_norm=numbers.max_gradient_norm,
+    )
+
+
+def test_the_games_get_the_published_budget():
+    assert preset("atari").steps == 10_000_000

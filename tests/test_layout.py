@@ -1,0 +1,126 @@
+"""Layers point one way, every module has its mirror, and modules stay small."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("gridworld", "envs", "agents", "configs")
+SCRIPTS = tuple(sorted(path for path in ROOT.glob("*.py")))
+MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
+
+BELOW = {
+    "gridworld": (),
+    "envs": ("gridworld",),
+    # What crosses from the environments: their contract, and their episodes' returns.
+    "agents": ("gridworld", "envs.base", "envs.episodes"),
+    "configs": ("gridworld", "envs", "agents"),
+}
+"""What each package may import of the others."""
+
+GATES = ("torch", "jaxtyping", "agents.gates", *sys.stdlib_module_names)
+"""All that the gates may import: they are useful without the rest."""
+
+EMULATORS = ("envpool", "ale_py")
+SAYS_NUMBERS = ("agents/report.py", "agents/progress.py", "agents/terminal.py")
+"""Where numbers leave the device."""
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports_of(path):
+    """The full names of all modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Import():
+                found |= {alias.name for alias in node.names}
+            case ast.ImportFrom(level=0, module=str(module)):
+                # `from envs import base` names a module as well as `from envs.base import Step`.
+                found |= {
+                    f"{module}.{alias.name}" if is_module(module, alias.name) else module
+                    for alias in node.names
+                }
+            case ast.ImportFrom():
+                raise AssertionError(f"{name_of(path)} has a relative import")
+    return found
+
+
+def is_module(package, name):
+    return (ROOT / package.replace(".", "/") / f"{name}.py").is_file()
+
+
+def lies_in(module, allowed):
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+@each(MODULES)
+def test_layers_point_one_way(path):
+    package = path.relative_to(ROOT).parts[0]
+    ours = {name for name in imports_of(path) if lies_in(name, (*PACKAGES, "train", "evaluate"))}
+    assert {name for name in ours if not lies_in(name, (package, *BELOW[package]))} == set()
+
+
+@each(sorted((ROOT / "agents" / "gates").glob("*.py")))
+def test_the_gates_need_torch_alone(path):
+    assert {name for name in imports_of(path) if not lies_in(name, GATES)} == set()
+
+
+@each(MODULES + SCRIPTS)
+def test_only_the_atari_environments_import_an_emulator(path):
+    found = {name for name in imports_of(path) if lies_in(name, EMULATORS)}
+    assert not found or name_of(path) == "envs/atari.py"
+
+
+@each(MODULES)
+def test_only_configs_know_the_command_line(path):
+    found = {name for name in imports_of(path) if lies_in(name, ("tyro", "argparse"))}
+    assert not found or name_of(path).startswith("configs/")
+
+
+@each([path for path in MODULES if path.name != "__init__.py"])
+def test_every_module_has_its_mirror_in_the_tests(path):
+    inside = path.relative_to(ROOT)
+    assert (ROOT / "tests" / inside.parent / f"test_{inside.name}").is_file()
+
+
+@each(SCRIPTS)
+def test_every_script_has_its_test(path):
+    assert (ROOT / "tests" / f"test_{path.name}").is_file()
+
+
+@each(MODULES + SCRIPTS)
+def test_no_module_is_longer_than_300_lines(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 300
+
+
+@each([path for path in MODULES if name_of(path) not in SAYS_NUMBERS])
+def test_numbers_leave_the_device_only_to_be_reported(path):
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "item"
+    ]
+    assert calls == []
+
+
+@each(MODULES + SCRIPTS)
+def test_annotations_are_real_so_that_shapes_can_be_checked(path):
+    assert "__future__" not in imports_of(path)
+
+
+def test_all_packages_are_installed():
+    listed = (ROOT / "pyproject.toml").read_text("utf-8")
+    folders = {path.parent.relative_to(ROOT) for path in MODULES}
+    missing = [".".join(folder.parts) for folder in folders]
+    assert [name for name in missing if f'"{name}"' not in listed] == []
