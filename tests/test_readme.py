@@ -1,0 +1,94 @@
+"""Every command of the README is one that the scripts and the Makefile take."""
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from configs import rundir
+from configs.cli import parse, parse_evaluate
+from configs.resume import is_resume, parse_resume
+
+ROOT = Path(__file__).resolve().parent.parent
+TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd")
+"""Programs of others."""
+
+
+def commands_of(markdown):
+    """The commands in the fenced bash blocks, without comments; `a && b` is two."""
+    found = []
+    for block in re.findall(
+        r"^```(?:bash|sh|console)\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE
+    ):
+        joined = block.replace("\\\n", " ")
+        for line in joined.splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            while words:
+                end = words.index("&&") if "&&" in words else len(words)
+                found.append(tuple(words[:end]))
+                words = words[end + 1 :]
+    return list(dict.fromkeys(found))
+
+
+COMMANDS = commands_of((ROOT / "README.md").read_text("utf-8"))
+
+
+def of(*start):
+    """The tests' parameters: what follows `start` in the commands that begin so."""
+    return pytest.mark.parametrize(
+        "arguments",
+        [list(words[len(start) :]) for words in COMMANDS if words[: len(start)] == start],
+        ids=" ".join,
+    )
+
+
+def test_the_readme_has_commands_and_the_main_job_is_the_documented_line():
+    assert ("make", "train") in COMMANDS
+    assert ("make", "test") in COMMANDS
+    line = "python train.py --env Breakout --aux distill --gate cosine"
+    assert tuple(line.split()) in COMMANDS
+    assert any(words[:2] == ("python", "evaluate.py") for words in COMMANDS)
+
+
+def test_every_command_is_of_a_kind_that_is_looked_at_here():
+    for words in COMMANDS:
+        if words[0] == "python":
+            assert (ROOT / words[1]).is_file(), words
+        else:
+            assert words[0] in ("make", *TAKEN_AS_THEY_ARE), words
+
+
+@of("python", "train.py")
+def test_every_training_command_is_taken(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if is_resume(arguments):
+        run = parse(["--env", "Catch"])
+        folder = arguments[arguments.index("--resume") + 1]
+        rundir.create(replace(run, run=replace(run.run, run_dir=folder)))
+        parse_resume(arguments)
+    elif "--help" in arguments:
+        with pytest.raises(SystemExit) as stop:
+            parse(arguments)
+        assert stop.value.code == 0
+    else:
+        parse(arguments)
+
+
+@of("python", "evaluate.py")
+def test_every_evaluation_command_is_taken(arguments):
+    parse_evaluate(arguments)
+
+
+@of("make")
+def test_every_target_is_in_the_makefile(arguments):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    asked = [argument for argument in arguments if "=" not in argument]
+    assert asked
+    assert [target for target in asked if target not in targets] == []
+
+
+def test_commands_are_found_in_fenced_blocks_alone():
+    text = "make no\n\n```bash\nmake a X=1  # why\npython b.py \\\n  --c && make d\n```\n\n```\nmake no\n```\n"
+    assert commands_of(text) == [("make", "a", "X=1"), ("python", "b.py", "--c"), ("make", "d")]
