@@ -9,8 +9,8 @@ RETURN_TAG = "1_return/episode_return"
 
 TAGS = {
     "return": RETURN_TAG,
-    "length": "1_return/episode_length",
-    "episodes": "1_return/episodes",
+    "length": "1_return/length",
+    "episodes": "1_return/num_episodes",
     "{head}/cosine": "2_cosine/{head}",
     "{head}/passed": "3_passed/{head}",
     "{head}/weight": "4_weight/{head}",

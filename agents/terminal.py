@@ -127,8 +127,8 @@ def _cosine_and_passed(progress: Progress, head: str) -> tuple[str, str]:
 
 
 def _percent(step: int, total_steps: int) -> str:
-    # Rounded down: 100% is said at the end only.
-    return f"{100 * step // max(total_steps, 1)}%"
+    # Rounded down: 100% is said at the end only.  The last update may overshoot.
+    return f"{min(100, 100 * step // max(total_steps, 1))}%"
 
 
 def _speed(progress: Progress) -> str:

@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -120,13 +121,10 @@ def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
             raise UsageError(f"{flag} is not an option here: did you mean {nearest(flag, known)}?")
-    lines = [line.strip("│╭╮╰╯─ ") for line in message.splitlines()]
-    body: list[str] = []
-    for line in lines[1:]:
-        if not line:
-            break
-        body.append(line)
-    text = " ".join(body)
+    # A title, the complaint, a rule, where to find help; boxed where the terminal can.
+    lines = [line.strip(" │╭╮╰╯─") for line in message.splitlines()[1:]]
+    worded = [line for line in lines if line.strip("-")]
+    text = " ".join(takewhile(lambda line: not line.startswith("For full helptext"), worded))
     for pattern, sentence in REPHRASED:
         text = re.sub(pattern, sentence, text)
     raise UsageError(text if text.endswith(".") else f"{text}.")

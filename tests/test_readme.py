@@ -90,5 +90,6 @@ def test_every_target_is_in_the_makefile(arguments):
 
 
 def test_commands_are_found_in_fenced_blocks_alone():
-    text = "make no\n\n```bash\nmake a X=1  # why\npython b.py \\\n  --c && make d\n```\n\n```\nmake no\n```\n"
+    block = "```bash\nmake a X=1  # why\npython b.py \\\n  --c && make d\n```"
+    text = f"make no\n\n{block}\n\n```\nmake no\n```\n"
     assert commands_of(text) == [("make", "a", "X=1"), ("python", "b.py", "--c"), ("make", "d")]

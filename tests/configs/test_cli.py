@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 from configs.cli import parse, parse_evaluate
@@ -154,6 +156,16 @@ def test_a_wrong_option_of_a_component_names_the_component():
     assert said.startswith("--aux.distill.temperature must be 0")
     said = complaint("--env Catch --aux distill --gate projection --gate.projection.decay 1.5")
     assert said.startswith("--gate.projection: decay must be")
+
+
+def test_the_sentence_does_not_depend_on_what_the_terminal_can_draw(monkeypatch):
+    for encoding in ("ascii", "utf-8"):
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+        said = complaint("--env Catch --env.max-episode-steps abc")
+        assert said == "--env.max-episode-steps: 'abc' is not a whole number."
+        assert complaint("--env Catch --seed -1") == "--seed must be 0 or more, not -1."
+        assert complaint("--env Catch extra") == "extra is no option: --help lists them."
+        assert complaint("", parse_evaluate).startswith("RUN is missing: A run's folder")
 
 
 @pytest.mark.parametrize("columns", ["20", "200"])
