@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -121,13 +121,16 @@ def _explain(message: str, arguments: Sequence[str], kind: type) -> NoReturn:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
             raise UsageError(f"{flag} is not an option here: did you mean {nearest(flag, known)}?")
-    # A title, the complaint, a rule, where to find help; boxed where the terminal can.
+    # A title, the complaint, then between rules what else may help; boxed where it can be.
     lines = [line.strip(" │╭╮╰╯─") for line in message.splitlines()[1:]]
-    worded = [line for line in lines if line.strip("-")]
-    text = " ".join(takewhile(lambda line: not line.startswith("For full helptext"), worded))
+    text = " ".join(takewhile(_is_text, dropwhile(lambda line: not _is_text(line), lines)))
     for pattern, sentence in REPHRASED:
         text = re.sub(pattern, sentence, text)
     raise UsageError(text if text.endswith(".") else f"{text}.")
+
+
+def _is_text(line: str) -> bool:
+    return line.strip("-") != ""
 
 
 def _flag_names(kind: type) -> set[str]:
