@@ -5,8 +5,6 @@ import envs.atari
 from configs.choice import Choice, choose
 from configs.errors import UsageError
 
-ATARI_HERE = envs.atari.envpool_is_installed()
-
 
 def split(line):
     return choose(line.split())
