@@ -198,12 +198,13 @@ def draw(arms: dict[str, list[Run]], options: Options, output: Path) -> None:
             f"teacher {options.teacher:.0f}",
             (0.01, options.teacher),
             xycoords=("axes fraction", "data"),
-            va="bottom",
+            va="top",
             fontsize=9,
         )
     top.set_ylabel("episode return (raw score)")
     top.set_title(options.title or "Return while training; band: range over seeds", fontsize=11)
-    top.legend(frameon=False, fontsize=9)
+    top.set_ylim(top=1.28 * top.get_ylim()[1])  # room for the legend
+    top.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
     middle.set_ylabel("cosine(main, distill)")
     middle.axhline(0, color="black", linewidth=0.6)
     bottom.set_ylabel("passed: |added| / |gradient|")

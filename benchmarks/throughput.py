@@ -9,6 +9,7 @@ the ratios are what to compare.
 import csv
 import json
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def main(options: Options) -> None:
                 print(f"{arm}: {results[arm][-1].steps_per_second:.0f} steps/s", flush=True)
         versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
     lines = [
-        f"# command: python benchmarks/throughput.py {' '.join(sys.argv[1:])}".rstrip(),
+        f"# command: {shlex.join(['python', 'benchmarks/throughput.py', *sys.argv[1:]])}",
         f"# commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         f"# hardware: {versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
         f"# packages: torch {versions['packages']['torch']}, "

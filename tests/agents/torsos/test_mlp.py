@@ -7,11 +7,13 @@ from agents.torsos.mlp import MlpConfig
 
 
 def test_every_layer_is_followed_by_tanh():
-    torso = MlpConfig(widths=(4, 3)).build((2, 2))
-    first, second = (layer for layer in torso.layers if isinstance(layer, nn.Linear))
+    torso = MlpConfig(widths=(4, 5, 3)).build((2, 2))
+    dense = [layer for layer in torso.layers if isinstance(layer, nn.Linear)]
+    assert [layer.out_features for layer in dense] == [4, 5, 3]
     x = torch.randn(5, 2, 2)
-    hidden = torch.tanh(x.flatten(1) @ first.weight.T + first.bias)
-    expected = torch.tanh(hidden @ second.weight.T + second.bias)
+    expected = x.flatten(1)
+    for layer in dense:
+        expected = torch.tanh(expected @ layer.weight.T + layer.bias)
     assert_close(torso(x).features, expected)
     assert torso(x).spatial is None
 
