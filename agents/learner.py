@@ -87,7 +87,8 @@ class Learner:
     def update(self, trajectory: Trajectory) -> dict[str, Tensor]:
         """Makes one update from one trajectory and returns scalars for the log, on the device."""
         metrics: dict[str, Tensor] = {}
-        targets = [head.prepare(self.agent, trajectory) for head in self._heads]
+        with torch.no_grad():
+            targets = [head.prepare(self.agent, trajectory) for head in self._heads]
         output = self.agent(trajectory.observation)
 
         main = self._algorithm.loss(output, trajectory)

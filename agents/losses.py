@@ -81,7 +81,7 @@ class A2CConfig:
 
     def __post_init__(self) -> None:
         for name in ("entropy_coefficient", "value_coefficient"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < float("inf"):
                 flag = f"--algo.a2c.{name.replace('_', '-')}"
                 raise ValueError(f"{flag} must be 0 or more, not {getattr(self, name)}.")
         if not 0 <= self.trace <= 1:

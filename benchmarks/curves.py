@@ -183,10 +183,10 @@ def draw(arms: dict[str, list[Run]], options: Options, output: Path) -> None:
     )
     panels = ((top, "return"), (middle, "distill/cosine"), (bottom, "distill/passed"))
     for (arm, runs), colour in zip(arms.items(), COLOURS, strict=False):
-        length = min(len(run.step) for run in runs)
-        step = runs[0].step[:length]
+        # Runs log by the clock, so their points do not lie on the same steps.
+        step = np.linspace(max(run.step[0] for run in runs), min(run.step[-1] for run in runs), 100)
         for axes, column in panels:
-            curves = np.stack([run.columns[column][:length] for run in runs])
+            curves = np.stack([np.interp(step, run.step, run.columns[column]) for run in runs])
             if np.isnan(curves).all():
                 continue
             label = f"{arm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"

@@ -36,15 +36,15 @@ class DistillConfig:
     """Agent steps over which the weight moves linearly to its end."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < float("inf"):
             raise ValueError(
                 f"--aux.distill.temperature must be 0 (greedy) or more, not {self.temperature}."
             )
-        if self.coefficient < 0:
+        if not 0 <= self.coefficient < float("inf"):
             raise ValueError(
                 f"--aux.distill.coefficient must be 0 or more, not {self.coefficient}."
             )
-        if self.coefficient_end is not None and self.coefficient_end < 0:
+        if self.coefficient_end is not None and not 0 <= self.coefficient_end < float("inf"):
             raise ValueError(
                 f"--aux.distill.coefficient-end must be 0 or more, not {self.coefficient_end}."
             )
