@@ -93,6 +93,9 @@ def train(run: Run) -> int:
     ):
         for note in (*run.notes, f"Writing to {run.folder}"):
             report.note(note)
+        if learner.steps == 0:
+            # So that a run can be resumed whenever it dies, and a full disk shows at once.
+            run.session.save(run.folder)
         over = diverged = False
         while not over:
             metrics.add(learner.update(collector.collect()))
