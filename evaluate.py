@@ -1,110 +1,124 @@
-"""Plays whole episodes with a trained policy; `python evaluate.py --help` explains."""
+"""Plays whole episodes with trained policies; `python evaluate.py --help` explains."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
+from rich.console import Console
 
 from agents.agent import ActorCritic
 from agents.evaluation import Scores, play
-from agents.files import write_json
 from agents.seeding import generator
-from agents.teacher import PolicyCard, find_policy, load_policy
 from configs.build import Hardware, choose_hardware
 from configs.cli import parse_evaluate
 from configs.errors import UsageError
 from configs.evaluate import EvaluateOptions
-from envs import EnvFamilies, VecEnv, find
-from envs.atari_scores import REFERENCES
+from configs.film import check_film, film
+from configs.outputs import check_writable, destination
+from configs.players import Player, load_player
+from configs.scoreboard import Result, Scoreboard, write_all, write_one
+from envs import VecEnv
 
 
-def evaluate(options: EvaluateOptions) -> dict[str, Any]:
-    """Loads the policy, rebuilds its environment, plays; returns what is to be written.
+def evaluate(options: EvaluateOptions) -> list[Result]:
+    """Plays with every policy and writes its scores.
 
     Raises:
-        UsageError: there is no such policy, or its environment is not to be had.
+        UsageError: a policy cannot be played, or its scores could not be written: that is
+            found out before anything is played.
     """
+    for run in options.runs:
+        path = destination(run, options)
+        if path is not None:
+            check_writable(path, "--output FILE")
+    hardware = prepare(options)
+    players = [load_player(run, hardware, render=False) for run in options.runs]
+    results: list[Result] = []
+    for player in players:
+        if len(players) > 1:
+            print(f"Playing {player.run} ({len(results) + 1} of {len(players)}).", flush=True)
+        results.append(score(player, options, hardware))
+        # Each as soon as it is there: an interrupt loses no other.
+        write(results, options)
+    return results
+
+
+def prepare(options: EvaluateOptions) -> Hardware:
+    """Picks what to compute on, and says so."""
     hardware = choose_hardware(options.device, options.precision, options.threads)
     torch.set_num_threads(hardware.threads)
-    print(hardware.reason)
+    print(hardware.reason, flush=True)
+    return hardware
+
+
+def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Result:
+    """Plays the episodes of one policy."""
+    num_envs = min(options.num_envs, options.episodes)
+    env = player.build(num_envs, options.seed, hardware, render=False)
     try:
-        agent, card = load_policy(Path(options.run), hardware.device, hardware.precision)
-        env = environment(card, options, hardware)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{options.run} cannot be played: {error}") from error
-    try:
-        scores = play_all(env, agent, options)
+        scores = play_all(env, player.agent, options)
     finally:
         env.close()
-    low, high = scores.interval()
-    return {
-        "env": card.env,
-        "protocol": env.spec.protocol,
-        "trained_steps": card.steps,
-        "episodes": options.episodes,
-        "seed": options.seed,
-        "precision": hardware.precision,
-        "mean": scores.mean,
-        "median": scores.median,
-        "interval_95": [low, high],
-        "human_normalised": human_normalised(card.env, scores.mean),
-        "returns": scores.returns,
-        "lengths": scores.lengths,
-    }
-
-
-def environment(card: PolicyCard, options: EvaluateOptions, hardware: Hardware) -> VecEnv:
-    """Builds the environment that the policy was trained in."""
-    name, family = find(card.env)
-    config = replace(getattr(EnvFamilies(), family), **card.env_options)
-    num_envs = min(options.num_envs, options.episodes)
-    env: VecEnv = config.build(name, num_envs, options.seed, hardware.device)
-    return env
+    return Result(
+        run=player.run,
+        env=env.spec.name,
+        protocol=env.spec.protocol,
+        trained_steps=player.card.steps,
+        seed=options.seed,
+        precision=hardware.precision,
+        scores=scores,
+    )
 
 
 def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Scores:
-    """Plays the episodes on a stream of random numbers of their own."""
+    """Plays the episodes on a stream of random numbers of their own, the same for every run."""
     return play(env, agent, options.episodes, generator(options.seed, "evaluation", env.device))
 
 
-def human_normalised(game: str, score: float) -> float | None:
-    """0 for a random player, 1 for a human; None where there is no reference."""
-    return REFERENCES[game].normalised(score) if game in REFERENCES else None
+def write(results: Sequence[Result], options: EvaluateOptions) -> None:
+    """Writes what has been scored so far."""
+    path = destination(results[-1].run, options)
+    if path is None:
+        return
+    if options.output and len(options.runs) > 1:
+        write_all(path, results)
+    else:
+        write_one(path, results[-1])
 
 
-def summary(result: dict[str, Any]) -> str:
-    """The result in words, the protocol beside the score."""
-    low, high = result["interval_95"]
-    text = (
-        f"{result['env']} ({result['protocol']} protocol), {result['episodes']} episodes after "
-        f"{result['trained_steps']:,} steps: mean {result['mean']:.2f} "
-        f"(95 % interval {low:.2f} to {high:.2f}), median {result['median']:.2f}"
-    )
-    if result["human_normalised"] is not None:
-        text += f", human-normalised {100 * result['human_normalised']:.0f} %"
-    return text + "."
+def show(results: Sequence[Result], options: EvaluateOptions) -> None:
+    """Prints a sentence, or a table of several, and where the scores are."""
+    if len(results) == 1:
+        print(results[0].summary())
+    else:
+        Console().print(Scoreboard(results))
+    places = {result.run: destination(result.run, options) for result in results}
+    for path in dict.fromkeys(places.values()):
+        if path is not None:
+            print(f"Written to {path}.")
+    unwritten = [run for run, path in places.items() if path is None]
+    if unwritten:
+        print(f"Not written, since no run's folder: {', '.join(unwritten)}; --output FILE would.")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code; a mistake of the user's is one sentence."""
     try:
         options = parse_evaluate(arguments)
-        result = evaluate(options)
-        print(summary(result))
-        beside = find_policy(Path(options.run)).parent / "evaluation.json"
-        output = Path(options.output) if options.output else beside
-        write_json(output, result)
-        print(f"Written to {output}.")
+        if options.video:
+            check_film(options)
+            print(film(options, prepare(options)))
+            print(f"Written to {options.video}.")
+        else:
+            show(evaluate(options), options)
     except UsageError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        flag = "--video" if options.video else "--output"
         print(
-            f"evaluate.py: the scores cannot be written ({error.strerror or error}): choose "
-            "another file by --output.",
+            f"evaluate.py: the file cannot be written ({error.strerror or error}): choose another "
+            f"one by {flag} FILE.",
             file=sys.stderr,
         )
         return 2

@@ -11,7 +11,8 @@ import torch
 
 from agents.checkpoint import load_checkpoint
 from agents.metrics import RunningMean
-from agents.report import Progress, Report, Split
+from agents.processes import leave
+from agents.report import NoReport, Progress, Report, Split
 from configs import rundir
 from configs.build import build, choose_hardware
 from configs.cli import parse
@@ -40,7 +41,8 @@ def start(arguments: Sequence[str]) -> Run:
     """Builds a new run, then its folder: what cannot be built leaves nothing behind."""
     config = parse(arguments)
     session, reason = set_up(config)
-    return Run(config, rundir.create(config), session, (reason,))
+    folder = rundir.create(config) if session.processes.leads else Path()
+    return Run(config, folder, session, (reason,))
 
 
 def resume(arguments: Sequence[str]) -> Run:
@@ -55,7 +57,7 @@ def resume(arguments: Sequence[str]) -> Run:
             f"--resume {given.source}: the run has done its {loaded.step:,} steps; "
             f"give it more with --steps."
         )
-    session, reason = set_up(given.config)
+    session, reason = set_up(given.config, loaded.step)
     try:
         resumed = session.restore(loaded.state)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -63,70 +65,79 @@ def resume(arguments: Sequence[str]) -> Run:
             f"--resume {given.source}: {loaded.path.name} does not fit this run's config.json, "
             "so it is another run's or another version's; start a new run."
         ) from error
-    rundir.go_on(given.source, given.folder, given.config)
-    return Run(given.config, given.folder, session, (reason, *loaded.notes, resumed))
+    if session.processes.leads:
+        rundir.go_on(given.source, given.folder, given.config)
+    notes = (reason, *loaded.notes, resumed, *given.notes)
+    return Run(given.config, given.folder, session, notes)
 
 
-def set_up(config: TrainConfig) -> tuple[Session, str]:
+def set_up(config: TrainConfig, step: int = 0) -> tuple[Session, str]:
     """Chooses the hardware, settles torch for the whole process and builds the session."""
     run = config.run
-    hardware = choose_hardware(run.device, run.precision, run.threads)
-    torch.set_num_threads(hardware.threads)
     if run.deterministic:
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(run.deterministic)
-    return build(config, hardware), hardware.reason
+    hardware = choose_hardware(run.device, run.precision, run.threads, pipelined=run.pipeline)
+    return build(config, hardware, step), hardware.reason
 
 
 def train(run: Run) -> int:
     """Trains to the end or until a signal; returns the exit code."""
-    learner, collector, options = run.session.learner, run.session.collector, run.config.run
-    metrics = RunningMean()
+    session, options = run.session, run.config.run
+    learner, processes = session.learner, session.processes
+    metrics = RunningMean(processes)
     began = logged_at = saved_at = time.monotonic()
     logged_step = learner.steps
     patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
-    description = rundir.flat(run.config.to_json())
-    with (
-        Report(run.folder, options.steps, description, logged_step) as report,
-        StopRequest() as stop,
-    ):
+    with open_report(run) as report, StopRequest() as stop:
         for note in (*run.notes, f"Writing to {run.folder}"):
             report.note(note)
-        if learner.steps == 0:
+        if learner.steps == 0 and processes.leads:
             # So that a run can be resumed whenever it dies, and a full disk shows at once.
-            run.session.save(run.folder)
+            session.save(run.folder)
         over = diverged = False
         while not over:
-            metrics.add(learner.update(collector.collect()))
-            now = time.monotonic()
-            over = learner.steps >= options.steps or stop.requested
-            if over or now - logged_at >= options.log_seconds:
-                seconds, clock = now - logged_at, collector.clock.read()
+            metrics.add(session.update())
+            now, step = time.monotonic(), learner.steps
+            over = step >= options.steps or processes.any(stop.requested, session.env.device)
+            if over or step // options.log_interval > logged_step // options.log_interval:
+                seconds, clock = now - logged_at, session.collector.clock.read()
                 split = (clock.environment / seconds, clock.acting / seconds)
                 progress = Progress(
-                    step=learner.steps,
+                    step=step,
                     seconds=now - began,
-                    steps_per_second=(learner.steps - logged_step) / seconds,
+                    steps_per_second=(step - logged_step) / seconds,
                     split=Split(*split, learning=1 - sum(split)),
-                    episodes=collector.episodes.drain(),
+                    episodes=session.collector.episodes.drain(processes.sum),
                     learning_rate=learner.learning_rate,
                     metrics=metrics.drain(),
                     gate=run.config.choice.gate,
                 )
                 report.log(progress)
-                logged_at, logged_step = now, learner.steps
+                logged_at, logged_step = now, step
                 diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                 over = over or diverged
-            if over or now - saved_at >= patience:
-                run.session.save(run.folder)
+            report.tick(step, now - began)
+            if processes.leads and (over or now - saved_at >= patience):
+                session.save(run.folder)
                 saved_at, patience = now, 60 * options.checkpoint_minutes
     return farewell(run, diverged=diverged)
+
+
+def open_report(run: Run) -> Report | NoReport:
+    """The files and the terminal; nothing for the processes that do not lead."""
+    if not run.session.processes.leads:
+        return NoReport()
+    description = rundir.flat(run.config.to_json())
+    return Report(run.folder, run.config.run.steps, description, run.session.learner.steps)
 
 
 def farewell(run: Run, *, diverged: bool) -> int:
     """Says how the run ended and what to do next; returns the exit code."""
     learner, options = run.session.learner, run.config.run
+    if not run.session.processes.leads:
+        return DIVERGED if diverged else DONE if learner.steps >= options.steps else STOPPED
     if diverged:
         print(
             f"train.py: the last {options.max_skipped} updates were skipped because the loss was "
@@ -148,7 +159,10 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit code; a mistake of the user's is one sentence."""
     try:
         run = resume(arguments) if is_resume(arguments) else start(arguments)
-        return train(run)
+        try:
+            return train(run)
+        finally:
+            run.session.close()
     except UsageError as error:
         print(f"train.py: {error}", file=sys.stderr)
     except OSError as error:
@@ -157,8 +171,16 @@ def main(arguments: Sequence[str]) -> int:
             "another --run-dir, then go on with --resume.",
             file=sys.stderr,
         )
+    except torch.OutOfMemoryError:
+        print(
+            "train.py: the device has too little memory: use fewer --num-envs or a smaller "
+            "--unroll-length, or another --device.",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:  # before the first update, or a second time while it saves
         return STOPPED
+    finally:
+        leave()
     return MISTAKEN
 
 

@@ -1,15 +1,18 @@
 """Plays the environments with the current agent."""
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from agents.agent import ActorCritic
+from agents.record import Record
 from agents.types import Trajectory
-from envs.base import Step, VecEnv
+from envs.base import VecEnv
 from envs.episodes import Episodes
 
 
@@ -28,53 +31,140 @@ class Clock:
 
 
 class Collector:
-    """Holds what continues from one trajectory to the next: observation, episodes, randomness."""
+    """Holds what continues from one trajectory to the next.
+
+    Where the environments come in several parts, one part plays while the agent chooses
+    for the next: the parts take turns in a fixed order, so nothing depends on who is faster.
+    """
 
     def __init__(
-        self, env: VecEnv, agent: ActorCritic, generator: torch.Generator, unroll_length: int
+        self,
+        env: VecEnv,
+        agent: ActorCritic,
+        generator: torch.Generator,
+        unroll_length: int,
+        *,
+        records_value: bool = False,
     ) -> None:
+        """Resets the environments.
+
+        Args:
+            env: to be played.
+            agent: acts.
+            generator: of the sampled actions, on the environments' device.
+            unroll_length: T.
+            records_value: whether trajectories carry the agent's values.
+        """
         self.env = env
         self.episodes = Episodes(env.spec.num_envs, env.device)
         self.clock = Clock()
         self.generator = generator
         self._agent = agent
         self._unroll_length = unroll_length
-        self._observation: Tensor = env.reset()
+        self._records_value = records_value
+        self._slices = tuple(_slices(env.parts))
+        self._begin(env.reset())
+
+    def _begin(self, observation: Shaped[Tensor, " B *shape"]) -> None:
+        num_envs, device = self.env.spec.num_envs, self.env.device
+        self._observation = observation
+        self._opens = torch.ones(num_envs, dtype=torch.bool, device=device)
+        core = self._agent.core
+        self._core_state = (
+            None if core is None else torch.zeros(num_envs, core.state_size, device=device)
+        )
 
     def collect(self) -> Trajectory:
         """Plays T agent steps in every environment."""
-        first = self._observation
-        frames = first.new_empty((self._unroll_length + 1, *first.shape))
-        frames[0] = first
-        steps: list[Step] = []
-        actions: list[Tensor] = []
-        log_probabilities: list[Tensor] = []
-        for t in range(self._unroll_length):
-            start = time.perf_counter()
-            choice = self._agent.act(frames[t], self.generator)
-            acted = time.perf_counter()
-            step = self.env.step(choice.action)
-            frames[t + 1] = step.observation
-            self.episodes.update(step)
-            steps.append(step)
-            actions.append(choice.action)
-            log_probabilities.append(choice.log_probability)
-            self.clock.acting += acted - start
-            self.clock.environment += time.perf_counter() - acted
-        self._observation = frames[-1]
-        return Trajectory(
-            observation=frames,
-            action=torch.stack(actions),
-            reward=self._transformed(torch.stack([step.reward for step in steps])),
-            terminated=torch.stack([step.terminated for step in steps]),
-            truncated=torch.stack([step.truncated for step in steps]),
-            valid=torch.stack([step.valid for step in steps]),
-            log_probability=torch.stack(log_probabilities),
+        record = Record(
+            self._unroll_length, self._observation, self._opens, self._core_state, self.env.state
         )
+        with self._agent.frozen():
+            for t in range(self._unroll_length + 1):
+                for part, where in zip(self.env.parts, self._slices, strict=True):
+                    if t > 0:
+                        self._receive(record, t - 1, part, where)
+                    if t < self._unroll_length:
+                        self._act(record, t, part, where)
+                if t > 0:
+                    self.episodes.update(record.step(t - 1))
+            self._observation = record.observation[-1]
+            if self._records_value:
+                record.value[-1] = self._value_of_the_last()
+        sign = self.env.spec.reward_transform == "sign"
+        return record.trajectory(sign=sign, with_value=self._records_value)
 
-    def _transformed(self, reward: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-        return reward.sign() if self.env.spec.reward_transform == "sign" else reward
+    def _act(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
+        start = time.perf_counter()
+        state = None if self._core_state is None else self._core_state[where]
+        choice = self._agent.act(
+            record.observation[t, where], self.generator, state, self._opens[where]
+        )
+        record.action[t, where] = choice.action
+        record.log_probability[t, where] = choice.log_probability
+        if self._records_value:
+            assert choice.value is not None
+            record.value[t, where] = choice.value
+        if self._core_state is not None:
+            # Not in place: the trajectory holds the state that it began with.
+            assert choice.core_state is not None
+            self._core_state = _replaced(self._core_state, where, choice.core_state)
+        acted = time.perf_counter()
+        part.send(choice.action)
+        self.clock.acting += acted - start
+        self.clock.environment += time.perf_counter() - acted
+
+    def _receive(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
+        start = time.perf_counter()
+        step = part.receive()
+        record.write(t, where, step)
+        self._opens = _replaced(self._opens, where, ~step.valid)
+        self.clock.environment += time.perf_counter() - start
+
+    @torch.no_grad()
+    def _value_of_the_last(self) -> Float[Tensor, " B"]:
+        """Of the observation that the next trajectory begins with, as the agent is now."""
+        value: Tensor = self._agent(
+            self._observation.unsqueeze(0), self._core_state, self._opens.unsqueeze(0)
+        ).value
+        return value[0]
 
     def go_on_from(self, observation: Shaped[Tensor, " B *shape"]) -> None:
         """Continues from an observation that the environment has just been restored to."""
         self._observation = observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next trajectory depends on, but for agent and environments."""
+        return {
+            "acting": self.generator.get_state(),
+            "episodes": self.episodes.state_dict(),
+            "opens": self._opens,
+            "core_state": self._core_state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`; the observation is left to `go_on_from`."""
+        self.generator.set_state(state["acting"])
+        self.episodes.load_state_dict(state["episodes"])
+        self._opens = state["opens"].to(self.env.device)
+        if state["core_state"] is not None:
+            self._core_state = state["core_state"].to(self.env.device)
+
+
+def _slices(parts: Sequence[VecEnv]) -> Iterator[slice]:
+    """Which environments each part plays."""
+    start = 0
+    for part in parts:
+        yield slice(start, start + part.spec.num_envs)
+        start += part.spec.num_envs
+
+
+def _replaced(
+    whole: Shaped[Tensor, " B *shape"], where: slice, part: Shaped[Tensor, " B2 *shape"]
+) -> Shaped[Tensor, " B *shape"]:
+    """A new tensor, since a trajectory may hold the old one."""
+    if len(part) == len(whole):
+        return part
+    changed = whole.clone()
+    changed[where] = part
+    return changed

@@ -1,13 +1,15 @@
-"""Plays a fixed number of whole episodes and sums up the scores."""
+"""Plays whole episodes with a frozen policy: many to sum up their scores, one to watch it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
 
 from agents.agent import ActorCritic
-from envs.base import VecEnv
+from envs.base import Step, VecEnv
 
 BOOTSTRAP_SAMPLES = 10_000
 
@@ -53,16 +55,37 @@ def quotas(episodes: int, num_envs: int) -> list[int]:
     return [episodes // num_envs + (index < episodes % num_envs) for index in range(num_envs)]
 
 
+def steps(
+    env: VecEnv,
+    agent: ActorCritic,
+    generator: torch.Generator,
+    observation: Shaped[Tensor, " B *shape"],
+) -> Iterator[Step]:
+    """Plays on and on, actions sampled from the policy; the caller stops.
+
+    Args:
+        env: just reset.
+        agent: who plays.
+        generator: what the actions are drawn from.
+        observation: of the reset.
+    """
+    core_state, reset = None, None
+    while True:
+        choice = agent.act(observation, generator, core_state, reset)
+        step = env.step(choice.action)
+        yield step
+        observation, core_state = step.observation, choice.core_state
+        # What an autoreset shows opens an episode: the core forgets before it is read.
+        reset = ~step.valid
+
+
 def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Generator) -> Scores:
     """Plays `episodes` whole episodes, actions sampled from the policy."""
     left = quotas(episodes, env.spec.num_envs)
     returns: list[list[float]] = [[] for _ in left]
     lengths: list[list[int]] = [[] for _ in left]
     score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
-    observation = env.reset()
-    while any(left):
-        step = env.step(agent.act(observation, generator).action)
-        observation = step.observation
+    for step in steps(env, agent, generator, env.reset()):
         score += step.reward.cpu().numpy()
         length += step.valid.cpu().numpy()
         for index in np.flatnonzero(step.ended.cpu().numpy()):
@@ -71,7 +94,39 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
                 returns[index].append(float(score[index]))
                 lengths[index].append(int(length[index]))
             score[index] = length[index] = 0
+        if not any(left):
+            break
     return Scores(
         tuple(value for each in returns for value in each),
         tuple(value for each in lengths for value in each),
     )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one sees of an episode at one time."""
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    score: float
+    """Raw reward so far."""
+    step: int
+    """Agent steps so far."""
+    ended: bool
+    """Whether the episode is over."""
+
+
+def watch(env: VecEnv, agent: ActorCritic, generator: torch.Generator) -> Iterator[Moment]:
+    """Plays one episode in the first environment and shows every moment of it.
+
+    The first moment is the one after the reset; the last has `ended`.
+    """
+    observation = env.reset()
+    score, length = 0.0, 0
+    yield Moment(env.render(), score, length, ended=False)
+    for step in steps(env, agent, generator, observation):
+        score += float(step.reward[0])
+        length += int(step.valid[0])
+        ended = bool(step.ended[0])
+        yield Moment(env.render(), score, length, ended)
+        if ended:
+            return

@@ -1,4 +1,4 @@
-"""The learner: one trajectory in, one gated update of agent and heads.
+"""The learner: one trajectory in, one or several gated updates of agent and heads.
 
 The main loss is the algorithm's policy, value and entropy terms; every head adds
 an auxiliary loss.  Each is masked, averaged and weighed here, once.  The gradients
@@ -6,12 +6,12 @@ over the parts that main and auxiliary losses share pass the gate; every other
 parameter gets its own, ungated gradient (Du et al. 2018, Proposition 2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
@@ -25,8 +25,13 @@ from agents.gates import (
 )
 from agents.heads import AuxiliaryHead, Schedule
 from agents.losses import Algorithm, MainLoss
+from agents.masked import explained_variance
+from agents.metrics import averaged
 from agents.optimizer import OwnerOptimizer
-from agents.types import AgentOutput, Trajectory
+from agents.processes import ALONE, Processes
+from agents.seeding import generator
+from agents.sharing import divide
+from agents.types import AgentOutput, Targets, Trajectory
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,28 @@ class LearnerConfig:
     adam_epsilon: float = 1e-5
     gate_scope: Scope = "shared"
     gate_every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update learns from: a trajectory, or some of its environments."""
+
+    trajectory: Trajectory
+    main: Targets
+    heads: Sequence[Targets]
+
+    def select(self, environments: Tensor) -> "Batch":
+        """A minibatch."""
+        return Batch(
+            self.trajectory.select(environments),
+            self.main.select(environments),
+            [targets.select(environments) for targets in self.heads],
+        )
 
 
 class Learner:
-    """Agent, heads, gate and their optimizers; `update` makes one optimizer step each."""
+    """Agent, heads, gate and their optimizers."""
 
     def __init__(
         self,
@@ -52,6 +75,7 @@ class Learner:
         heads: Mapping[str, AuxiliaryHead],
         gate: Gate,
         config: LearnerConfig,
+        processes: Processes = ALONE,
     ) -> None:
         self.agent = agent
         self.heads = nn.ModuleDict(heads)
@@ -60,6 +84,7 @@ class Learner:
         self.updates = 0
         self._algorithm = algorithm
         self._config = config
+        self._processes = processes
         self._optimizers = {"agent": self._optimizer(agent)} | {
             name: self._optimizer(head) for name, head in heads.items() if list(head.parameters())
         }
@@ -70,6 +95,10 @@ class Learner:
         # Of the last judgement, for the updates between judgements.
         self._weights: Float[Tensor, "G M"] | None = None
         device = next(agent.parameters()).device
+        # On the host, so that it goes on wherever a run is resumed.
+        self._shuffling = generator(
+            config.seed, f"minibatches {processes.rank}", torch.device("cpu")
+        )
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
 
@@ -85,29 +114,64 @@ class Learner:
         return schedule(self.steps)
 
     def update(self, trajectory: Trajectory) -> dict[str, Tensor]:
-        """Makes one update from one trajectory and returns scalars for the log, on the device."""
-        metrics: dict[str, Tensor] = {}
-        with torch.no_grad():
-            targets = [head.prepare(self.agent, trajectory) for head in self._heads]
-        output = self.agent(trajectory.observation)
+        """Learns from one trajectory; returns scalars for the log, on the device.
 
-        main = self._algorithm.loss(output, trajectory)
+        One optimizer step for every minibatch of every epoch that the algorithm asks for.
+        """
+        algorithm = self._algorithm
+        with torch.no_grad():
+            whole = Batch(
+                trajectory,
+                algorithm.prepare(trajectory),
+                [head.prepare(self.agent, trajectory) for head in self._heads],
+            )
+        metrics: list[dict[str, Tensor]] = []
+        for _ in range(algorithm.epochs):
+            epoch = [self._update_once(batch) for batch in self._minibatches(whole)]
+            metrics += epoch
+            if algorithm.max_kl is not None and self._moved(epoch) > algorithm.max_kl:
+                break
+        self.steps += trajectory.action.numel() * self._processes.size
+        return averaged(metrics, latest=("skipped",))
+
+    def _minibatches(self, whole: Batch) -> Iterator[Batch]:
+        """Shuffles the environments and deals them out; whole columns, never slices of time."""
+        if self._algorithm.minibatches == 1:
+            yield whole
+            return
+        num_envs = whole.trajectory.action.shape[1]
+        order = torch.randperm(num_envs, generator=self._shuffling)
+        order = order.to(whole.trajectory.action.device, non_blocking=True)
+        for environments in order.chunk(self._algorithm.minibatches):
+            yield whole.select(environments)
+
+    @staticmethod
+    def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
+        """The mean KL divergence between the policy that acted and that of an epoch."""
+        # Waits for the device: whether to go on is decided on the host.
+        return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
+
+    def _update_once(self, batch: Batch) -> dict[str, Tensor]:
+        metrics: dict[str, Tensor] = {}
+        trajectory = batch.trajectory
+        output = self.agent.unroll(trajectory)
+        progress = min(1.0, self.steps / self._config.total_steps)
+        main = self._algorithm.loss(output, trajectory, batch.main, progress)
         losses = [self._main_loss(main, output, trajectory, metrics)]
-        for (name, head), target in zip(self.heads.items(), targets, strict=True):
+        for (name, head), targets in zip(self.heads.items(), batch.heads, strict=True):
             assert isinstance(head, AuxiliaryHead)
-            result = head(self.agent, output, trajectory, target)
-            loss = masked_mean(result.loss, result.valid)
+            result = head(self.agent, output, trajectory, targets)
+            loss = self._processes.share(result.loss, result.valid)
             coefficient = head.coefficient(self.steps)
             losses.append(coefficient * loss)
-            metrics[f"{name}/loss"] = loss
+            metrics[f"{name}/loss"] = self._processes.sum(loss)
             metrics[f"{name}/coefficient"] = loss.new_full((), coefficient)
             metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
 
         finite = self._backward(losses, metrics)
-        self._step(losses, finite, metrics)
+        self._step(finite, metrics)
         for head in self._heads:
             head.after_update(self.agent)
-        self.steps += trajectory.action.numel()
         self.updates += 1
         return {name: value.detach() for name, value in metrics.items()}
 
@@ -122,16 +186,19 @@ class Learner:
         trajectory: Trajectory,
         metrics: dict[str, Tensor],
     ) -> Float[Tensor, ""]:
+        """This process's share of the weighted main loss."""
+        processes, valid = self._processes, trajectory.valid
         policy, value, entropy = (
-            masked_mean(part, trajectory.valid) for part in (main.policy, main.value, main.entropy)
+            processes.share(part, valid) for part in (main.policy, main.value, main.entropy)
         )
-        algorithm = self._algorithm
-        metrics["policy_loss"] = policy
-        metrics["value_loss"] = value
-        metrics["entropy"] = entropy
+        metrics["policy_loss"] = processes.sum(policy)
+        metrics["value_loss"] = processes.sum(value)
+        metrics["entropy"] = processes.sum(entropy)
         metrics["explained_variance"] = explained_variance(
-            output.value[:-1].detach(), main.value_target, trajectory.valid
+            output.value[:-1].detach(), main.value_target, valid, processes
         )
+        metrics |= {name: processes.mean(value, valid) for name, value in main.metrics.items()}
+        algorithm = self._algorithm
         return (
             policy + algorithm.value_coefficient * value - algorithm.entropy_coefficient * entropy
         )
@@ -141,24 +208,28 @@ class Learner:
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
         shared = list(self._shared.values())
-        finite = torch.stack([loss.detach() for loss in losses]).isfinite()
+        finite = self._processes.sum(torch.stack(losses)).isfinite()
         if not self.heads:
             losses[0].backward()
+            self._add_up(self.agent.parameters())
             return finite
         if self._weights is not None and self.updates % self._config.gate_every != 0:
             reused_backward(losses, self._weights[0, : len(losses)], shared, self._private)
+            self._add_up([*shared, *self._private])
             return finite
 
         rows_finite = finite
 
-        def look(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def reduce(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal rows_finite
+            rows = self._processes.sum(rows)
             rows_finite = rows.sum(-1).isfinite()  # as the gate decides it
-            return rows, values
+            return rows, self._processes.sum(values)
 
         judgement = gated_backward(
-            losses, self.gate, shared, self._private, groups=self._groups, reduce=look
+            losses, self.gate, shared, self._private, groups=self._groups, reduce=reduce
         )
+        self._add_up(self._private)
         self._weights = judgement.weights
         diagnosis = diagnose(self.gate, judgement)
         for index, name in enumerate(self.heads):
@@ -167,9 +238,11 @@ class Learner:
         # One row of a summed loss stands for all.
         return finite & rows_finite
 
-    def _step(
-        self, losses: list[Tensor], finite: Bool[Tensor, " L"], metrics: dict[str, Tensor]
-    ) -> None:
+    def _add_up(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Turns gradients of this process's share into those of the whole loss."""
+        self._processes.sum_([p.grad for p in parameters if p.grad is not None])
+
+    def _step(self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor]) -> None:
         """Clips and steps every owner, or skips it; all decided on the device."""
         config = self._config
         healthy = {"agent": finite[0]}
@@ -198,6 +271,7 @@ class Learner:
             "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "shuffling": self._shuffling.get_state(),
             "steps": self.steps,
             "updates": self.updates,
         }
@@ -213,51 +287,6 @@ class Learner:
         self._weights = None if weights is None else weights.to(self.skipped.device)
         self.skipped.copy_(state["skipped"])
         self.skipped_in_a_row.copy_(state["skipped_in_a_row"])
+        self._shuffling.set_state(state["shuffling"])
         self.steps = state["steps"]
         self.updates = state["updates"]
-
-
-def divide(
-    agent: ActorCritic, heads: Mapping[str, AuxiliaryHead]
-) -> tuple[dict[str, nn.Parameter], list[nn.Parameter]]:
-    """Splits the parameters into shared ones, by name, and private ones.
-
-    Shared are the parts of the agent that the main loss (which trains all of them)
-    and at least one head train; the rest of the agent and the heads are private.
-    """
-    reached = {part for head in heads.values() for part in head.trains}
-    shared = {
-        f"{part}.{name}": parameter
-        for part, module in agent.parts.items()
-        if part in reached
-        for name, parameter in module.named_parameters()
-    }
-    private = [
-        parameter
-        for part, module in agent.parts.items()
-        if part not in reached
-        for parameter in module.parameters()
-    ]
-    private += [parameter for head in heads.values() for parameter in head.parameters()]
-    return shared, private
-
-
-def masked_mean(value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
-    """Mean over the valid entries; 0 where there are none.
-
-    What stands at invalid entries is replaced, not multiplied by zero: it may be NaN.
-    """
-    kept = torch.where(valid, value, torch.zeros_like(value))
-    return kept.sum() / valid.sum().clamp(min=1)
-
-
-def explained_variance(
-    value: Float[Tensor, "T B"], target: Float[Tensor, "T B"], valid: Bool[Tensor, "T B"]
-) -> Float[Tensor, ""]:
-    """1 - Var(target - value) / Var(target) over valid steps; NaN where the target is constant."""
-
-    def variance(x: Tensor) -> Tensor:
-        return masked_mean((x - masked_mean(x, valid)).square(), valid)
-
-    spread = variance(target)
-    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 
 from envs.episodes import EpisodeSummary
 
@@ -66,6 +67,19 @@ class Progress:
     """Means since the last log line, by name; NaN = not measured."""
     gate: str | None = None
     """Its name; none without auxiliary heads."""
+
+    @staticmethod
+    def unknown(step: int) -> "Progress":
+        """Before the first log line: nothing is measured yet."""
+        return Progress(
+            step=step,
+            seconds=0.0,
+            steps_per_second=0.0,
+            split=Split(nan, nan, nan),
+            episodes=EpisodeSummary(0, 0, nan, nan),
+            learning_rate=nan,
+            metrics={},
+        )
 
     def numbers(self) -> dict[str, float]:
         """All numbers of the line but the step, by name."""

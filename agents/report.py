@@ -42,7 +42,7 @@ class Report:
             console: where to show progress; the standard output by default.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._terminal = Terminal(total_steps, console)
+        self._terminal = Terminal(total_steps, console, start_step)
         self._table = Table(folder / METRICS_FILE, start_step)
         self._events = EventFile(folder, description, start_step)
 
@@ -56,6 +56,15 @@ class Report:
         self._table.append(progress.step, numbers)
         self._events.append(progress.step, numbers)
         self._terminal.show(progress)
+
+    def tick(self, step: int, seconds: float) -> None:
+        """Keeps the live line moving between two log lines; writes nothing.
+
+        Args:
+            step: agent steps so far.
+            seconds: since this process began to train.
+        """
+        self._terminal.tick(step, seconds)
 
     def note(self, text: str) -> None:
         """Prints a line of text without disturbing the live line."""
@@ -84,3 +93,22 @@ class Report:
             # Files that could not be written cannot be closed well either: say it once.
             if error is None:
                 raise
+
+
+class NoReport:
+    """Says and writes nothing: for processes beside the one that reports."""
+
+    def log(self, progress: Progress) -> None:
+        """Forgets a log line."""
+
+    def tick(self, step: int, seconds: float) -> None:
+        """Does nothing."""
+
+    def note(self, text: str) -> None:
+        """Says nothing."""
+
+    def __enter__(self) -> "NoReport":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
+from agents.core import Cores
 from agents.files import DamagedFileError, load_tensors, save_tensors
 from agents.precision import Precision
 from agents.torsos import Torsos
@@ -42,11 +43,16 @@ class PolicyCard:
     """Agent steps of training."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Under which it was trained; those left out have their defaults."""
+    core: str = "none"
+    core_options: Mapping[str, Any] = field(default_factory=dict)
     format: str = FORMAT
 
 
 class Teacher(nn.Module, ABC):
     """A frozen policy."""
+
+    memory: Tensor | None = None
+    """What it carries from one trajectory to the next, where it is recurrent."""
 
     @abstractmethod
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
@@ -54,7 +60,10 @@ class Teacher(nn.Module, ABC):
 
 
 class NetworkTeacher(Teacher):
-    """A network's policy, read from the same observations as the student's."""
+    """A network's policy, read from the same observations as the student's.
+
+    A recurrent one remembers from one trajectory to the next, as the student does.
+    """
 
     def __init__(self, agent: ActorCritic, card: PolicyCard) -> None:
         super().__init__()
@@ -63,15 +72,17 @@ class NetworkTeacher(Teacher):
 
     @torch.no_grad()
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
-        """Computes the logits, the value head being left alone."""
-        logits: Tensor = self.agent.logits(trajectory.observation[:-1])
+        """Computes the logits of all observations but the last, which the next call reads."""
+        output = self.agent(trajectory.observation[:-1], self.memory, trajectory.reset[:-1])
+        self.memory = output.core_state
+        logits: Tensor = output.logits
         return logits
 
 
 def export_policy(
     path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Writes torso and policy (no value) for use as a teacher or for evaluation."""
+    """Writes torso, core and policy (no value) for use as a teacher or for evaluation."""
     weights = {
         name: tensor.to(dtype)
         for name, tensor in agent.state_dict().items()
@@ -97,8 +108,11 @@ def load_policy(
     try:
         weights, content = load_tensors(file)
         card = _read_card(content)
-        config = type(getattr(Torsos(), card.torso))(**card.torso_options)
-        agent = ActorCritic(config.build(card.observation_shape), card.num_actions, precision)
+        torso = type(getattr(Torsos(), card.torso))(**card.torso_options).build(
+            card.observation_shape
+        )
+        core = type(getattr(Cores(), card.core))(**card.core_options).build(torso.num_features)
+        agent = ActorCritic(torso, card.num_actions, precision, core)
         held = {name: tensor.float() for name, tensor in weights.items()}
         missing, unknown = agent.load_state_dict(held, strict=False)
         if unknown or any(not name.startswith("value.") for name in missing):

@@ -1,6 +1,7 @@
 """The terminal: a live line where someone watches, plain lines now and then where not."""
 
 import math
+from dataclasses import replace
 
 from rich.console import Console
 from rich.live import Live
@@ -12,17 +13,22 @@ from agents.progress import Progress
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""
+LIVE_SECONDS = 0.5
+"""Between two pictures of the live line."""
 
 
 class Terminal:
     """Shows log lines; the last one stays on the screen."""
 
-    def __init__(self, total_steps: int, console: Console | None = None) -> None:
+    def __init__(
+        self, total_steps: int, console: Console | None = None, start_step: int = 0
+    ) -> None:
         """Prepares to show; nothing is printed yet.
 
         Args:
             total_steps: agent steps of the whole run.
             console: where to; the standard output by default.
+            start_step: agent steps at which this process begins.
         """
         self._total = total_steps
         self._console = console or Console()
@@ -30,18 +36,33 @@ class Terminal:
         self._live: Live | None = None
         self._printed_at = -math.inf
         self._pending: Progress | None = None
+        self._last = Progress.unknown(start_step)
+        self._pictured_at = -math.inf
 
     def show(self, progress: Progress) -> None:
         """Shows one log line, or keeps it where a plain line was printed just before."""
+        self._last = progress
         if self._watched:
-            if self._live is None:
-                self._live = Live(console=self._console, auto_refresh=False)
-                self._live.start()
-            self._live.update(self._picture(progress), refresh=True)
+            self._draw(progress)
         elif progress.seconds - self._printed_at >= PLAIN_SECONDS:
             self._print(progress)
         else:
             self._pending = progress
+
+    def tick(self, step: int, seconds: float) -> None:
+        """Shows how far the run has come since the last log line, at its speed."""
+        if not self._watched or seconds - self._pictured_at < LIVE_SECONDS:
+            return
+        last = self._last
+        speed = last.steps_per_second or (step - last.step) / max(seconds, 1e-9)
+        self._draw(replace(last, step=step, seconds=seconds, steps_per_second=speed))
+
+    def _draw(self, progress: Progress) -> None:
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(self._picture(progress), refresh=True)
+        self._pictured_at = progress.seconds
 
     def note(self, text: str) -> None:
         """Prints a line of text, above the live line where there is one."""

@@ -5,8 +5,9 @@ agent sees `observation[t]` and takes `action[t]`; `reward[t]`, `terminated[t]`
 and `truncated[t]` arrive with `observation[t + 1]`.  Hence N = T + 1 observations.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -32,6 +33,48 @@ class Trajectory:
     """Flat index of a gridworld's cell; for teachers only."""
     core_state: Float[Tensor, "B F"] | None = None
     """Of the recurrent core before `observation[0]`, where there is a core."""
+    begins: Bool[Tensor, " B"] | None = None
+    """Whether `observation[0]` opens an episode; none where that is not known."""
+    value: Float[Tensor, "T+1 B"] | None = None
+    """What the policy that acted expected of each observation, for algorithms that ask."""
+
+    @property
+    def reset(self) -> Bool[Tensor, "N B"]:
+        """Which observations open an episode: a recurrent state is zeroed before they are read.
+
+        Those after an invalid step do, not those after an end: the true last observation
+        is read with the episode's own state.
+        """
+        begins = torch.zeros_like(self.valid[0]) if self.begins is None else self.begins
+        return torch.cat([begins[None], ~self.valid])
+
+    def select(self, environments: Int[Tensor, " B2"]) -> "Trajectory":
+        """The whole columns of some environments: a minibatch."""
+        first = {"core_state", "begins"}  # no time: the batch leads
+        columns = {
+            field.name: column[environments] if field.name in first else column[:, environments]
+            for field in fields(self)
+            if (column := getattr(self, field.name)) is not None
+        }
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a loss compares with, prepared once per trajectory and without gradient.
+
+    Each loss has its own kind.  A field is a tensor `[time, B, ...]` or not a tensor;
+    a kind with other fields overrides `select`.
+    """
+
+    def select(self, environments: Int[Tensor, " B2"]) -> "Targets":
+        """The targets of a minibatch, which is a slice of environments."""
+        columns = {
+            field.name: column[:, environments]
+            for field in fields(self)
+            if isinstance(column := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -48,3 +91,5 @@ class AgentOutput:
     """Of the policy, unnormalised."""
     value: Float[Tensor, "N B"]
     """Expected discounted return from each observation."""
+    core_state: Float[Tensor, "B F3"] | None = None
+    """Of the recurrent core after the last observation, where there is a core."""

@@ -1,26 +1,43 @@
-"""Steps per second of whole runs, side by side: `python benchmarks/throughput.py`.
+"""Steps per second, whole and in parts, side by side: `python benchmarks/throughput.py`.
 
-Every arm is a run of `train.py` in a process of its own; arms alternate, so that a
-machine that slows down slows all of them.  Reported are medians over the rounds and
-their ratio to the first arm, and the largest memory of a process.  Machines differ:
-the ratios are what to compare.
+Three parts: `env`, the environments alone under random actions; `act`, with the agent
+choosing the actions; `all`, a run of `train.py` with everything it does, once per arm
+(what is trained, and through which gate).  Every measurement is a process of its own;
+settings alternate, so that a machine that slows down slows all of them.  Reported are
+medians over the rounds; the ratio of an arm to the first arm under the same setting;
+the share that is left of the environments' own speed; the time that a run spends in
+environments and acting; and the largest memory of a process.  Machines differ: the
+ratios are what to compare.  Flags for `train.py` may follow `--`.
+
+    python benchmarks/throughput.py --num-envs 8 64 --threads 1 2 --precision fp32 bf16
 """
 
-import csv
-import json
-import resource
-import shlex
-import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import isnan, nan
 from pathlib import Path
-from typing import Annotated
+from statistics import median
+from typing import Annotated, Literal
 
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # Python looks beside the script first, but the packages lie one folder above.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from benchmarks.measure import (
+    Measurement,
+    hardware_of,
+    header,
+    measure,
+    middle,
+    publish,
+    split_flags,
+    train_run,
+)
 
 ARMS = {
     "sum": ["--aux", "distill", "--gate", "sum"],
@@ -32,94 +49,151 @@ ARMS = {
     ],
     "main only": [],
 }
+COLUMNS = (
+    "part,arm,num_envs,threads,precision,steps_per_second,ratio,of_environment,"
+    "environment,acting,peak_mebibytes,runs"
+)
+
+Part = Literal["env", "act", "all"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """What to measure: every combination."""
 
     env: str = "Breakout"
     """Passed on to train.py."""
+    parts: tuple[Part, ...] = ("env", "act", "all")
+    """The environments alone, with acting, everything."""
+    num_envs: tuple[int, ...] = (32,)
+    """Environments stepped together."""
+    threads: tuple[int, ...] = (0,)
+    """That PyTorch learns with; 0 lets train.py choose."""
+    precision: tuple[Precision, ...] = ("auto",)
+    """Arithmetic of the torso; auto lets train.py choose."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Which of the arms, the reference first."""
     steps: int = 12_288
     """Agent steps of each run."""
     warm_up: int = 4_096
     """Agent steps at its beginning that do not count."""
     rounds: int = 3
-    """Runs of each arm."""
-    arms: tuple[str, ...] = tuple(ARMS)
-    """Which of the arms, the reference first."""
+    """Runs of each setting."""
+    device: str = "auto"
+    """Passed on to train.py."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """A CSV file to write; empty: print only."""
-    extra: tuple[str, ...] = ()
-    """Further flags for train.py."""
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise ValueError(f"--arms {arm!r} is unknown: choose from {', '.join(ARMS)}.")
+        if self.rounds < 1:
+            raise ValueError(f"--rounds must be at least 1, not {self.rounds}.")
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One run."""
+class Setting:
+    """One line of the table; what makes no difference to a part is left empty."""
 
-    steps_per_second: float
-    environment: float
-    acting: float
-    peak_mebibytes: float
+    part: Part
+    num_envs: int
+    threads: int | None = None
+    precision: str = ""
+    arm: str = ""
 
-
-def measure(options: Options, arm: str, folder: Path) -> Measurement:
-    """Runs one arm and reads its metrics back."""
-    command = [sys.executable, str(ROOT / "train.py"), "--env", options.env, *ARMS[arm]]
-    command += ["--steps", str(options.steps), "--run-dir", str(folder), "--log-seconds", "0.5"]
-    subprocess.run([*command, *options.extra], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    with (folder / "metrics.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    begin = next(row for row in rows if int(row["step"]) >= options.warm_up)
-    kept = rows[rows.index(begin) + 1 :]
-    seconds = float(kept[-1]["seconds"]) - float(begin["seconds"])
-    return Measurement(
-        (int(kept[-1]["step"]) - int(begin["step"])) / seconds,
-        statistics.fmean(float(row["environment"]) for row in kept),
-        statistics.fmean(float(row["acting"]) for row in kept),
-        # The largest of all children so far: a bound for each.
-        resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-    )
+    def flags(self, options: Options, extra: Sequence[str]) -> list[str]:
+        """The command line of `train.py`, but for the steps."""
+        flags = ["--env", options.env, "--device", options.device]
+        flags += ["--num-envs", str(self.num_envs)]
+        flags += [] if self.threads is None else ["--threads", str(self.threads)]
+        flags += ["--precision", self.precision] if self.precision else []
+        return [*flags, *ARMS.get(self.arm, []), *extra]
 
 
-def main(options: Options) -> None:
-    """Measures all arms in turn and prints the table."""
-    results: dict[str, list[Measurement]] = {arm: [] for arm in options.arms}
-    with tempfile.TemporaryDirectory() as scratch:
-        for round_number in range(options.rounds):
-            for index, arm in enumerate(options.arms):
-                folder = Path(scratch) / f"{round_number}-{index}"
-                results[arm].append(measure(options, arm, folder))
-                print(f"{arm}: {results[arm][-1].steps_per_second:.0f} steps/s", flush=True)
-        versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
-    lines = [
-        f"# command: {shlex.join(['python', 'benchmarks/throughput.py', *sys.argv[1:]])}",
-        f"# commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
-        f"# hardware: {versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
-        f"# packages: torch {versions['packages']['torch']}, "
-        f"envpool {versions['packages']['envpool']}",
-        "arm,steps_per_second,ratio,environment,acting,peak_mebibytes,runs",
-    ]
-    medians = {
-        arm: statistics.median(run.steps_per_second for run in runs)
-        for arm, runs in results.items()
-    }
-    reference = medians[options.arms[0]]
-    for arm, runs in results.items():
+def settings(options: Options, extra: Sequence[str]) -> list[Setting]:
+    """Every combination once, with threads and precision as `train.py` will choose them.
+
+    Raises:
+        UsageError: `train.py` will refuse one of them.
+    """
+    found: dict[Setting, None] = {}
+    for part, num_envs, threads, precision in product(
+        options.parts, options.num_envs, options.threads, options.precision
+    ):
+        for arm in options.arms if part == "all" else [""]:
+            asked = Setting(part, num_envs, threads, precision, arm)
+            hardware = hardware_of(asked.flags(options, extra))
+            match part:
+                case "env":
+                    found[Setting(part, num_envs)] = None
+                case "act":
+                    found[Setting(part, num_envs, precision=hardware.precision)] = None
+                case "all":
+                    computed = replace(asked, precision=hardware.precision)
+                    found[replace(computed, threads=hardware.threads)] = None
+    return list(found)
+
+
+def run(options: Options, setting: Setting, extra: Sequence[str], folder: Path) -> Measurement:
+    """Measures one setting once, in a folder of its own."""
+    flags = setting.flags(options, extra)
+    if setting.part == "all":
+        return train_run(flags, folder, options.steps, options.warm_up)
+    table = folder.with_suffix(".csv")
+    command = ["-m", "benchmarks.parts", "--part", setting.part, "--output", str(table)]
+    return measure([*command, "--steps", str(options.steps), "--", *flags], table, options.warm_up)
+
+
+def report(options: Options, results: dict[Setting, list[Measurement]]) -> list[str]:
+    """The table: medians, and what they are compared with."""
+    medians = {setting: middle(runs) for setting, runs in results.items()}
+    lines = [COLUMNS]
+    for setting, runs in results.items():
+        # Itself, where there are no arms.
+        first_arm = replace(setting, arm=options.arms[0] if setting.arm else "")
+        alone = medians.get(Setting("env", setting.num_envs), nan)
         cells = [
-            f"{medians[arm]:.0f}",
-            f"{medians[arm] / reference:.3f}",
-            f"{statistics.median(run.environment for run in runs):.2f}",
-            f"{statistics.median(run.acting for run in runs):.2f}",
+            setting.part,
+            f'"{setting.arm}"' if setting.arm else "",
+            str(setting.num_envs),
+            "" if setting.threads is None else str(setting.threads),
+            setting.precision,
+            f"{medians[setting]:.0f}",
+            f"{medians[setting] / medians[first_arm]:.3f}",
+            number(medians[setting] / alone, 3),
+            number(median(run.environment for run in runs), 2),
+            number(median(run.acting for run in runs), 2),
             f"{max(run.peak_mebibytes for run in runs):.0f}",
             " ".join(f"{run.steps_per_second:.0f}" for run in runs),
         ]
-        lines.append(",".join([f'"{arm}"', *cells]))
-    print("\n".join(lines))
-    if options.output:
-        Path(options.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines.append(",".join(cells))
+    return lines
+
+
+def number(value: float, decimals: int) -> str:
+    """Empty for what was not measured."""
+    return "" if isnan(value) else f"{value:.{decimals}f}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures all settings in turn and prints the table; returns the exit code."""
+    own, extra = split_flags(arguments)
+    try:
+        options = tyro.cli(Options, args=own, description=__doc__)
+        results: dict[Setting, list[Measurement]] = {each: [] for each in settings(options, extra)}
+        with tempfile.TemporaryDirectory() as scratch:
+            for turn in range(options.rounds):
+                for index, (setting, runs) in enumerate(results.items()):
+                    runs.append(run(options, setting, extra, Path(scratch) / f"{turn}-{index}"))
+                    print(f"{setting}: {runs[-1].steps_per_second:.0f} steps/s", flush=True)
+    except ValueError as error:
+        print(f"throughput.py: {error}", file=sys.stderr)
+        return 2
+    publish([*header("throughput.py", arguments), *report(options, results)], options.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(main(sys.argv[1:]))

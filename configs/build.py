@@ -1,5 +1,6 @@
 """From a config to the objects of a run."""
 
+import copy
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -14,7 +15,10 @@ from agents.collect import Collector
 from agents.gates import make
 from agents.heads import AuxiliaryHead, HeadContext
 from agents.learner import Learner, LearnerConfig
+from agents.losses import Algorithm
+from agents.pipeline import Pipeline
 from agents.precision import Precision, choose_precision
+from agents.processes import ALONE, Processes, join
 from agents.teacher import PolicyCard, Teacher, load_teacher
 from configs.errors import UsageError
 from configs.session import Session
@@ -32,30 +36,39 @@ class Hardware:
     precision: Precision
     threads: int
     reason: str
+    processes: Processes = ALONE
 
 
-def choose_hardware(device_name: str, asked_precision: str, asked_threads: int) -> Hardware:
-    """Picks device, precision and threads where the user did not.
+def choose_hardware(
+    device_name: str, asked_precision: str, asked_threads: int, *, pipelined: bool = False
+) -> Hardware:
+    """Picks device, precision and threads where the user did not, and joins other processes.
 
     Args:
         device_name: a device, or auto.
         asked_precision: fp32, bf16 or auto.
         asked_threads: of PyTorch on the CPU; 0 chooses.
+        pipelined: whether environments play while the learner learns.
 
     Raises:
         UsageError: the device is not there.
     """
     device, reason = choose_device(device_name)
+    processes = join(device)
     precision, why = choose_precision(device)
     if asked_precision != "auto":
         precision, why = cast(Precision, asked_precision), "as asked"
-    threads, because = choose_threads(asked_threads, device)
+    threads, because = choose_threads(
+        asked_threads, device, pipelined=pipelined, processes=processes.size
+    )
+    together = f", {processes.size} processes" if processes.size > 1 else ""
     return Hardware(
         device,
         precision,
         threads,
         f"Computing on {device} ({reason}) in {precision} ({why}), "
-        f"{threads} CPU thread{'s' if threads > 1 else ''} ({because}).",
+        f"{threads} CPU thread{'s' if threads > 1 else ''} ({because}){together}.",
+        processes,
     )
 
 
@@ -63,7 +76,9 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     """Turns `--device` into a device that is there, and says why that one."""
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0), torch.cuda.get_device_name(0)
+            # torchrun numbers the processes of a machine; each takes a GPU of its own.
+            index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
+            return torch.device("cuda", index), torch.cuda.get_device_name(index)
         return torch.device("cpu"), "no GPU found"
     found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if name not in ("cpu", *found, *(["cuda"] if found else [])):
@@ -73,46 +88,57 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     return torch.device(name), "as asked"
 
 
-def choose_threads(asked: int, device: torch.device) -> tuple[int, str]:
-    """Picks the threads for PyTorch on the CPU, and says why so many.
+def choose_threads(
+    asked: int, device: torch.device, *, pipelined: bool = False, processes: int = 1
+) -> tuple[int, str]:
+    """Picks the threads that PyTorch learns with on the CPU, and says why so many.
 
-    The threads of the environments need cores as well.  Torch's own wait for one
-    another at every operation, so on two cores two of them are slower than one.
+    Environments and acting have the cores while they play, learning has them afterwards;
+    in a pipeline both need them at once.
     """
     if asked > 0:
         return asked, "as asked"
     if device.type != "cpu":
         return 1, "the GPU computes"
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if cores <= 2:
-        return 1, f"{cores} core{'s' if cores > 1 else ''}, shared with the environments"
-    return cores // 2, f"half of {cores} cores, the others are for the environments"
+    cores = max(1, cores // processes)
+    if pipelined:
+        return max(1, cores // 2), f"half of {cores} cores, the environments play meanwhile"
+    return cores, "all cores, while no environment plays; fewer if others need them"
 
 
-def build(config: TrainConfig, hardware: Hardware) -> Session:
+def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
     """Makes everything that a run needs, in an order that keeps runs of one seed alike.
 
     The agent comes first and every component draws from its own stream, so adding a
     head changes no number of the agent.
 
+    Args:
+        config: of the run.
+        hardware: what it computes on.
+        step: agent steps already made; a run that goes on meets other episodes.
+
     Raises:
         UsageError: what was chosen does not fit together.
     """
-    run, choice, device = config.run, config.choice, hardware.device
+    run, choice, device, processes = config.run, config.choice, hardware.device, hardware.processes
+    part = "" if step == 0 and processes.leads else f" from {step} at {processes.rank}"
     try:
-        env: VecEnv = config.env.build(choice.env, run.num_envs, run.seed, device)
-        with seeding.seeded(run.seed, "agent"):
-            torso = config.torso.build(env.spec.observation_shape)
-            agent = ActorCritic(torso, env.spec.num_actions, hardware.precision).to(device)
+        num_envs = _share_of_environments(config, processes)
+        env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
+        env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
+        agent = build_agent(config, hardware, env.spec)
         heads = build_heads(config, hardware, env.spec, agent)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    algorithm: Algorithm = config.algo.build(run.discount, processes)
+    _check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     if config.judging.every > 1:
         _check_reusable(config, scale_free=gate.scale_free)
     learner = Learner(
         agent,
-        config.algo.build(run.discount),
+        algorithm,
         heads,
         gate.to(device),
         LearnerConfig(
@@ -122,17 +148,38 @@ def build(config: TrainConfig, hardware: Hardware) -> Session:
             max_gradient_norm=run.max_gradient_norm,
             gate_scope=config.judging.scope,
             gate_every=config.judging.every,
+            seed=run.seed,
         ),
+        processes,
+    )
+    player = copy.deepcopy(agent) if run.pipeline else agent
+    collector = Collector(
+        env,
+        player,
+        seeding.generator(run.seed, f"acting{part}", device),
+        run.unroll_length,
+        records_value=algorithm.needs_value,
     )
     if run.compile:
-        torso.compile()
-    acting = seeding.generator(run.seed, "acting", device)
+        for network in {agent.torso, player.torso}:
+            network.compile()
     return Session(
         env,
-        Collector(env, agent, acting, run.unroll_length),
+        Pipeline(collector, player, agent) if run.pipeline else collector,
         learner,
         policy_card(config, env.spec),
+        processes,
+        hardware.threads,
     )
+
+
+def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
+    """Makes the agent with the initial weights of the run's seed."""
+    with seeding.seeded(config.run.seed, "agent"):
+        torso = config.torso.build(spec.observation_shape)
+        core = config.core.build(torso.num_features)
+        agent = ActorCritic(torso, spec.num_actions, hardware.precision, core)
+    return agent.to(hardware.device)
 
 
 def build_heads(
@@ -143,7 +190,7 @@ def build_heads(
     def teacher_at(path: str) -> Teacher:
         return find_teacher(path, spec, hardware)
 
-    context = HeadContext(spec, agent.torso.num_features, hardware.device, teacher_at)
+    context = HeadContext(spec, agent.num_features, hardware.device, teacher_at)
     heads: dict[str, AuxiliaryHead] = {}
     for name, head in config.heads.items():
         with seeding.seeded(config.run.seed, f"heads.{name}"):
@@ -187,7 +234,29 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         torso_options=asdict(config.torso),
         steps=0,
         env_options=asdict(config.env),
+        core=config.choice.core,
+        core_options=asdict(config.core),
     )
+
+
+def _share_of_environments(config: TrainConfig, processes: Processes) -> int:
+    num_envs, size = config.run.num_envs, processes.size
+    if num_envs % size:
+        raise UsageError(
+            f"--num-envs {num_envs} cannot be shared by {size} processes evenly: use a multiple "
+            f"of {size}."
+        )
+    return num_envs // size
+
+
+def _check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) -> None:
+    if num_envs % algorithm.minibatches:
+        each = " in each process" if num_envs < config.run.num_envs else ""
+        raise UsageError(
+            f"--algo.{config.choice.algo}.minibatches {algorithm.minibatches} does not divide the "
+            f"{num_envs} environments{each}, and a minibatch is a slice of them: change it, or "
+            "--num-envs."
+        )
 
 
 def _check_reusable(config: TrainConfig, *, scale_free: bool) -> None:

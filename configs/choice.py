@@ -5,22 +5,21 @@ shows what matters and an option of anything else is refused.
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from agents.core import Cores
 from agents.gates import Gates
 from agents.heads import Heads
 from agents.losses import Algorithms
 from agents.torsos import Torsos
 from configs.errors import UsageError, nearest_first
 from configs.presets import preset
-from envs import find
+from envs import PROTOCOLS, find
 
 DEFAULT_ENV = "Breakout"
 DEFAULT_GATE = "cosine"
 NONE = "none"
-LONG_TEACHER = r"--aux\.distill\.teacher(=|$)"
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,9 @@ class Choice:
     """Auxiliary heads; none is plain actor-critic."""
     gate: str | None
     """None without heads: there is nothing to gate."""
+    core: str = NONE
+    protocol: str = ""
+    """By which the games of an Atari run are played; empty where there is none to choose."""
 
 
 def names(registry: type) -> tuple[str, ...]:
@@ -51,8 +53,9 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         UsageError: a name is unknown, or choices exclude each other.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in ("--env", "--algo", "--torso", "--gate", "--teacher"):
+    for flag in ("--env", "--protocol", "--algo", "--torso", "--core", "--gate", "--teacher"):
         parser.add_argument(flag, action="append")
+    parser.add_argument("--env-backend", "--env_backend", action="append")
     parser.add_argument("--aux", nargs="+", action="extend")
     try:
         given, rest = parser.parse_known_args(list(arguments))
@@ -62,8 +65,10 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         env, family = find(_once("--env", given.env) or DEFAULT_ENV)
     except ValueError as error:
         raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
+    protocol = _protocol(env, family, _once("--protocol", given.protocol))
     algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo, Algorithms)
     torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso, Torsos)
+    core = _known("--core", _once("--core", given.core) or NONE, Cores)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
     if gate is not None and not aux:
@@ -79,16 +84,36 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     if given.teacher is not None:
         if "distill" not in aux:
             raise UsageError("--teacher needs --aux distill.")
-        if any(re.match(LONG_TEACHER, argument) for argument in rest):
-            raise UsageError("--teacher is short for --aux.distill.teacher: give one of the two.")
-        rest += ["--aux.distill.teacher", _once("--teacher", given.teacher) or ""]
-    return Choice(env, family, algo, torso, aux, gate), rest
+        rest += _spelt_out("--teacher", "--aux.distill.teacher", given.teacher, rest)
+    if given.env_backend is not None:
+        if family != "atari":
+            raise UsageError(f"--env-backend is for Atari games, and {env} is none: drop it.")
+        rest += _spelt_out("--env-backend", "--env.backend", given.env_backend, rest)
+    return Choice(env, family, algo, torso, aux, gate, core, protocol), rest
 
 
 def _once(flag: str, values: list[str] | None) -> str | None:
     if values is not None and len(values) > 1:
         raise UsageError(f"{flag} is given {len(values)} times: give it once.")
     return values[0] if values else None
+
+
+def _spelt_out(short: str, long: str, values: list[str], rest: Sequence[str]) -> list[str]:
+    """The option that a short flag stands for."""
+    if any(argument.partition("=")[0] == long for argument in rest):
+        raise UsageError(f"{short} is short for {long}: give one of the two.")
+    return [long, _once(short, values) or ""]
+
+
+def _protocol(env: str, family: str, asked: str | None) -> str:
+    known = tuple(PROTOCOLS.get(family, ()))
+    if asked is None:
+        return known[0] if known else ""
+    if not known:
+        raise UsageError(f"--protocol is for Atari games, and {env} is none: drop it.")
+    if asked not in known:
+        raise UsageError(f"--protocol {asked} is unknown: choose {nearest_first(asked, known)}.")
+    return asked
 
 
 def _known(flag: str, name: str, registry: type) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from agents.core import Cores
 from agents.gates import Gates
 from agents.heads import Heads
 from agents.losses import Algorithms
@@ -21,11 +22,11 @@ from configs.train import TrainConfig, flags, from_flags
 
 Options = TypeVar("Options")
 
-REGISTRIES = {"algo": Algorithms, "torso": Torsos, "aux": Heads, "gate": Gates}
+REGISTRIES = {"algo": Algorithms, "torso": Torsos, "core": Cores, "aux": Heads, "gate": Gates}
 
 REPHRASED = (
     # A config's own complaint names its flag; one of the gates' library cannot.
-    (r"^Error parsing [\w.-]+: (?=--)", ""),
+    (r"^Error parsing [\w.-]+: (?=--|RUN )", ""),
     (r"^Error parsing (?:--)?([\w.-]+): ", r"--\1: "),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a whole number"),
     (r"could not convert string to float: ('.*')", r"\1 is not a number"),
@@ -43,12 +44,20 @@ EXAMPLES = """\
 Trains an actor-critic, helped by auxiliary losses whose gradients pass a gate.
 
 Shown are the options of the components chosen on this command line; choose others
-(--env, --algo, --torso, --aux, --gate) beside --help to see theirs:
+(--env, --protocol, --algo, --torso, --core, --aux, --gate) beside --help to see theirs:
 
   python train.py --env Breakout --aux distill --gate cosine
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
   python train.py --env Catch
   python train.py --resume runs/NAME --steps 20000000
+"""
+
+EVALUATE_EXAMPLES = """\
+Plays whole episodes with trained policies and prints their scores, or films one episode.
+
+  python evaluate.py teachers/Breakout
+  python evaluate.py runs/NAME runs/OTHER --output scores.csv
+  python evaluate.py runs/NAME --video film.mp4
 """
 
 
@@ -72,7 +81,7 @@ def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
         UsageError: with one sentence for the user.
         SystemExit: after printing `--help`.
     """
-    return _read(EvaluateOptions, arguments, prog="evaluate.py")
+    return _read(EvaluateOptions, arguments, prog="evaluate.py", description=EVALUATE_EXAMPLES)
 
 
 def _read(
@@ -96,11 +105,12 @@ def _refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
     chosen = {
         "algo": (choice.algo,),
         "torso": (choice.torso,),
+        "core": (choice.core,),
         "aux": choice.aux,
         "gate": () if choice.gate is None else (choice.gate,),
     }
     for argument in arguments:
-        match = re.match(r"--(algo|torso|aux|gate)\.([\w-]+)", argument)
+        match = re.match(r"--(algo|torso|core|aux|gate)\.([\w-]+)", argument)
         if match is None:
             continue
         slot, name = match[1], match[2].replace("-", "_")

@@ -21,6 +21,8 @@ class Resumed:
     folder: Path
     """Where it goes on: the same folder, unless --run-dir names another."""
     config: TrainConfig
+    notes: tuple[str, ...] = ()
+    """What the flags change, in sentences."""
 
 
 def is_resume(arguments: Sequence[str]) -> bool:
@@ -58,4 +60,10 @@ def parse_resume(arguments: Sequence[str]) -> Resumed:
     except ValueError as error:
         raise UsageError(str(error)) from error
     folder = Path(given.run_dir) if given.run_dir else source
-    return Resumed(source, folder, replace(config, run=run))
+    notes: tuple[str, ...] = ()
+    if run.steps != config.run.steps:
+        notes = (
+            f"The run ends at {run.steps:,} steps instead of {config.run.steps:,}, and so do its "
+            "schedules: the learning rate is no longer what it was planned to be.",
+        )
+    return Resumed(source, folder, replace(config, run=run), notes)

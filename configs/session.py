@@ -5,9 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from agents.checkpoint import save_checkpoint
 from agents.collect import Collector
 from agents.learner import Learner
+from agents.pipeline import Pipeline
+from agents.processes import ALONE, Processes
 from agents.teacher import POLICY_FILE, PolicyCard, export_policy
 from configs.rundir import CHECKPOINTS
 from envs import VecEnv
@@ -18,9 +23,21 @@ class Session:
     """What `configs.build` makes: everything that changes during a run is in here."""
 
     env: VecEnv
-    collector: Collector
+    collector: Collector | Pipeline
     learner: Learner
     card: PolicyCard
+    processes: Processes = ALONE
+    threads: int = 1
+    """Of PyTorch on the CPU while learning."""
+
+    def update(self) -> dict[str, Tensor]:
+        """Collects a trajectory and learns from it; returns scalars for the log."""
+        # While environments play on the cores, a second thread of PyTorch would wait for one
+        # of them at every operation; while it learns, it has them to itself.
+        torch.set_num_threads(1)
+        trajectory = self.collector.collect()
+        torch.set_num_threads(self.threads)
+        return self.learner.update(trajectory)
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint and the policy into a run's folder.
@@ -36,28 +53,42 @@ class Session:
         return {
             "learner": self.learner.state_dict(),
             "device": self.env.device.type,
-            "acting": self.collector.generator.get_state(),
-            "episodes": self.collector.episodes.state_dict(),
-            "env": self.env.snapshot(),
+            "collector": self.collector.state_dict(),
+            # What is being played meanwhile, or elsewhere, cannot be continued.
+            "env": self.env.snapshot() if self._is_plain else None,
         }
+
+    @property
+    def _is_plain(self) -> bool:
+        return isinstance(self.collector, Collector) and self.processes.size == 1
 
     def restore(self, state: Mapping[str, Any]) -> str:
         """Goes on from a checkpoint's state; returns a sentence on how exactly."""
         self.learner.load_state_dict(state["learner"])
-        self.collector.episodes.load_state_dict(state["episodes"])
         resumed = f"Resumed at step {self.learner.steps:,}"
         device = self.env.device.type
-        same_device = state["device"] == device
-        if same_device:
-            self.collector.generator.set_state(state["acting"])
-            if state["env"] is not None:
-                self.collector.go_on_from(self.env.restore(state["env"]))
-                return f"{resumed}, exactly."
+        if state["device"] != device:
+            self.collector.episodes.load_state_dict(state["collector"]["episodes"])
+            self.collector.episodes.restart()
+            return (
+                f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
+                "episodes start."
+            )
+        if state["env"] is not None and isinstance(self.collector, Collector) and self._is_plain:
+            self.collector.load_state_dict(state["collector"])
+            self.collector.go_on_from(self.env.restore(state["env"]))
+            return f"{resumed}, exactly."
+        self.collector.episodes.load_state_dict(state["collector"]["episodes"])
         self.collector.episodes.restart()
-        if same_device:
-            name = self.env.spec.name
-            return f"{resumed}; {name} cannot be restored in mid-episode: new episodes start."
-        return (
-            f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
-            "episodes start."
-        )
+        return f"{resumed}; {self._why_not_exactly()}: new episodes start."
+
+    def _why_not_exactly(self) -> str:
+        if not self._is_plain:
+            return "what was being played meanwhile is lost"
+        return f"{self.env.spec.name} cannot be restored in mid-episode"
+
+    def close(self) -> None:
+        """Ends threads and environments."""
+        if isinstance(self.collector, Pipeline):
+            self.collector.close()
+        self.env.close()

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents.core import Cores, FeedForwardConfig
 from agents.gates import Gates, Scope
 from agents.heads import Heads
 from agents.losses import Algorithms
@@ -13,7 +14,7 @@ from agents.torsos import Torsos
 from configs.choice import Choice, names
 from configs.errors import UsageError
 from configs.presets import preset
-from envs import EnvFamilies
+from envs import PROTOCOLS, EnvFamilies
 
 DeviceName = str
 
@@ -35,7 +36,7 @@ class RunOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the torso; auto takes bf16 where the hardware has it."""
     threads: int = 0
-    """Threads that PyTorch computes with on the CPU; 0 chooses."""
+    """Threads that PyTorch learns with on the CPU; 0 for all cores (1 if other runs need them)."""
     learning_rate: float = 7e-4
     """Of Adam, at the start."""
     learning_rate_end: float = 0.0
@@ -50,26 +51,33 @@ class RunOptions:
     """A run's folder to go on with; then only --steps, --device and --run-dir may be given."""
     checkpoint_minutes: float = 3.0
     """Between checkpoints; the first comes within the first minute in any case."""
-    log_seconds: float = 5.0
-    """Between lines of the log."""
+    log_steps: int = 0
+    """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False
     """Compile the torso: pays off on a GPU, after a minute of compiling."""
+    pipeline: bool = False
+    """Play the next trajectory while learning from the last: faster, but one update behind."""
     max_skipped: int = 100
     """Stop after so many updates in a row that were skipped for a loss that is not finite."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "threads", "max_gradient_norm"):
+        for name in ("seed", "threads", "log_steps", "max_gradient_norm"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         ends_well = 0 <= self.learning_rate_end < float("inf")
         _require(self, "learning_rate_end", ends_well, "0 or more and finite")
-        for name in ("learning_rate", "checkpoint_minutes", "log_seconds"):
+        for name in ("learning_rate", "checkpoint_minutes"):
             _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
         _require(self, "seed", self.seed < 2**63, "below 2^63")
         _require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
+
+    @property
+    def log_interval(self) -> int:
+        """Agent steps between lines of the log."""
+        return self.log_steps or max(1, self.steps // 500)
 
 
 def _require(options: object, name: str, holds: bool, what: str) -> None:
@@ -105,6 +113,7 @@ class TrainConfig:
     heads: Mapping[str, Any]
     gate: Any
     judging: GateOptions = field(default_factory=GateOptions)
+    core: Any = field(default_factory=FeedForwardConfig)
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""
@@ -133,6 +142,7 @@ class TrainConfig:
                 },
                 gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
                 judging=_filled(template.judging, content["judging"]),
+                core=_filled(template.core, content.get("core", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(
@@ -161,12 +171,19 @@ def defaults(choice: Choice) -> TrainConfig:
     return TrainConfig(
         choice=choice,
         run=run,
-        env=getattr(EnvFamilies(), choice.family),
+        env=_env_defaults(choice),
         algo=getattr(Algorithms(), choice.algo),
         torso=getattr(Torsos(), choice.torso),
         heads={name: getattr(Heads(), name) for name in choice.aux},
         gate=None if choice.gate is None else getattr(Gates(), choice.gate),
+        core=getattr(Cores(), choice.core),
     )
+
+
+def _env_defaults(choice: Choice) -> Any:
+    if choice.protocol:
+        return PROTOCOLS[choice.family][choice.protocol]
+    return getattr(EnvFamilies(), choice.family)
 
 
 def flags(choice: Choice) -> type:
@@ -184,8 +201,11 @@ def flags(choice: Choice) -> type:
         "env": (choice.env, "any Atari game, Catch, any Gymnasium id"),
         "algo": (choice.algo, ", ".join(names(Algorithms))),
         "torso": (choice.torso, ", ".join(names(Torsos))),
+        "core": (choice.core, ", ".join(names(Cores))),
         "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names(Heads)))),
     }
+    if choice.protocol:
+        chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
     if choice.gate is not None:
         chosen["gate"] = (choice.gate, ", ".join(names(Gates)))
     for name, (value, known) in chosen.items():
@@ -194,10 +214,13 @@ def flags(choice: Choice) -> type:
     if "distill" in choice.aux:
         text = "Short for --aux.distill.teacher."
         add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
+    if choice.family == "atari":
+        text = "Short for --env.backend."
+        add("env_backend", Annotated[str, tyro.conf.arg(help=text)], "")
     add("run", Annotated[RunOptions, tyro.conf.arg(name="")], default.run)
     if fields(default.env):
         add("env", type(default.env), default.env)
-    for slot in ("algo", "torso"):
+    for slot in ("algo", "torso", "core"):
         add(slot, *_named(slot, {getattr(choice, slot): getattr(default, slot)}))
     if choice.aux:
         add("aux", *_named("aux", default.heads))
@@ -230,4 +253,5 @@ def from_flags(choice: Choice, given: Any) -> TrainConfig:
         heads={name: getattr(given.aux, name, head) for name, head in default.heads.items()},
         gate=None if choice.gate is None else getattr(given.gate, choice.gate, default.gate),
         judging=default.judging if choice.gate is None else given.judging,
+        core=getattr(given.core, choice.core, default.core),
     )

@@ -5,12 +5,15 @@ one line in `EnvFamilies`: that gives it `--env <name>`, its options as `--env.<
 and all tests of `tests/envs/test_every_env.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
 
-from envs.atari import AtariConfig, envpool_is_installed
+from envs.atari import PROTOCOLS as ATARI_PROTOCOLS
+from envs.atari import AtariConfig
+from envs.atari_games import installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.episodes import Episodes, EpisodeSummary
@@ -23,6 +26,7 @@ __all__ = [
     "EnvSpec",
     "EpisodeSummary",
     "Episodes",
+    "PROTOCOLS",
     "Step",
     "VecEnv",
     "find",
@@ -36,8 +40,13 @@ class EnvConfig(Protocol):
     def names(self) -> tuple[str, ...]:
         """Lists the environments that `build` knows."""
 
-    def build(self, name: str, num_envs: int, seed: int, device: torch.device) -> VecEnv:
-        """Starts `num_envs` copies of the environment `name`, whose tensors live on `device`."""
+    def build(
+        self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
+    ) -> VecEnv:
+        """Starts `num_envs` copies of the environment `name`, whose tensors live on `device`.
+
+        Only what is built with `render` can be drawn.
+        """
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,12 @@ class EnvFamilies:
 
     catch: CatchConfig = CatchConfig()
     gym: GymConfig = GymConfig()
-    # Last, since listing its games imports envpool, which takes a second.
+    # Last, since listing its games imports their emulators, which takes a second.
     atari: AtariConfig = AtariConfig()
+
+
+PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
+"""Of families with published protocols: the options under each, the usual protocol first."""
 
 
 def find(name: str) -> tuple[str, str]:
@@ -69,7 +82,7 @@ def find(name: str) -> tuple[str, str]:
             return spelling, family.name
         known.extend(names)
     cure = "Any Gymnasium id works too, such as CartPole-v1"
-    if not envpool_is_installed():
+    if not installed_backends():
         cure += "; Atari games need pip install 'auxgate[atari]'"
     raise ValueError(
         f"Unknown environment '{name}': did you mean {', '.join(nearest(name, known))}? {cure}."

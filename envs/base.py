@@ -21,12 +21,13 @@ invalid step belongs in no loss.  A truncated step bootstraps from the value of
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 RewardTransform = Literal["none", "sign"]
@@ -52,6 +53,8 @@ class EnvSpec:
     """What the learner does to raw rewards: nothing, or their sign (Mnih et al. 2015)."""
     protocol: str = "raw"
     """Printed beside every score, since scores of different protocols do not compare."""
+    steps_per_second: float = 15.0
+    """How fast a film of an episode looks true, in agent steps."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class VecEnv(ABC):
 
     spec: EnvSpec
     device: torch.device
+    _sent: Step | None = None
 
     @abstractmethod
     def reset(self) -> Shaped[Tensor, " B *shape"]:
@@ -92,6 +96,41 @@ class VecEnv(ABC):
             ValueError: if `action` is not an int64 tensor of B, or (where it is on
                 the host anyway) holds an action outside 0..A-1.
         """
+
+    @property
+    def parts(self) -> "Sequence[VecEnv]":
+        """Environments that can be stepped one after another while the others play."""
+        return (self,)
+
+    def send(self, action: Int[Tensor, " B"]) -> None:
+        """Begins a step, which may go on while the caller does something else.
+
+        Raises:
+            ValueError: as `step` does.
+        """
+        assert self._sent is None, "receive() the last step before sending the next"
+        self._sent = self.step(action)
+
+    def receive(self) -> Step:
+        """Waits for the step that `send` began."""
+        step, self._sent = self._sent, None
+        assert step is not None, "send() an action before receiving"
+        return step
+
+    @property
+    def state(self) -> Int[Tensor, " B"] | None:
+        """Flat index of each gridworld's cell, now; none where there are no cells."""
+        return None
+
+    def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws environment `index` as it is now, in RGB, on the host.
+
+        Raises:
+            NotImplementedError: it was not built to be drawn.
+        """
+        raise NotImplementedError(
+            f"{self.spec.name} cannot be drawn: build it with render=True to have pictures."
+        )
 
     @abstractmethod
     def close(self) -> None:

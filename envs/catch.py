@@ -9,8 +9,9 @@ middle of the bottom row and the ball in a random column of the top row.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
@@ -19,6 +20,9 @@ from envs.seeding import separated_seeds
 
 _NUM_ACTIONS = 3
 """Left, stay, right."""
+_PIXELS = 16
+"""Along each side of a cell in a picture."""
+_BACKGROUND, _BALL, _PADDLE = (32, 32, 32), (240, 200, 60), (90, 170, 240)
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ class CatchConfig:
         """Lists the environments that `build` knows."""
         return ("Catch",)
 
-    def build(self, name: str, num_envs: int, seed: int, device: torch.device) -> "CatchVecEnv":
-        """Sets up `num_envs` boards on `device`."""
-        return CatchVecEnv(self, name, num_envs, seed, device)
+    def build(
+        self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
+    ) -> "CatchVecEnv":
+        """Sets up `num_envs` boards on `device`; `render` makes them ready to be drawn."""
+        return CatchVecEnv(self, name, num_envs, seed, device, render)
 
 
 class CatchVecEnv(VecEnv):
@@ -61,9 +67,16 @@ class CatchVecEnv(VecEnv):
     """
 
     def __init__(
-        self, config: CatchConfig, name: str, num_envs: int, seed: int, device: torch.device
+        self,
+        config: CatchConfig,
+        name: str,
+        num_envs: int,
+        seed: int,
+        device: torch.device,
+        render: bool,
     ) -> None:
         self.device = device
+        self._renders = render
         self.spec = EnvSpec(
             name=name,
             num_envs=num_envs,
@@ -113,6 +126,16 @@ class CatchVecEnv(VecEnv):
             valid=~resets,
             ended=self._must_reset,
         )
+
+    def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws a board, each cell a square; a caught ball hides the paddle."""
+        if not self._renders:
+            return super().render(index)
+        picture = np.full((self._rows, self._columns, 3), _BACKGROUND, dtype=np.uint8)
+        # Host synchronisation: a picture is looked at there.
+        picture[-1, int(self._paddle[index])] = _PADDLE
+        picture[int(self._ball_row[index]), int(self._ball_column[index])] = _BALL
+        return picture.repeat(_PIXELS, axis=0).repeat(_PIXELS, axis=1)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -1,6 +1,8 @@
 """Returns and lengths of finished episodes, kept on the device until asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from jaxtyping import Float, Int
@@ -82,30 +84,50 @@ class Episodes(nn.Module):
         self.running_return.zero_()
         self.running_length.zero_()
 
-    def summary(self) -> EpisodeSummary:
-        """Averages the latest `window` episodes; waits for the device once."""
+    def sums(self) -> Float[Tensor, "4"]:
+        """Episodes since the last drain, episodes averaged, sums of their returns and lengths.
+
+        They may be added up over several trackers before `summary_of` reads them.
+        """
         age = (self.finished - 1 - torch.arange(self.capacity, device=self.finished.device)) % (
             self.capacity
         )
         averaged = self.finished.clamp(max=self.window)
         counted = age < averaged
-        numbers = [
+        numbers = (
             self.finished - self.drained,
             averaged,
-            torch.where(counted, self.ring_return[:-1], 0).sum() / averaged,
-            torch.where(counted, self.ring_length[:-1], 0).sum() / averaged,
-        ]
-        finished, averaged_on_host, *means = torch.stack([n.float() for n in numbers]).tolist()
-        return EpisodeSummary(int(finished), int(averaged_on_host), *means)
+            torch.where(counted, self.ring_return[:-1], 0).sum(),
+            torch.where(counted, self.ring_length[:-1], 0).sum(),
+        )
+        return torch.stack([number.double() for number in numbers])
 
-    def drain(self) -> EpisodeSummary:
-        """Gives the summary, and starts to count `finished` anew."""
-        summary = self.summary()
+    def summary(self) -> EpisodeSummary:
+        """Averages the latest `window` episodes; waits for the device once."""
+        return summary_of(self.sums())
+
+    def drain(self, add_up: Callable[[Tensor], Tensor] = torch.detach) -> EpisodeSummary:
+        """Gives the summary, and starts to count `finished` anew.
+
+        Args:
+            add_up: applied to the `sums` before they are read, where there are several trackers.
+        """
+        sums = add_up(self.sums())
         self.drained.copy_(self.finished)
-        return summary
+        return summary_of(sums)
 
     def latest(self) -> tuple[Float[Tensor, " episodes"], Int[Tensor, " episodes"]]:
         """Copies the latest returns and lengths, at most `window`, to the host, oldest first."""
         finished = int(self.finished)
         order = torch.arange(max(0, finished - self.window), finished) % self.capacity
         return self.ring_return.cpu()[order], self.ring_length.cpu()[order].long()
+
+
+def summary_of(sums: Float[Tensor, "4"]) -> EpisodeSummary:
+    """Reads what `Episodes.sums` gave."""
+    finished, averaged, total_return, total_length = sums.tolist()
+    if averaged == 0:
+        return EpisodeSummary(int(finished), 0, nan, nan)
+    return EpisodeSummary(
+        int(finished), int(averaged), total_return / averaged, total_length / averaged
+    )

@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
-from jaxtyping import Int, Shaped
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
@@ -42,13 +42,26 @@ class GymConfig:
         """Lists the registered ids."""
         return tuple(gymnasium.registry)
 
-    def build(self, name: str, num_envs: int, seed: int, device: torch.device) -> "GymVecEnv":
-        """Makes `num_envs` environments whose tensors live on `device`."""
+    def build(
+        self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
+    ) -> "GymVecEnv":
+        """Makes `num_envs` environments whose tensors live on `device`.
+
+        Args:
+            name: a registered id, whatever its case.
+            num_envs: B.
+            seed: of the run.
+            device: of the learner.
+            render: whether pictures will be asked for.
+
+        Raises:
+            ValueError: it is unknown, lacks a package, or has no finite actions or pictures.
+        """
         known = canonical(name, self.names())
         if known is None:
             likely = ", ".join(nearest(name, self.names()))
             raise ValueError(f"Unknown Gymnasium environment '{name}': did you mean {likely}?")
-        return GymVecEnv(self, known, num_envs, seed, device)
+        return GymVecEnv(self, known, num_envs, seed, device, render)
 
 
 class GymVecEnv(VecEnv):
@@ -60,19 +73,17 @@ class GymVecEnv(VecEnv):
     """
 
     def __init__(
-        self, config: GymConfig, name: str, num_envs: int, seed: int, device: torch.device
+        self,
+        config: GymConfig,
+        name: str,
+        num_envs: int,
+        seed: int,
+        device: torch.device,
+        render: bool,
     ) -> None:
         self.device = device
-        try:
-            self._pool = gymnasium.make_vec(
-                name,
-                num_envs,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                max_episode_steps=config.max_episode_steps or None,
-            )
-        except gymnasium.error.Error as error:
-            raise ValueError(f"{name} could not be made: {error}") from error
+        self._renders = render
+        self._pool = _make(name, num_envs, config.max_episode_steps, render)
         self._key = config.observation_key
         actions = _discrete(name, self._pool.single_action_space)
         observation = _box(name, self._pool.single_observation_space, self._key)
@@ -89,6 +100,7 @@ class GymVecEnv(VecEnv):
             num_actions=int(actions.n),
             action_set=f"{name}:discrete{actions.n}",
             protocol="raw" + departures(config),
+            steps_per_second=float(self._pool.metadata.get("render_fps") or 15),
         )
         # A list, since one number would seed environment i with seed + i.
         self._seeds: Any = separated_seeds(seed, num_envs)
@@ -125,6 +137,16 @@ class GymVecEnv(VecEnv):
             ended=on_device[3],
         )
 
+    def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+        """Draws one environment by its own `rgb_array` picture."""
+        if not self._renders:
+            return super().render(index)
+        try:
+            picture: Any = self._pool.envs[index].render()
+        except gymnasium.error.Error as error:
+            raise ValueError(f"{self.spec.name} cannot be drawn: {_sentence(error)}") from error
+        return np.asarray(picture)
+
     def close(self) -> None:
         """Closes all environments."""
         self._pool.close()
@@ -133,6 +155,34 @@ class GymVecEnv(VecEnv):
         array = observation[self._key] if self._key else observation
         tensor = torch.from_numpy(array).to(self.device, self.spec.observation_dtype)
         return tensor.movedim(-1, 1).contiguous() if self._moves_channels else tensor
+
+
+def _make(name: str, num_envs: int, max_episode_steps: int, render: bool) -> SyncVectorEnv:
+    try:
+        pool = gymnasium.make_vec(
+            name,
+            num_envs,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+            max_episode_steps=max_episode_steps or None,
+            render_mode="rgb_array" if render else None,
+        )
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{name} needs the package {error.name}, which is not installed: install it, or choose "
+            "another environment."
+        ) from error
+    except Exception as error:  # an environment's own code may fail in any way
+        raise ValueError(f"{name} could not be made: {_sentence(error)}") from error
+    assert isinstance(pool, SyncVectorEnv)
+    if render and "rgb_array" not in pool.metadata.get("render_modes", ()):
+        raise ValueError(f"{name} cannot be drawn: it has no picture of the kind rgb_array.")
+    return pool
+
+
+def _sentence(error: Exception) -> str:
+    """What it says in one line, or at least what kind it is."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _discrete(name: str, space: Any) -> spaces.Discrete:

@@ -27,13 +27,19 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     return sorted(names, key=likeness, reverse=True)[:count]
 
 
-def departures(options: Options) -> str:
-    """Names what makes scores incomparable: the options that differ from their defaults.
+def departures(options: Options, usual: Options | None = None) -> str:
+    """Names what makes scores incomparable: the options that differ from the usual ones.
 
     Options that a dataclass does not compare are left out, since they change no score.
+
+    Args:
+        options: in use.
+        usual: of the same class; None for the defaults.
     """
     return "".join(
         f"+{option.name}={getattr(options, option.name)}"
         for option in fields(options)
-        if option.compare and getattr(options, option.name) != option.default
+        if option.compare
+        and getattr(options, option.name)
+        != (option.default if usual is None else getattr(usual, option.name))
     )

@@ -23,7 +23,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from agents.files import write_json  # noqa: E402
 from agents.teacher import POLICY_FILE, export_policy, load_policy  # noqa: E402
-from benchmarks.curves import command  # noqa: E402
+from benchmarks.reporting.command import command  # noqa: E402
 from configs.evaluate import EvaluateOptions  # noqa: E402
 from evaluate import evaluate, summary  # noqa: E402
 

@@ -42,7 +42,7 @@ class Portable(ActorCritic):
     """
 
     @torch.no_grad()
-    def act(self, observation, generator):
+    def act(self, observation, generator, core_state=None, reset=None):
         log_policy = self.logits(observation[None])[0].log_softmax(-1)
         passed = log_policy.exp().cumsum(-1) < torch.rand(len(observation), 1, generator=generator)
         action = passed[:, :-1].sum(-1)

@@ -28,7 +28,7 @@ CLOCKED = {"seconds", "sps", "environment", "acting", "learning"}
 UPDATE, UPDATES = 12, 10
 SHORT = (
     "--env Catch --env.rows 4 --num-envs 3 --unroll-length 4 --steps 120 --device cpu --threads 1 "
-    "--precision fp32 --log-seconds 1e-9 --checkpoint-minutes 1e-9"
+    "--precision fp32 --log-steps 1 --checkpoint-minutes 1e-9"
 )
 
 
@@ -251,7 +251,7 @@ def test_a_foreign_checkpoint_is_refused(stranger, run, capsys):
 # A few seconds, in which a first checkpoint comes early.
 LONG = (
     "--env Catch --env.rows 4 --steps 20000 --num-envs 32 --unroll-length 8 --device cpu "
-    "--threads 1 --precision fp32 --log-seconds 1e-9 --checkpoint-minutes 0.002"
+    "--threads 1 --precision fp32 --log-steps 1 --checkpoint-minutes 0.002"
 )
 
 

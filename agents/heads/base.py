@@ -14,13 +14,10 @@ from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.teacher import Teacher
-from agents.types import AgentOutput, Trajectory
+from agents.types import AgentOutput, Targets, Trajectory
 from envs.base import EnvSpec
 
-
-@dataclass(frozen=True)
-class Targets:
-    """What a head prepared from a trajectory, without gradient; each head has its own kind."""
+__all__ = ["AuxiliaryHead", "HeadContext", "HeadLoss", "Schedule", "Targets"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the student; Du et al.'s Proposition 1 asks only for a vector field.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,7 +72,7 @@ class DistillTargets(Targets):
 
 
 class Distill(AuxiliaryHead):
-    """-sum_a pi_T(a | x_t) log pi(a | x_t); reaches torso and policy, owns no parameters."""
+    """-sum_a pi_T(a | x_t) log pi(a | x_t); reaches torso, core, policy; owns no parameters."""
 
     trains = ("torso", "core", "policy")
     non_negative = True
@@ -82,6 +83,14 @@ class Distill(AuxiliaryHead):
         self._teacher = (teacher,)
         self.temperature = temperature
         self.coefficient = coefficient
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a recurrent teacher remembers, for checkpoints; its weights stay with it."""
+        return {"memory": self._teacher[0].memory}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Gives the teacher its memory back."""
+        self._teacher[0].memory = state["memory"]
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 SQRT_2 = 2.0**0.5
+LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class InputConv2d(nn.Conv2d):
         return F.conv2d(pixels, self.weight * scale, self.bias, self.stride, self.padding)
 
 
-def orthogonal(layer: nn.Module, gain: float = SQRT_2) -> nn.Module:
+def orthogonal(layer: LayerT, gain: float = SQRT_2) -> LayerT:
     """Draws orthogonal weights and zero biases in place (Saxe et al. 2014; OpenAI Baselines)."""
     for name, parameter in layer.named_parameters():
-        if name.endswith("bias"):
+        if "bias" in name.rpartition(".")[2]:
             nn.init.zeros_(parameter)
         else:
             nn.init.orthogonal_(parameter, gain)

@@ -11,14 +11,9 @@ from agents.collect import Collector
 from agents.gates import make
 from agents.heads import AuxiliaryHead, HeadLoss, Schedule
 from agents.heads.distill import Distill
-from agents.learner import (
-    Learner,
-    LearnerConfig,
-    divide,
-    explained_variance,
-    masked_mean,
-)
+from agents.learner import Learner, LearnerConfig
 from agents.losses import A2CConfig
+from agents.masked import masked_mean
 from agents.seeding import generator
 from agents.teacher import Teacher
 
@@ -270,27 +265,6 @@ def test_the_learning_rate_falls_linearly_by_agent_steps(build, collected):
 
 
 # Who is shared, and whose gradient passes the gate.
-
-
-def test_shared_is_what_a_head_trains_and_private_all_the_rest(build_agent, catch):
-    agent = build_agent(catch.spec)
-    value, policy = list(agent.value.parameters()), list(agent.policy.parameters())
-    head = Head()
-
-    def names_and_private(**heads):
-        shared, private = divide(agent, heads)
-        named = dict(agent.named_parameters())
-        assert all(parameter is named[name] for name, parameter in shared.items())
-        return {name.split(".")[0] for name in shared}, {id(p) for p in private}
-
-    everything = {id(p) for p in agent.parameters()}
-    assert names_and_private() == (set(), everything)
-    own = [*head.parameters()]
-    assert names_and_private(aux=head) == ({"torso"}, {id(p) for p in [*policy, *value, *own]})
-    distill = Distill(Uniform(), 1.0, Schedule(1.0, 1.0, 0))
-    assert names_and_private(a=distill) == ({"torso", "policy"}, {id(p) for p in value})
-    both = names_and_private(aux=head, a=distill)
-    assert both == ({"torso", "policy"}, {id(p) for p in [*value, *own]})
 
 
 @pytest.mark.parametrize("head", [Head, Opponent])
@@ -568,28 +542,6 @@ def test_the_count_of_skipped_updates_is_saved(build, collected):
 
 
 # Small parts.
-
-
-def test_a_masked_mean_is_over_valid_entries_whatever_stands_at_the_others():
-    value = torch.tensor([[1.0, NAN], [INF, 4.0], [-INF, 1.0]])
-    valid = torch.tensor([[True, False], [False, True], [False, True]])
-    assert masked_mean(value, valid) == 2.0
-    assert masked_mean(value, torch.zeros_like(valid)) == 0.0
-
-
-def test_explained_variance_is_1_for_a_perfect_value_and_0_for_a_constant_one():
-    target = torch.tensor([[1.0, 3.0], [5.0, 100.0]])
-    valid = torch.tensor([[True, True], [True, False]])
-    assert explained_variance(target, target, valid) == 1.0
-    assert explained_variance(target + 7.0, target, valid) == 1.0
-    assert explained_variance(torch.full_like(target, 9.0), target, valid) == 0.0
-    # Residuals 0, 1, 2 with variance 2/3; targets 1, 3, 5 with variance 8/3.
-    value = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
-    assert_close(explained_variance(value, target, valid), torch.tensor(0.75))
-    assert explained_variance(value, torch.ones_like(target), valid).isnan()
-
-
-# On the GPU.
 
 
 @pytest.mark.gpu

@@ -70,12 +70,27 @@ def test_the_cure_lists_the_gpus_that_are_there(found, cure, monkeypatch):
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 16])
-def test_cores_are_left_to_the_environments(cores, monkeypatch):
+def test_all_cores_learn_while_no_environment_plays(cores, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(cores), raising=False)
     threads, reason = build.choose_threads(0, CPU)
+    assert threads == cores
+    assert "environment" in reason
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 16])
+def test_a_pipeline_leaves_half_of_the_cores_to_the_environments(cores, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(cores), raising=False)
+    threads, reason = build.choose_threads(0, CPU, pipelined=True)
     assert threads == (1 if cores <= 3 else 8)  # a half, rounded down, but one at least
     assert "environments" in reason
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16), raising=False)
+    assert build.choose_threads(0, CPU, processes=4)[0] == 4
 
 
 def test_as_many_threads_as_asked_and_one_beside_a_gpu():

@@ -135,7 +135,7 @@ def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
         ("--learning-rate-end -1", "--learning-rate-end must be 0 or more and finite, not -1.0."),
         ("--learning-rate-end inf", "--learning-rate-end must be 0 or more and finite, not inf."),
         ("--checkpoint-minutes 0", "--checkpoint-minutes must be above 0 and finite, not 0.0."),
-        ("--log-seconds inf", "--log-seconds must be above 0 and finite, not inf."),
+        ("--log-steps -1", "--log-steps must be 0 or more, not -1."),
         ("--discount 1.1", "--discount must be between 0 and 1, not 1.1."),
         ("--discount nan", "--discount must be between 0 and 1, not nan."),
         ("--aux distill --gate.every 0", "--gate.every must be at least 1, not 0."),

@@ -120,7 +120,7 @@ def test_an_option_that_is_new_since_has_its_default():
         ("discount", 1.5),
         ("max_gradient_norm", float("nan")),
         ("checkpoint_minutes", -1.0),
-        ("log_seconds", 0.0),
+        ("log_steps", -1),
         ("max_skipped", 0),
     ],
 )

@@ -1,0 +1,32 @@
+"""Main losses.  To add one: one file, one line in `Algorithms`."""
+
+from dataclasses import dataclass
+
+from agents.losses.a2c import A2CConfig
+from agents.losses.base import Algorithm, MainLoss, approximate_kl, entropy, log_probability
+from agents.losses.none import NoneConfig
+from agents.losses.normalize import normalized
+from agents.losses.ppo import PPOConfig
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """The main losses by their command-line names."""
+
+    a2c: A2CConfig = A2CConfig()
+    ppo: PPOConfig = PPOConfig()
+    none: NoneConfig = NoneConfig()
+
+
+__all__ = [
+    "A2CConfig",
+    "Algorithm",
+    "Algorithms",
+    "MainLoss",
+    "NoneConfig",
+    "PPOConfig",
+    "approximate_kl",
+    "entropy",
+    "log_probability",
+    "normalized",
+]

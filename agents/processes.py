@@ -1,0 +1,90 @@
+"""Several processes that make one update together, each with environments of its own.
+
+Losses are means over the valid steps of *all* processes.  Each process computes its
+share of them; gradients of shares add up to the gradient of the mean, before any gate
+sees them: gates are not linear, so the replicas would drift apart otherwise.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its equals; one that is alone communicates nothing."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and speaks to the terminal."""
+        return self.rank == 0
+
+    def sum(self, tensor: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
+        """Adds up a tensor of all processes; carries no gradient."""
+        if self.size == 1:
+            return tensor.detach()
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def sum_(self, tensors: list[Tensor]) -> None:
+        """Adds up tensors of all processes in place, in one message."""
+        if self.size == 1 or not tensors:
+            return
+        total = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(total)
+        for tensor, part in zip(
+            tensors, total.split([tensor.numel() for tensor in tensors]), strict=True
+        ):
+            tensor.copy_(part.view_as(tensor))
+
+    def share(
+        self, value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]
+    ) -> Shaped[Tensor, ""]:
+        """This process's part of the mean over the valid entries of all; 0 where there are none.
+
+        What stands at invalid entries is replaced, not multiplied by zero: it may be NaN.
+        """
+        kept = torch.where(valid, value, torch.zeros_like(value))
+        return kept.sum() / self.sum(valid.sum()).clamp(min=1)
+
+    def mean(
+        self, value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]
+    ) -> Shaped[Tensor, ""]:
+        """The mean over the valid entries of all processes, without gradient."""
+        return self.sum(self.share(value, valid))
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether any process says yes; waits for all of them."""
+        if self.size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
+
+
+ALONE = Processes()
+
+
+def join(device: torch.device) -> Processes:
+    """Joins the processes that torchrun started, or stays alone where it did not.
+
+    NCCL connects GPUs, gloo everything else.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), size)
+
+
+def leave() -> None:
+    """Parts from the other processes, where there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,65 @@
+"""Trained policies, ready to play in the environments that they were trained in."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from agents.agent import ActorCritic
+from agents.teacher import PolicyCard, load_policy
+from configs.build import Hardware
+from configs.errors import UsageError
+from envs import EnvFamilies, VecEnv, find
+
+
+@dataclass(frozen=True)
+class Player:
+    """A policy and what it says of itself."""
+
+    run: str
+    """As typed on the command line."""
+    agent: ActorCritic
+    card: PolicyCard
+
+    def build(self, num_envs: int, seed: int, hardware: Hardware, *, render: bool) -> VecEnv:
+        """Builds the environment that the policy was trained in.
+
+        Options that do not change the game (threads, say) are chosen anew.
+        """
+        name, family = find(self.card.env)
+        usual: Any = getattr(EnvFamilies(), family)
+        chosen_anew = {field.name for field in fields(usual) if not field.compare}
+        options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
+        env: VecEnv = replace(usual, **options).build(
+            name, num_envs, seed, hardware.device, render=render
+        )
+        return env
+
+
+def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
+    """Loads a policy, and builds its environment once to see that the two still fit.
+
+    Args:
+        run: a run's folder, a shipped teacher's folder, or an exported policy.
+        hardware: what to compute on.
+        render: whether pictures will be asked for.
+
+    Raises:
+        UsageError: there is no such policy, or its environment is not to be had.
+    """
+    try:
+        player = Player(run, *load_policy(Path(run), hardware.device, hardware.precision))
+        env = player.build(1, 0, hardware, render=render)
+        env.close()
+        _check(player.card, env)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
+    return player
+
+
+def _check(card: PolicyCard, env: VecEnv) -> None:
+    """Refuses an environment that has changed since the policy was trained."""
+    spec = env.spec
+    shown = str(spec.observation_dtype), spec.observation_shape, spec.action_set
+    learnt = card.observation_dtype, card.observation_shape, card.action_set
+    if shown != learnt:
+        raise ValueError(f"{card.env} has {shown} here, but had {learnt} when it was trained")
