@@ -72,7 +72,9 @@ def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Resul
 
 def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Scores:
     """Plays the episodes on a stream of random numbers of their own, the same for every run."""
-    return play(env, agent, options.episodes, generator(options.seed, "evaluation", env.device))
+    actions = generator(options.seed, "evaluation", env.device)
+    with agent.frozen():
+        return play(env, agent, options.episodes, actions)
 
 
 def write(results: Sequence[Result], options: EvaluateOptions) -> None:

@@ -13,6 +13,7 @@ from agents.checkpoint import load_checkpoint
 from agents.metrics import RunningMean
 from agents.processes import leave
 from agents.report import NoReport, Progress, Report, Split
+from agents.teacher import ChangedTeacherError
 from configs import rundir
 from configs.build import build, choose_hardware
 from configs.cli import parse
@@ -60,6 +61,10 @@ def resume(arguments: Sequence[str]) -> Run:
     session, reason = set_up(given.config, loaded.step)
     try:
         resumed = session.restore(loaded.state)
+    except ChangedTeacherError as error:
+        raise UsageError(
+            f"--resume {given.source}: {error}; put that one back, or start a new run."
+        ) from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"--resume {given.source}: {loaded.path.name} does not fit this run's config.json, "

@@ -50,7 +50,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
         for name, tensor in tensors.items()
     }
     text = json.dumps(content)
-    write_atomically(path, save(held, {CONTENT: text, CHECKSUM: _checksum(held, text)}))
+    write_atomically(path, save(held, {CONTENT: text, CHECKSUM: checksum(held, text)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -71,15 +71,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
     if CONTENT not in metadata or CHECKSUM not in metadata:
         raise DamagedFileError(f"{path} was not written by this program")
-    if _checksum(tensors, metadata[CONTENT]) != metadata[CHECKSUM]:
+    if checksum(tensors, metadata[CONTENT]) != metadata[CHECKSUM]:
         raise DamagedFileError(f"{path} does not match its checksum")
     return tensors, json.loads(metadata[CONTENT])
 
 
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """SHA-256 of named tensors, on whatever device, and a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -28,6 +28,8 @@ TAGS = {
     "value_loss": "8_training/value_loss",
     "entropy": "8_training/entropy",
     "explained_variance": "8_training/explained_variance",
+    "approximate_kl": "8_training/approximate_kl",
+    "clipped": "8_training/clipped",
     "gradient_norm": "8_training/gradient_norm",
     "skipped": "8_training/skipped",
     "learning_rate": "8_training/learning_rate",

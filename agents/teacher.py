@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.core import Cores
-from agents.files import DamagedFileError, load_tensors, save_tensors
+from agents.files import DamagedFileError, checksum, load_tensors, save_tensors
 from agents.precision import Precision
 from agents.torsos import Torsos
 from agents.types import Trajectory
@@ -48,11 +48,25 @@ class PolicyCard:
     format: str = FORMAT
 
 
+class OtherActionsError(ValueError):
+    """A teacher's actions are not the student's."""
+
+    def __init__(self, message: str, card: PolicyCard) -> None:
+        super().__init__(message)
+        self.card = card
+
+
+class ChangedTeacherError(ValueError):
+    """A run goes on, and its teacher is not what it was."""
+
+
 class Teacher(nn.Module, ABC):
     """A frozen policy."""
 
     memory: Tensor | None = None
     """What it carries from one trajectory to the next, where it is recurrent."""
+    digest: str = ""
+    """Of its weights: a run goes on with the teacher that it began with, or says so."""
 
     @abstractmethod
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
@@ -69,6 +83,7 @@ class NetworkTeacher(Teacher):
         super().__init__()
         self.agent = agent.eval().requires_grad_(False)
         self.card = card
+        self.digest = checksum(agent.state_dict())
 
     @torch.no_grad()
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
@@ -143,13 +158,14 @@ def load_teacher(
     """Loads the policy at `path` as a teacher for environments of `spec`.
 
     Raises:
-        ValueError: one sentence on what does not fit.
+        ValueError: one sentence on what does not fit; `OtherActionsError` if it is the actions.
     """
     agent, card = load_policy(path, device, precision)
     if card.action_set != spec.action_set or card.num_actions != spec.num_actions:
-        raise ValueError(
+        raise OtherActionsError(
             f"the teacher at {path} plays {card.env} ({card.protocol}) with the action set "
-            f"{card.action_set}, but {spec.name} ({spec.protocol}) has {spec.action_set}"
+            f"{card.action_set}, but {spec.name} ({spec.protocol}) has {spec.action_set}",
+            card,
         )
     shape, dtype = card.observation_shape, str(spec.observation_dtype)
     if shape != spec.observation_shape or card.observation_dtype != dtype:

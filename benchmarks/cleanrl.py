@@ -127,7 +127,7 @@ def execute(source: str, flags: Sequence[str], log: Log, env_threads: int) -> No
 def main(arguments: Sequence[str]) -> int:
     """Trains once; returns the exit code."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "cleanrl.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cleanrl", type=Path, required=True, help="a clone of CleanRL")
     parser.add_argument("--output", type=Path, required=True, help="a folder to write into")

@@ -32,6 +32,8 @@ from benchmarks.reporting.thin import thin
 from benchmarks.reporting.words import sentences
 from configs.errors import UsageError
 
+DOTS_PER_INCH = 130
+
 
 @dataclass(frozen=True)
 class Options:
@@ -84,9 +86,9 @@ def report(options: Options) -> None:
     made = Report(arms, summarise(arms), compare(arms))
     words = sentences(made)
     write(made, words, output)
-    draw_curves(arms, output / "curves.png", options.teacher)
+    draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
     if len(arms) > 1:
-        draw_improvement(made, output / "improvement.png")
+        draw_improvement(made).savefig(output / "improvement.png", dpi=DOTS_PER_INCH)
     else:
         # Of an earlier report with more arms.
         (output / "improvement.png").unlink(missing_ok=True)

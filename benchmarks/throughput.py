@@ -24,9 +24,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-if __name__ == "__main__":
-    # Python looks beside the script first, but the packages lie one folder above.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+# A script sees its own folder, not the one it shares with the packages.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import (
     Measurement,

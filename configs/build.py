@@ -19,7 +19,7 @@ from agents.losses import Algorithm
 from agents.pipeline import Pipeline
 from agents.precision import Precision, choose_precision
 from agents.processes import ALONE, Processes, join
-from agents.teacher import PolicyCard, Teacher, load_teacher
+from agents.teacher import OtherActionsError, PolicyCard, Teacher, load_teacher
 from configs.errors import UsageError
 from configs.session import Session
 from configs.train import TrainConfig
@@ -215,10 +215,25 @@ def find_teacher(path: str, spec: EnvSpec, hardware: Hardware) -> Teacher:
         return load_teacher(
             Path(path) if path else shipped, spec, hardware.device, hardware.precision
         )
+    except OtherActionsError as error:
+        raise UsageError(f"--teacher: {error}; {_fitting_teacher(error.card, spec)}.") from error
     except ValueError as error:
         raise UsageError(
             f"--teacher: {error}; give a run or an exported policy of {spec.name}."
         ) from error
+
+
+def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
+    """How to get a teacher that has the student's actions."""
+    theirs, ours = (protocol.partition("+")[0] for protocol in (card.protocol, spec.protocol))
+    if card.env != spec.name or theirs == ours:
+        return f"give a run or an exported policy of {spec.name} with the same actions"
+    folder = f"runs/teacher-{spec.name}-{ours}"
+    return (
+        f"play by its protocol (--protocol {theirs}), or train a teacher by yours ('python "
+        f"train.py --env {spec.name} --protocol {ours} --run-dir {folder}') and give --teacher "
+        f"{folder}"
+    )
 
 
 def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:

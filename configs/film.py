@@ -80,7 +80,8 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
             episode = Episode(moments, env.spec.name, options.video_steps)
         except (ValueError, NotImplementedError) as error:
             raise UsageError(f"--video: {error}") from error
-        content = find_encoder(path)(episode, env.spec.steps_per_second)
+        with player.agent.frozen():
+            content = find_encoder(path)(episode, env.spec.steps_per_second)
     finally:
         env.close()
     write_atomically(path, content)

@@ -1,6 +1,6 @@
-"""Default numbers of each family of environments, with their sources."""
+"""Default numbers of each family of environments and algorithm, with their sources."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Preset:
     unroll_length: int
     learning_rate: float
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
-    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c
+    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
 
 
 PRESETS = {
@@ -24,8 +24,21 @@ PRESETS = {
     # CartPole-v1 is solved in about a minute.
     "gym": Preset("a2c", "mlp", 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
 }
+"""By family, for its default algorithm."""
+
+PPO = {
+    # OpenAI Baselines, ppo2/defaults.py, atari(): 8 environments, 128 steps, 2.5e-4 to 0.
+    "atari": {"num_envs": 8, "unroll_length": 128, "learning_rate": 2.5e-4},
+    "catch": {"num_envs": 32, "unroll_length": 16, "learning_rate": 3e-3},
+    "gym": {"num_envs": 16, "unroll_length": 32, "learning_rate": 2.5e-3},
+}
+"""What PPO, whose epochs need longer trajectories and smaller steps, has otherwise."""
 
 
-def preset(family: str) -> Preset:
-    """The defaults of a family of `EnvFamilies`."""
-    return PRESETS[family]
+def preset(family: str, algo: str | None = None) -> Preset:
+    """The defaults of a family of `EnvFamilies`, for its own algorithm if none is named."""
+    numbers = PRESETS[family]
+    if algo is None or algo == numbers.algo:
+        return numbers
+    changes = PPO[family] if algo == "ppo" else {}
+    return replace(numbers, algo=algo, **changes)  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -82,7 +82,7 @@ class Scoreboard:
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = results
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
         """Lays the lines out for the width that there is; the first column alone gives way."""
         rows = [_cells(result) for result in self._results]
         first, *numbers = (

@@ -83,8 +83,10 @@ class Session:
         return f"{resumed}; {self._why_not_exactly()}: new episodes start."
 
     def _why_not_exactly(self) -> str:
-        if not self._is_plain:
-            return "what was being played meanwhile is lost"
+        if self.processes.size > 1:
+            return "what each process was playing is not saved"
+        if not isinstance(self.collector, Collector):
+            return "what was being played meanwhile is not saved"
         return f"{self.env.spec.name} cannot be restored in mid-episode"
 
     def close(self) -> None:

@@ -159,7 +159,7 @@ def _filled(template: Any, content: Any) -> Any:
 
 def defaults(choice: Choice) -> TrainConfig:
     """The config of a choice of components before any option is given."""
-    numbers = preset(choice.family)
+    numbers = preset(choice.family, choice.algo)
     run = RunOptions(
         steps=numbers.steps,
         num_envs=numbers.num_envs,

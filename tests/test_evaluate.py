@@ -1,15 +1,16 @@
-"""The command that scores a policy: what it prints, what it writes, and every mistake."""
+"""The command that scores policies: what it prints, what it writes, and every mistake."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import evaluate
 import train
-from agents.evaluation import Scores
 from agents.files import load_tensors, save_tensors
 from configs.evaluate import EvaluateOptions
 
@@ -96,57 +97,110 @@ def test_fewer_episodes_than_environments_are_enough():
     assert len(scored("run --episodes 1 --device cpu")["returns"]) == 1
 
 
-def test_a_policy_is_scored_from_its_file_or_folder(run, tmp_path):
+def test_a_policy_that_is_no_run_is_scored_but_nothing_is_written_beside_it(run, tmp_path, capsys):
     shutil.move(run / "policy.safetensors", tmp_path / "mine.safetensors")
-    folder = tmp_path / "teacher"
-    folder.mkdir()
-    shutil.copy(tmp_path / "mine.safetensors", folder / "policy.safetensors")
-    scored(f"mine.safetensors {QUICK} --output here.json")
-    scored(f"teacher {QUICK} --output there.json")
-    assert evaluate.main(["teacher", *QUICK.split()]) == 0
-    assert (folder / "evaluation.json").is_file()  # beside the policy, where nothing else is said
-
-
-def test_a_score_is_human_normalised_where_there_is_a_human():
-    # Wang et al. 2016: 1.7 for the random player of Breakout, 30.5 for the human.
-    assert evaluate.human_normalised("Breakout", 1.7) == 0
-    assert evaluate.human_normalised("Breakout", 30.5) == 1
-    assert evaluate.human_normalised("Breakout", 16.1) == pytest.approx(0.5)
-    assert evaluate.human_normalised("Catch", 1.0) is None
-
-
-def test_the_human_normalised_score_is_in_the_summary():
-    scores = Scores((10.0, 20.0), (100, 200))
-    low, high = scores.interval()
-    result = {
-        "env": "Breakout",
-        "protocol": "baselines",
-        "episodes": 2,
-        "trained_steps": 10_000_000,
-        "mean": scores.mean,
-        "median": scores.median,
-        "interval_95": [low, high],
-        "human_normalised": 0.4618,
-    }
-    assert evaluate.summary(result) == (
-        "Breakout (baselines protocol), 2 episodes after 10,000,000 steps: mean 15.00 "
-        "(95 % interval 10.00 to 20.00), median 15.00, human-normalised 46 %."
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    shutil.copy(tmp_path / "mine.safetensors", teacher / "policy.safetensors")
+    (teacher / "evaluation.json").write_text("as committed")
+    assert evaluate.main(f"teacher {QUICK}".split()) == 0
+    assert (teacher / "evaluation.json").read_text() == "as committed"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Not written, since no run's folder: teacher; --output FILE would."
+    before = sorted(tmp_path.rglob("*"))
+    assert evaluate.main(f"mine.safetensors {QUICK}".split()) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert scored(f"mine.safetensors {QUICK} --output x.json") == scored(
+        f"teacher {QUICK} --output y.json"
     )
+
+
+def copied(run, *names):
+    for name in names:
+        shutil.copytree(run, name)
+
+
+def test_several_runs_are_played_alike_and_each_is_written_into_its_folder(run, capsys):
+    copied(run, "b", "a")
+    assert evaluate.main(f"run b a {QUICK}".split()) == 0
+    first, second, third = (
+        json.loads(Path(name, "evaluation.json").read_text()) for name in ("run", "b", "a")
+    )
+    # One policy, one seed: the same episodes.
+    assert first == second == third
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:4] == [
+        "Playing run (1 of 3).",
+        "Playing b (2 of 3).",
+        "Playing a (3 of 3).",
+    ]
+    assert lines[4].startswith("env (protocol)")
+    assert lines[6:12:2] == ["run", "b", "a"]
+    assert all("Catch (raw+rows=4)" in line for line in lines[7:12:2])
+    written = [f"Written to {Path(name, 'evaluation.json')}." for name in ("run", "b", "a")]
+    assert lines[12:] == written
+
+
+def test_the_scores_of_several_runs_go_into_one_file(run):
+    copied(run, "b")
+    assert evaluate.main(f"b run {QUICK} --output all.json".split()) == 0
+    first, second = json.loads(Path("all.json").read_text())
+    assert (first["run"], second["run"]) == ("b", "run")
+    assert len(first["returns"]) == 5
+    assert evaluate.main(f"b run {QUICK} --output all.csv".split()) == 0
+    with Path("all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["b", "run"]
+    assert float(rows[0]["mean"]) == first["mean"]
+    assert not Path("run", "evaluation.json").exists()
+
+
+def test_an_interrupt_loses_no_run_that_was_played(run, monkeypatch):
+    copied(run, "b")
+    played = []
+    true = evaluate.play_all
+
+    def interrupted(*arguments):
+        if played:
+            raise KeyboardInterrupt
+        played.append(true(*arguments))
+        return played[0]
+
+    monkeypatch.setattr(evaluate, "play_all", interrupted)
+    assert evaluate.main(f"run b {QUICK}".split()) == 130
+    assert Path("run", "evaluation.json").is_file()
+    assert not Path("b", "evaluation.json").exists()
+
+
+@pytest.mark.usefixtures("run")
+def test_nothing_is_played_if_one_of_the_runs_cannot_be(monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "play_all", None)
+    assert refused("run nowhere", capsys).startswith("nowhere cannot be played: there is no")
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_played(
+    run, monkeypatch, capsys
+):
+    monkeypatch.setattr(evaluate, "play_all", None)
+    (run / "evaluation.json").mkdir()
+    path = Path("run", "evaluation.json")
+    assert refused("run", capsys) == f"{path} is a folder: choose a file by --output FILE."
 
 
 def test_the_environments_are_closed_whatever_happens(run, monkeypatch):
     closed = []
     monkeypatch.setattr("envs.catch.CatchVecEnv.close", lambda env: closed.append(env.spec.name))
-    evaluate.evaluate(EvaluateOptions("run", episodes=1, device="cpu"))
-    assert closed == ["Catch"]
+    options = EvaluateOptions(("run",), episodes=1, device="cpu")
+    evaluate.evaluate(options)
+    assert closed == ["Catch", "Catch"]  # the first was built to see that it can be
 
     def fail(*_):
         raise ValueError("in the midst")
 
     monkeypatch.setattr(evaluate, "play_all", fail)
     with pytest.raises(ValueError, match="in the midst"):
-        evaluate.evaluate(EvaluateOptions("run", episodes=1, device="cpu"))
-    assert closed == ["Catch", "Catch"]
+        evaluate.evaluate(options)
+    assert closed == ["Catch"] * 4
 
 
 @pytest.mark.usefixtures("run")
@@ -159,6 +213,9 @@ def test_the_environments_are_closed_whatever_happens(run, monkeypatch):
         ("run --seed -1", "--seed"),
         ("run --device cuda:99", "--device"),
         ("run --epsiodes 3", "--epsiodes is not an option here: did you mean --episodes?"),
+        ("run --video x.avi", "--video x.avi: a film's name ends in .mp4 or .gif."),
+        ("run --video no/x.gif", "no/x.gif cannot be written (No such file or directory)"),
+        ("nowhere --video x.gif", "nowhere cannot be played"),
         ("nowhere", "nowhere cannot be played: there is no policy at nowhere"),
         (
             "run/config.json",
@@ -206,11 +263,62 @@ def test_a_policy_without_its_weights_is_refused(run, capsys):
 
 
 @pytest.mark.usefixtures("run")
-def test_an_output_that_cannot_be_written_is_refused_with_the_cure(capsys):
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_played(monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "play_all", None)
     for output in ("nowhere/x.json", "run/config.json/x.json"):
         said = refused(f"run {QUICK} --output {output}", capsys)
-        assert said.startswith("the scores cannot be written (N")
-        assert said.endswith("choose another file by --output.")
+        assert said.startswith(f"{output} cannot be written (No")
+        assert said.endswith("): choose another file by --output FILE.")
+
+
+@pytest.mark.usefixtures("run")
+def test_a_disk_that_is_full_in_the_end_is_one_sentence(monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate, "write_one", fail)
+    assert refused(f"run {QUICK}", capsys) == (
+        "the file cannot be written (No space left on device): choose another one by --output FILE."
+    )
+    monkeypatch.setattr("configs.film.write_atomically", fail)
+    assert refused("run --device cpu --video x.gif", capsys).endswith("by --video FILE.")
+
+
+@pytest.mark.usefixtures("run")
+def test_one_episode_is_filmed_and_nothing_scored(capsys):
+    before = sorted(Path("run").rglob("*"))
+    for name in ("film.gif", "again.gif"):
+        assert evaluate.main(f"run --device cpu --precision fp32 --video {name}".split()) == 0
+    _, episode, written, *_ = capsys.readouterr().out.splitlines()
+    # A ball falls through four rows in three steps, and is caught or not.
+    assert episode in [f"Catch: an episode of 3 steps, score {score}." for score in ("1", "-1")]
+    assert written == "Written to film.gif."
+    assert sorted(Path("run").rglob("*")) == before
+    assert Path("film.gif").read_bytes() == Path("again.gif").read_bytes()
+    with Image.open("film.gif") as film:
+        # Four cells high at 16 pixels each, ten times enlarged, below the caption.
+        assert (film.n_frames, film.height) == (4, 36 + 640)
+
+
+@pytest.mark.usefixtures("run")
+def test_another_seed_is_another_film_and_a_film_may_be_cut():
+    for seed in range(6):
+        line = f"run --device cpu --video {seed}.gif --video-steps 2 --seed {seed}"
+        assert evaluate.main(line.split()) == 0
+    films = {Path(f"{seed}.gif").read_bytes() for seed in range(6)}
+    assert len(films) > 1
+    with Image.open("0.gif") as film:
+        assert film.n_frames == 3
+
+
+@pytest.mark.usefixtures("run")
+def test_an_environment_without_pictures_is_refused(monkeypatch, capsys):
+    def draw(env, index=0):
+        raise ValueError("Catch cannot be drawn: no pencil.")
+
+    monkeypatch.setattr("envs.catch.CatchVecEnv.render", draw)
+    said = refused("run --device cpu --video x.gif", capsys)
+    assert said == "--video: Catch cannot be drawn: no pencil."
 
 
 @pytest.mark.usefixtures("run")

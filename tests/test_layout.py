@@ -23,7 +23,9 @@ BELOW = {
 GATES = ("torch", "jaxtyping", "agents.gates", *sys.stdlib_module_names)
 """All that the gates may import: they are useful without the rest."""
 
-EMULATORS = ("envpool", "ale_py")
+EMULATORS = {"envpool": "envs/atari_envpool.py", "ale_py": "envs/atari_ale.py"}
+"""Each is imported by one module, so that everything else works without it."""
+
 SAYS_NUMBERS = ("agents/report.py", "agents/progress.py", "agents/terminal.py")
 """Where numbers leave the device."""
 
@@ -75,9 +77,10 @@ def test_the_gates_need_torch_alone(path):
 
 
 @each(MODULES + SCRIPTS)
-def test_only_the_atari_environments_import_an_emulator(path):
-    found = {name for name in imports_of(path) if lies_in(name, EMULATORS)}
-    assert not found or name_of(path) == "envs/atari.py"
+def test_an_emulator_is_imported_by_its_own_module_alone(path):
+    for emulator, module in EMULATORS.items():
+        found = {name for name in imports_of(path) if lies_in(name, (emulator,))}
+        assert not found or name_of(path) == module
 
 
 @each(MODULES)

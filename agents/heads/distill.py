@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.teacher import Teacher
+from agents.teacher import ChangedTeacherError, Teacher
 from agents.types import AgentOutput, Trajectory
 
 
@@ -85,11 +85,17 @@ class Distill(AuxiliaryHead):
         self.coefficient = coefficient
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a recurrent teacher remembers, for checkpoints; its weights stay with it."""
-        return {"memory": self._teacher[0].memory}
+        """Which teacher it was and what it remembers, for checkpoints; its weights stay with it."""
+        return {"teacher": self._teacher[0].digest, "memory": self._teacher[0].memory}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Gives the teacher its memory back."""
+        """Gives the teacher its memory back.
+
+        Raises:
+            ChangedTeacherError: it is not the same teacher.
+        """
+        if state["teacher"] != self._teacher[0].digest:
+            raise ChangedTeacherError("the teacher is not the one that the run began with")
         self._teacher[0].memory = state["memory"]
 
     @torch.no_grad()

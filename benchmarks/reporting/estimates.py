@@ -57,7 +57,7 @@ def median(games: Games) -> Estimates:
 
 def optimality_gap(games: Games, target: float = 1.0) -> Estimates:
     """How far scores fall short of `target` on average; what exceeds it makes up for nothing."""
-    return target - mean([np.minimum(scores, target) for scores in games])
+    return np.asarray(target - mean([np.minimum(scores, target) for scores in games]))
 
 
 def probability_of_improvement(better: Games, worse: Games) -> Estimates:
@@ -140,9 +140,10 @@ def _all_signs(pairs: int) -> Float[np.ndarray, "choices {pairs}"]:
     return np.where(bits, 1.0, -1.0)
 
 
-def _resampled(scores: Scores, size: int, rng: np.random.Generator) -> Scores:
-    runs = scores.shape[-1]
-    return np.asarray(scores[rng.integers(runs, size=(size, runs))])
+def _resampled(
+    scores: Float[np.ndarray, " runs"], size: int, rng: np.random.Generator
+) -> Float[np.ndarray, "{size} runs"]:
+    return np.asarray(scores[rng.integers(len(scores), size=(size, len(scores)))])
 
 
 def _blocks(total: int) -> list[int]:

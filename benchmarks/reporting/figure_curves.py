@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -69,12 +68,11 @@ def explain_bands(arms: Sequence[Arm]) -> str:
     return f"Line: mean over seeds. Band: {said}."
 
 
-def draw_curves(arms: Sequence[Arm], path: Path, teacher: float | None = None) -> None:
+def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
     """Draws a column of panels for each game.
 
     Args:
         arms: in their order.
-        path: where the figure goes.
         teacher: a score to draw a line at, beside those that the runs name.
     """
     rows = _rows(arms)
@@ -100,10 +98,10 @@ def draw_curves(arms: Sequence[Arm], path: Path, teacher: float | None = None) -
         _draw_teachers(top, runs, teacher)
         _label_lines(top, arms, env)
         bottom.set_xlabel(_step_label(runs))
-        bottom.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        bottom.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         bottom.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     figure.supxlabel(explain_bands(arms), fontsize=9)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _rows(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,6 @@
 """`improvement.png`: where each arm ended, and how probably it beats the first."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from benchmarks.reporting.scores import FINAL, Comparison, Estimate, Summary
 from benchmarks.reporting.tables import Report
 
 
-def draw_improvement(report: Report, path: Path) -> None:
+def draw_improvement(report: Report) -> Figure:
     """Draws a row of two panels for each game, and for all of them."""
     first, order = report.arms[0].name, [arm.name for arm in report.arms]
     finals = [row for row in report.summaries if row.measure == FINAL]
@@ -39,7 +38,7 @@ def draw_improvement(report: Report, path: Path) -> None:
         "resamples say the same).",
         fontsize=9,
     )
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _draw_finals(axes: Axes, rows: Sequence[Summary], order: Sequence[str]) -> None:

@@ -1,8 +1,15 @@
+from dataclasses import replace
+from itertools import islice
+
 import numpy as np
 import pytest
+import torch
 
-from agents.evaluation import Scores, bootstrap_interval, play, quotas
+from agents.agent import ActorCritic
+from agents.evaluation import Scores, bootstrap_interval, play, quotas, steps, watch
 from agents.seeding import generator
+from agents.torsos.mlp import MlpConfig
+from envs.catch import CatchConfig
 
 
 def evaluate(env, build_agent, episodes):
@@ -56,6 +63,64 @@ def test_the_same_seed_plays_the_same_episodes(build_catch, build_agent):
     assert first == second
     assert set(first.returns) == {1.0, -1.0}
     assert first.lengths == (2,) * 20
+
+
+class Counting(ActorCritic):
+    """Remembers how many observations of the episode it has read."""
+
+    def __init__(self, spec):
+        super().__init__(MlpConfig(widths=(5,)).build(spec.observation_shape), spec.num_actions)
+        self.counts = []
+
+    def act(self, observation, generator, core_state=None, reset=None):
+        count = torch.zeros(len(observation), 1) if core_state is None else core_state
+        count = count if reset is None else torch.where(reset[:, None], 0.0, count)
+        self.counts.append((count + 1).squeeze(1).tolist())
+        return replace(super().act(observation, generator), core_state=count + 1)
+
+
+def test_a_recurrent_agent_forgets_where_an_episode_opens_and_nowhere_else(scripted, play):
+    # Environment 0 plays episodes of two steps: it reads the first observation, the next, the
+    # true last one, and then, after the discarded step, the first of the next episode.
+    env = scripted([episode(play, 2), episode(play, 9)])
+    agent = Counting(env.spec)
+    played = steps(env, agent, generator(0, "evaluation", env.device), env.reset())
+    assert len(list(islice(played, 6))) == 6
+    assert [count for count, _ in agent.counts] == [1, 2, 3, 1, 2, 3]
+    assert [count for _, count in agent.counts] == [1, 2, 3, 4, 5, 6]
+
+
+def watched(env, build_agent):
+    return list(watch(env, build_agent(env.spec), generator(0, "film", env.device)))
+
+
+def test_an_episode_is_watched_from_the_reset_to_its_end(build_agent):
+    env = CatchConfig(rows=4).build("Catch", 2, 0, torch.device("cpu"), render=True)
+    moments = watched(env, build_agent)
+    # The ball falls through four rows in three steps.
+    assert [moment.step for moment in moments] == [0, 1, 2, 3]
+    assert [moment.ended for moment in moments] == [False, False, False, True]
+    assert [moment.score for moment in moments[:3]] == [0, 0, 0]
+    assert moments[3].score in (1.0, -1.0)
+    for row, moment in enumerate(moments[:3]):
+        cells = moment.picture[::16, ::16]  # Catch draws each cell as 16 x 16 pixels
+        ball = [place for place in range(4) if len(np.unique(cells[place], axis=0)) > 1]
+        assert ball == [row, 3]  # and the paddle in the last row
+    np.testing.assert_array_equal(moments[3].picture, env.render())
+
+
+def test_a_lost_life_does_not_end_what_is_watched(scripted, play, build_agent):
+    class Drawn(scripted):
+        def render(self, index=0):
+            return np.full((2, 3, 3), self._count, np.uint8)
+
+    # Two lives of two and one steps, an autoreset between them that is seen, but no agent step.
+    env = Drawn([[*episode(play, 2, "life"), *episode(play, 1)], episode(play, 9)])
+    moments = watched(env, build_agent)
+    assert [moment.picture[0, 0, 0] for moment in moments] == [0, 1, 2, 3, 4]
+    assert [moment.step for moment in moments] == [0, 1, 2, 2, 3]
+    assert [moment.score for moment in moments] == [0, 1, 2, 2, 3]
+    assert [moment.ended for moment in moments] == [False] * 4 + [True]
 
 
 def test_the_interval_of_two_values_is_that_of_their_resamples():

@@ -165,7 +165,7 @@ def test_the_sentence_does_not_depend_on_what_the_terminal_can_draw(monkeypatch)
         assert said == "--env.max-episode-steps: 'abc' is not a whole number."
         assert complaint("--env Catch --seed -1") == "--seed must be 0 or more, not -1."
         assert complaint("--env Catch extra") == "extra is no option: --help lists them."
-        assert complaint("", parse_evaluate).startswith("RUN is missing: A run's folder")
+        assert complaint("", parse_evaluate).startswith("RUN is missing: give a run's folder")
 
 
 @pytest.mark.parametrize("columns", ["20", "200"])
@@ -205,16 +205,19 @@ def test_help_lists_what_can_be_chosen(capsys):
 def test_the_arguments_of_evaluation_are_read():
     line = "runs/x --episodes 7 --num-envs 3 --seed 5 --output y.json"
     options = parse_evaluate(line.split())
-    assert (options.run, options.episodes, options.num_envs) == ("runs/x", 7, 3)
+    assert (options.runs, options.episodes, options.num_envs) == (("runs/x",), 7, 3)
     assert (options.seed, options.output) == (5, "y.json")
+    assert parse_evaluate(["a", "b", "--seed", "1"]).runs == ("a", "b")
+    film = parse_evaluate(["runs/x", "--video", "film.gif", "--video-steps", "9"])
+    assert (film.video, film.video_steps) == ("film.gif", 9)
 
 
 @pytest.mark.parametrize(
     ("line", "start"),
     [
-        ("", "RUN is missing: A run's folder"),
-        ("--episodes 3", "RUN is missing: A run's folder"),
-        ("x y", "y is no option: --help lists them."),
+        ("", "RUN is missing: give a run's folder"),
+        ("--episodes 3", "RUN is missing: give a run's folder"),
+        ("x y --video z.gif", "--video films one RUN, not 2: film them in turn."),
         ("x --episodes 0", "--episodes must be at least 1, not 0."),
         ("x --episode 3", "--episode is not an option here: did you mean --episodes?"),
         ("x --precision half", "--precision half is unknown: choose one of 'auto', 'fp32'"),
@@ -228,3 +231,12 @@ def test_the_help_of_evaluation_explains_its_options(capsys):
     text = help_of("", capsys, parse_evaluate)
     assert "--episodes" in text
     assert "(default: 100)" in text
+    assert "usage: evaluate.py [-h] [OPTIONS] RUN [RUN ...]" in text
+
+
+def test_the_examples_in_the_help_of_evaluation_are_commands_that_it_takes(capsys):
+    text = help_of("", capsys, parse_evaluate)
+    examples = [line.split() for line in text.splitlines() if "python evaluate.py" in line]
+    assert len(examples) == 3
+    for _, _, *arguments in examples:
+        parse_evaluate(arguments)

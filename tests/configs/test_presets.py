@@ -14,9 +14,10 @@ def test_every_family_has_its_numbers():
     assert set(PRESETS) == {family.name for family in fields(EnvFamilies)}
 
 
+@pytest.mark.parametrize("algo", [None, *names(Algorithms)])
 @pytest.mark.parametrize("family", PRESETS)
-def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family):
-    numbers = preset(family)
+def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family, algo):
+    numbers = preset(family, algo)
     assert numbers.algo in names(Algorithms)
     assert numbers.torso in names(Torsos)
     RunOptions(
@@ -31,3 +32,9 @@ def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family):
 
 def test_the_games_get_the_published_budget():
     assert preset("atari").steps == 10_000_000
+
+
+def test_an_algorithm_may_have_numbers_of_its_own():
+    assert preset("atari", "ppo").unroll_length == 128
+    assert preset("atari", "ppo").steps == preset("atari").steps
+    assert preset("atari", preset("atari").algo) == preset("atari")

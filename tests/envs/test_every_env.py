@@ -1,11 +1,14 @@
 """What every family keeps: the contract of `envs/base.py`, clause by clause."""
 
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from envs import EnvFamilies
 
@@ -22,35 +25,58 @@ def starts_cartpole(observation):
     return bool((observation.abs() <= 0.05).all())  # Gymnasium draws from +-0.05
 
 
-def starts_atari(observation):
+def starts_envpool(observation):
     return bool((observation == observation[0]).all())  # a reset fills the stack with one frame
 
 
+def starts_ale(observation):
+    return not observation[:-1].any() and bool(observation[-1].any())  # older frames are black
+
+
+@dataclass(frozen=True)
+class Example:
+    """One environment of a family, and how to tell the first observation of an episode."""
+
+    family: str
+    name: str
+    starts: Callable[[torch.Tensor], bool]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
 EXAMPLES = {
-    "catch": ("Catch", starts_catch),
-    "gym": ("CartPole-v1", starts_cartpole),
-    "atari": ("Breakout", starts_atari),
+    "catch": Example("catch", "Catch", starts_catch),
+    "gym": Example("gym", "CartPole-v1", starts_cartpole),
+    "atari-envpool": Example("atari", "Breakout", starts_envpool, {"backend": "envpool"}),
+    "atari-ale": Example("atari", "Breakout", starts_ale, {"backend": "ale"}),
+    # Each environment a part of its own.
+    "atari-pools": Example("atari", "Breakout", starts_envpool, {"backend": "envpool", "pools": B}),
 }
-"""Of each family one environment, and how to tell the first observation of an episode."""
 
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.atari if name == "atari" else ()) for name in EXAMPLES
+        pytest.param(name, marks=pytest.mark.atari if example.family == "atari" else ())
+        for name, example in EXAMPLES.items()
     ]
 )
-def family(request):
-    return request.param
+def example(request):
+    return EXAMPLES[request.param]
 
 
 @pytest.fixture
-def build(family):
+def family(example):
+    return example.family
+
+
+@pytest.fixture
+def build(example):
     """Builds B environments of a family; every one is closed at the end."""
     built = []
 
-    def build(seed=0, num_envs=B, **options):
-        config = replace(getattr(EnvFamilies(), family), **options)
-        built.append(config.build(EXAMPLES[family][0], num_envs, seed, CPU))
+    def build(seed=0, num_envs=B, render=False, **options):
+        usual = getattr(EnvFamilies(), example.family)
+        config = replace(usual, **{**example.options, **options})
+        built.append(config.build(example.name, num_envs, seed, CPU, render))
         return built[-1]
 
     yield build
@@ -59,13 +85,23 @@ def build(family):
 
 
 @pytest.fixture
-def starts(family):
+def starts(example):
     """Tells of a batch of observations which open an episode."""
 
     def starts(observation):
-        return torch.tensor([EXAMPLES[family][1](single) for single in observation])
+        return torch.tensor([example.starts(single) for single in observation])
 
     return starts
+
+
+@pytest.fixture
+def _drawn_without_pygame(monkeypatch):
+    """Lets CartPole draw a picture of where the cart is, as its own needs a package more."""
+
+    def render(cart):
+        return np.full((4, 5, 3), 127 + 1000 * cart.state[0], dtype=np.uint8)
+
+    monkeypatch.setattr(CartPoleEnv, "render", render)
 
 
 def random_actions(env, steps, seed=0):
@@ -97,7 +133,8 @@ def long_enough(family):
 
 
 def test_every_family_has_an_example():
-    assert set(EXAMPLES) == {family.name for family in fields(EnvFamilies)}
+    examples = {example.family for example in EXAMPLES.values()}
+    assert examples == {family.name for family in fields(EnvFamilies)}
 
 
 def test_what_comes_out_is_what_the_spec_says(build):
@@ -273,6 +310,93 @@ def test_a_wrong_action_is_refused_before_anything_is_played(build, monkeypatch)
     after, expected = env.step(actions[0]), twin.step(actions[0])
     assert torch.equal(after.observation, expected.observation)
     assert torch.equal(after.reward, expected.reward)
+
+
+def test_sending_and_receiving_is_a_step(build):
+    env, twin = build(), build()
+    assert torch.equal(env.reset(), twin.reset())
+    steps = []
+    for action in random_actions(env, 20):
+        env.send(action)
+        steps.append(env.receive())
+        expected = twin.step(action)
+        assert same((steps[0].reward, steps[-1:]), (steps[0].reward, [expected]))
+
+
+def test_parts_that_take_turns_play_the_same_as_the_whole(build):
+    env, twin = build(), build()
+    sizes = [part.spec.num_envs for part in env.parts]
+    assert sum(sizes) == B
+    assert {replace(part.spec, num_envs=B) for part in env.parts} == {env.spec}
+    assert torch.equal(env.reset(), twin.reset())
+    for action in random_actions(env, 20):
+        for part, share in zip(env.parts, action.split(sizes), strict=True):
+            part.send(share)
+        steps = [part.receive() for part in env.parts]
+        expected = twin.step(action)
+        for name in ("observation", "reward", "terminated", "truncated", "valid", "ended"):
+            whole = torch.cat([getattr(step, name) for step in steps])
+            assert torch.equal(whole, getattr(expected, name))
+
+
+def test_sending_twice_and_receiving_nothing_are_refused(build):
+    env = build()
+    env.reset()
+    action = torch.zeros(B, dtype=torch.int64)
+    with pytest.raises(AssertionError, match=r"send\(\) an action before receiving"):
+        env.receive()
+    env.send(action)
+    with pytest.raises(AssertionError, match=r"receive\(\) the last step before sending"):
+        env.send(action)
+    assert env.receive().valid.all()
+
+
+@pytest.mark.usefixtures("_drawn_without_pygame")
+def test_a_picture_is_rgb_on_the_host_and_shows_the_environment_that_is_asked_for(build):
+    env = build(render=True)
+    env.reset()
+    for action in random_actions(env, 30):
+        env.step(action)
+    pictures = [env.render(index) for index in range(B)]
+    for picture in pictures:
+        assert isinstance(picture, np.ndarray)
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        assert picture.shape[-1] == 3
+    # After 30 steps of their own, no two of three look alike.
+    assert len({picture.tobytes() for picture in pictures}) == B
+    assert np.array_equal(env.render(), pictures[0])
+
+
+@pytest.mark.usefixtures("_drawn_without_pygame")
+def test_a_picture_shows_what_has_happened_since_the_last_and_stays_as_it_was(build):
+    env = build(render=True)
+    env.reset()
+    before = env.render(1)
+    kept = before.copy()
+    for action in random_actions(env, 9):
+        env.step(action)
+    assert not np.array_equal(env.render(1), before)
+    assert np.array_equal(before, kept)
+
+
+@pytest.mark.usefixtures("_drawn_without_pygame")
+def test_being_drawn_changes_no_game(build):
+    env = build(render=True)
+    actions = random_actions(env, 30)
+    first = env.reset()
+    steps = []
+    for action in actions:
+        env.render()
+        steps.append(env.step(action))
+    assert same((first, steps), play(build(), actions))
+
+
+def test_what_was_not_built_to_be_drawn_says_how_to(build):
+    env = build()
+    env.reset()
+    with pytest.raises(NotImplementedError, match="build it with render=True"):
+        env.render()
 
 
 def test_a_snapshot_continues_exactly_or_is_not_offered(build, family):

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from agents.heads import Heads
 from agents.heads.base import Schedule
 from agents.heads.distill import Distill, DistillConfig, teacher_policy
-from agents.teacher import Teacher
+from agents.teacher import ChangedTeacherError, Teacher
 from agents.types import AgentOutput
 
 T, B, A, F = 3, 2, 4, 5
@@ -143,7 +143,17 @@ def test_the_teacher_is_asked_once_per_trajectory(agent, build_trajectory):
 def test_the_teacher_is_neither_trained_nor_saved(context):
     head = Heads().distill.build(context)
     assert list(head.parameters()) == []
-    assert head.state_dict() == {"_extra_state": {"memory": None}}
+    assert list(head.state_dict()) == ["_extra_state"]  # which teacher it was, not its weights
+    assert head.get_extra_state()["memory"] is None
+
+
+def test_a_run_does_not_go_on_with_another_teacher(context):
+    head = Heads().distill.build(context)
+    saved = head.state_dict()
+    head.load_state_dict(saved)
+    head._teacher[0].digest = "of other weights"
+    with pytest.raises(ChangedTeacherError, match="not the one that the run began with"):
+        head.load_state_dict(saved)
 
 
 def test_the_teacher_is_the_one_of_the_path_given(context, teacher):
