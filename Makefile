@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo watch test test-fast check format golden bench clean
+.PHONY: help setup train demo sweep watch test test-fast check format golden bench clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ train: $(STAMP) ## The main job: Breakout with a gated teacher (STEPS=200000 for
 demo: $(STAMP) ## Catch, learnt in seconds
 	$(BIN)/python train.py --env Catch $(ARGS)
 
+sweep: $(STAMP) ## Teachers' temperatures against gates in 200 gridworlds (ARGS=--full for 1,000)
+	$(BIN)/python sweep.py $(ARGS)
+
 watch: $(STAMP) ## TensorBoard on all runs
 	$(BIN)/tensorboard --logdir runs
 
@@ -53,15 +56,15 @@ test-fast: $(STAMP) ## The tests that take seconds
 check: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p agents -p configs -p envs
-	$(BIN)/mypy train.py evaluate.py
+	$(BIN)/mypy -p agents -p configs -p envs -p gridworld -p benchmarks
+	$(BIN)/mypy train.py evaluate.py sweep.py
 
 format: $(STAMP) ## Put the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 golden: $(STAMP) ## Rewrite the golden losses (in a commit that says numerics-changing)
-	$(TEST_ENV) $(BIN)/python tests/test_golden.py
+	$(TEST_ENV) $(BIN)/python -m tests.test_golden
 
 bench: $(STAMP) ## Steps per second, with each gate
 	$(BIN)/python benchmarks/throughput.py

@@ -45,7 +45,7 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
 
 def prepare(options: EvaluateOptions) -> Hardware:
     """Picks what to compute on, and says so."""
-    hardware = choose_hardware(options.device, options.precision, options.threads)
+    hardware = choose_hardware(options.device, options.precision, options.threads, playing=True)
     torch.set_num_threads(hardware.threads)
     print(hardware.reason, flush=True)
     return hardware

@@ -83,7 +83,7 @@ def set_up(config: TrainConfig, step: int = 0) -> tuple[Session, str]:
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(run.deterministic)
-    hardware = choose_hardware(run.device, run.precision, run.threads, pipelined=run.pipeline)
+    hardware = choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
     return build(config, hardware, step), hardware.reason
 
 

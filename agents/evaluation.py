@@ -21,6 +21,8 @@ class Scores:
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     """Agent steps of each."""
+    optima: tuple[float, ...] = ()
+    """What the best policy is expected to score in each; empty where nobody knows."""
 
     @property
     def mean(self) -> float:
@@ -31,6 +33,11 @@ class Scores:
     def median(self) -> float:
         """Of the returns."""
         return float(np.median(self.returns))
+
+    @property
+    def optimum(self) -> float | None:
+        """Mean of the optima: what the mean of the returns could be."""
+        return float(np.mean(self.optima)) if self.optima else None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Percentile bootstrap interval of the mean over episodes (seeded: same in, same out)."""
@@ -84,21 +91,27 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
     left = quotas(episodes, env.spec.num_envs)
     returns: list[list[float]] = [[] for _ in left]
     lengths: list[list[int]] = [[] for _ in left]
+    optima: list[list[float]] = [[] for _ in left]
     score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
     for step in steps(env, agent, generator, env.reset()):
         score += step.reward.cpu().numpy()
         length += step.valid.cpu().numpy()
-        for index in np.flatnonzero(step.ended.cpu().numpy()):
+        ended = np.flatnonzero(step.ended.cpu().numpy())
+        optimum = env.optimum if len(ended) else None
+        for index in ended:
             if left[index] > 0:
                 left[index] -= 1
                 returns[index].append(float(score[index]))
                 lengths[index].append(int(length[index]))
+                if optimum is not None:
+                    optima[index].append(float(optimum[index]))
             score[index] = length[index] = 0
         if not any(left):
             break
     return Scores(
         tuple(value for each in returns for value in each),
         tuple(value for each in lengths for value in each),
+        tuple(value for each in optima for value in each),
     )
 
 

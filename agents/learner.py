@@ -240,6 +240,12 @@ class Learner:
 
     def _add_up(self, parameters: Iterable[nn.Parameter]) -> None:
         """Turns gradients of this process's share into those of the whole loss."""
+        parameters = list(parameters)
+        if self._processes.size > 1:
+            # A head may have nothing to learn here and something elsewhere.
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         self._processes.sum_([p.grad for p in parameters if p.grad is not None])
 
     def _step(self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor]) -> None:

@@ -45,6 +45,8 @@ class PolicyCard:
     """Under which it was trained; those left out have their defaults."""
     core: str = "none"
     core_options: Mapping[str, Any] = field(default_factory=dict)
+    num_symbols: int = 0
+    world_set: str = ""
     format: str = FORMAT
 
 
@@ -83,12 +85,14 @@ class NetworkTeacher(Teacher):
         super().__init__()
         self.agent = agent.eval().requires_grad_(False)
         self.card = card
-        self.digest = checksum(agent.state_dict())
+        self.digest = checksum(policy_weights(agent))
 
     @torch.no_grad()
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
         """Computes the logits of all observations but the last, which the next call reads."""
-        output = self.agent(trajectory.observation[:-1], self.memory, trajectory.reset[:-1])
+        # A checkpoint gives it back on the host.
+        memory = None if self.memory is None else self.memory.to(trajectory.action.device)
+        output = self.agent(trajectory.observation[:-1], memory, trajectory.reset[:-1])
         self.memory = output.core_state
         logits: Tensor = output.logits
         return logits
@@ -98,12 +102,14 @@ def export_policy(
     path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
 ) -> None:
     """Writes torso, core and policy (no value) for use as a teacher or for evaluation."""
-    weights = {
-        name: tensor.to(dtype)
-        for name, tensor in agent.state_dict().items()
-        if not name.startswith("value.")
-    }
+    weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
     save_tensors(path, weights, asdict(card))
+
+
+def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:
+    """All but the value's, which is no part of a policy (and random in one that was loaded)."""
+    weights = agent.state_dict()
+    return {name: weight for name, weight in weights.items() if not name.startswith("value.")}
 
 
 def find_policy(path: Path) -> Path:
@@ -124,7 +130,7 @@ def load_policy(
         weights, content = load_tensors(file)
         card = _read_card(content)
         torso = type(getattr(Torsos(), card.torso))(**card.torso_options).build(
-            card.observation_shape
+            card.observation_shape, card.num_symbols
         )
         core = type(getattr(Cores(), card.core))(**card.core_options).build(torso.num_features)
         agent = ActorCritic(torso, card.num_actions, precision, core)
@@ -144,12 +150,16 @@ def _read_card(content: Mapping[str, Any]) -> PolicyCard:
     """Undoes what JSON did to the tuples."""
     if content.get("format") != FORMAT:
         raise DamagedFileError(f"it has the format {content.get('format')!r}, not {FORMAT!r}")
-    options = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["torso_options"].items()
+    tuples = {
+        name: {
+            option: tuple(value) if isinstance(value, list) else value
+            for option, value in content[name].items()
+        }
+        for name in ("torso_options", "env_options")
+        if name in content
     }
     shape = tuple(content["observation_shape"])
-    return PolicyCard(**{**content, "observation_shape": shape, "torso_options": options})
+    return PolicyCard(**{**content, **tuples, "observation_shape": shape})
 
 
 def load_teacher(
@@ -172,5 +182,10 @@ def load_teacher(
         raise ValueError(
             f"the teacher at {path} sees {card.observation_dtype} {shape}, but {spec.name} "
             f"shows {dtype} {spec.observation_shape}"
+        )
+    if card.world_set != spec.world_set:
+        raise ValueError(
+            f"the teacher at {path} learnt in {card.world_set}, but {spec.name} has "
+            f"{spec.world_set}"
         )
     return NetworkTeacher(agent, card)

@@ -84,7 +84,7 @@ def hardware_of(flags: Sequence[str]) -> Hardware:
         UsageError: it will refuse them.
     """
     run = parse(flags).run
-    return choose_hardware(run.device, run.precision, run.threads, pipelined=run.pipeline)
+    return choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
 
 
 def run_alone(command: Sequence[str]) -> float:

@@ -44,11 +44,12 @@ PRECISIONS = {PEER: "fp32", "ppo, fp32": "fp32", "ppo, auto": "auto", DOCUMENTED
 """The arms, the reference first, and what they compute in."""
 COLUMNS = "arm,size,threads,precision,steps_per_second,ratio,peak_mebibytes,runs,other_threads"
 
+MINIBATCHES = 4
 EQUAL = (
     ("learning-rate", "learning-rate", "2.5e-4"),
     ("gamma", "discount", "0.99"),
     ("gae-lambda", "algo.ppo.trace", "0.95"),
-    ("num-minibatches", "algo.ppo.minibatches", "4"),
+    ("num-minibatches", "algo.ppo.minibatches", str(MINIBATCHES)),
     ("update-epochs", "algo.ppo.epochs", "4"),
     ("clip-coef", "algo.ppo.clip", "0.1"),
     ("ent-coef", "algo.ppo.entropy-coefficient", "0.01"),
@@ -130,10 +131,22 @@ def settings(options: Options) -> list[Setting]:
         raise ValueError(f"--arms leaves out {PEER}, which all others are compared with: add it.")
     if options.rounds < 1 or min(options.threads) < 1:
         raise ValueError("--rounds and --threads must be at least 1.")
+    if options.warm_up_updates < 1:
+        raise ValueError("--warm-up-updates must be at least 1: the first update is a slow one.")
     numbers = preset("atari")
     sizes = {arm: [size_of(text) for text in options.sizes] for arm in options.arms}
     if DOCUMENTED in sizes:
         sizes[DOCUMENTED] = [Size(numbers.num_envs, numbers.unroll_length)]
+    for size in {size for sizes_of_arm in sizes.values() for size in sizes_of_arm}:
+        if size.num_envs % MINIBATCHES:
+            raise ValueError(
+                f"--sizes {size}: our minibatches are slices of the environments, so their number "
+                f"must be a multiple of {MINIBATCHES}."
+            )
+        if options.steps < (needed := (options.warm_up_updates + 1) * size.steps):
+            raise ValueError(
+                f"--steps {options.steps} is too few for {size}: give {needed} or more."
+            )
     return [
         Setting(arm, size, threads)
         for threads in options.threads
@@ -236,7 +249,7 @@ def main(arguments: Sequence[str]) -> int:
                 for index, (setting, runs) in enumerate(results.items()):
                     folder = Path(scratch) / f"{turn}-{index}"
                     runs.append(run(options, setting, turn + 1, folder))
-                    what = f"{setting.arm}, {setting.size}, {setting.threads} threads"
+                    what = f"{setting.arm}, {setting.size}, threads {setting.threads}"
                     print(f"{what}: {runs[-1].steps_per_second:.0f} steps/s", flush=True)
     except ValueError as error:
         print(f"peers.py: {error}", file=sys.stderr)

@@ -90,6 +90,8 @@ class Options:
                 raise ValueError(f"--arms {arm!r} is unknown: choose from {', '.join(ARMS)}.")
         if self.rounds < 1:
             raise ValueError(f"--rounds must be at least 1, not {self.rounds}.")
+        if self.steps <= self.warm_up:
+            raise ValueError(f"--steps must be above the {self.warm_up} of --warm-up.")
 
 
 @dataclass(frozen=True)

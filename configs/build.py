@@ -3,6 +3,7 @@
 import copy
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -19,6 +20,7 @@ from agents.losses import Algorithm
 from agents.pipeline import Pipeline
 from agents.precision import Precision, choose_precision
 from agents.processes import ALONE, Processes, join
+from agents.tables import TableTeacher
 from agents.teacher import OtherActionsError, PolicyCard, Teacher, load_teacher
 from configs.errors import UsageError
 from configs.session import Session
@@ -40,7 +42,7 @@ class Hardware:
 
 
 def choose_hardware(
-    device_name: str, asked_precision: str, asked_threads: int, *, pipelined: bool = False
+    device_name: str, asked_precision: str, asked_threads: int, *, playing: bool = False
 ) -> Hardware:
     """Picks device, precision and threads where the user did not, and joins other processes.
 
@@ -48,7 +50,7 @@ def choose_hardware(
         device_name: a device, or auto.
         asked_precision: fp32, bf16 or auto.
         asked_threads: of PyTorch on the CPU; 0 chooses.
-        pipelined: whether environments play while the learner learns.
+        playing: whether environments play while PyTorch computes.
 
     Raises:
         UsageError: the device is not there.
@@ -59,7 +61,7 @@ def choose_hardware(
     if asked_precision != "auto":
         precision, why = cast(Precision, asked_precision), "as asked"
     threads, because = choose_threads(
-        asked_threads, device, pipelined=pipelined, processes=processes.size
+        asked_threads, device, playing=playing, processes=processes.size
     )
     together = f", {processes.size} processes" if processes.size > 1 else ""
     return Hardware(
@@ -89,7 +91,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 def choose_threads(
-    asked: int, device: torch.device, *, pipelined: bool = False, processes: int = 1
+    asked: int, device: torch.device, *, playing: bool = False, processes: int = 1
 ) -> tuple[int, str]:
     """Picks the threads that PyTorch learns with on the CPU, and says why so many.
 
@@ -102,7 +104,7 @@ def choose_threads(
         return 1, "the GPU computes"
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     cores = max(1, cores // processes)
-    if pipelined:
+    if playing:
         return max(1, cores // 2), f"half of {cores} cores, the environments play meanwhile"
     return cores, "all cores, while no environment plays; fewer if others need them"
 
@@ -128,7 +130,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
         env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
         agent = build_agent(config, hardware, env.spec)
-        heads = build_heads(config, hardware, env.spec, agent)
+        heads = build_heads(config, hardware, env, agent)
     except ValueError as error:
         raise UsageError(str(error)) from error
     algorithm: Algorithm = config.algo.build(run.discount, processes)
@@ -176,21 +178,24 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
     """Makes the agent with the initial weights of the run's seed."""
     with seeding.seeded(config.run.seed, "agent"):
-        torso = config.torso.build(spec.observation_shape)
+        torso = config.torso.build(spec.observation_shape, spec.num_symbols)
         core = config.core.build(torso.num_features)
         agent = ActorCritic(torso, spec.num_actions, hardware.precision, core)
     return agent.to(hardware.device)
 
 
 def build_heads(
-    config: TrainConfig, hardware: Hardware, spec: EnvSpec, agent: ActorCritic
+    config: TrainConfig, hardware: Hardware, env: VecEnv, agent: ActorCritic
 ) -> dict[str, AuxiliaryHead]:
     """Makes the chosen heads, each on its own stream of random numbers."""
 
     def teacher_at(path: str) -> Teacher:
-        return find_teacher(path, spec, hardware)
+        name = path or "".join(env.teachers[:1])
+        if name in env.teachers:
+            return TableTeacher(env.teacher_logits(name), f"{name} of {env.spec.world_set}")
+        return find_teacher(path, env.spec, hardware, env.teachers)
 
-    context = HeadContext(spec, agent.num_features, hardware.device, teacher_at)
+    context = HeadContext(env.spec, agent.num_features, hardware.device, teacher_at)
     heads: dict[str, AuxiliaryHead] = {}
     for name, head in config.heads.items():
         with seeding.seeded(config.run.seed, f"heads.{name}"):
@@ -198,8 +203,8 @@ def build_heads(
     return heads
 
 
-def find_teacher(path: str, spec: EnvSpec, hardware: Hardware) -> Teacher:
-    """Loads the teacher at `path`, or the one shipped for the environment.
+def find_teacher(path: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str] = ()) -> Teacher:
+    """Loads the teacher at `path`, or the one shipped for an environment without its own.
 
     Raises:
         UsageError: there is none, or it does not fit; says how to get one.
@@ -218,8 +223,9 @@ def find_teacher(path: str, spec: EnvSpec, hardware: Hardware) -> Teacher:
     except OtherActionsError as error:
         raise UsageError(f"--teacher: {error}; {_fitting_teacher(error.card, spec)}.") from error
     except ValueError as error:
+        others = f" in the same worlds, or one of {', '.join(own)}" if own else ""
         raise UsageError(
-            f"--teacher: {error}; give a run or an exported policy of {spec.name}."
+            f"--teacher: {error}; give a run or an exported policy of {spec.name}{others}."
         ) from error
 
 
@@ -251,6 +257,8 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         env_options=asdict(config.env),
         core=config.choice.core,
         core_options=asdict(config.core),
+        num_symbols=spec.num_symbols,
+        world_set=spec.world_set,
     )
 
 

@@ -18,6 +18,7 @@ from agents.torsos import Torsos
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError, nearest
 from configs.evaluate import EvaluateOptions
+from configs.sweep import SweepConfig
 from configs.train import TrainConfig, flags, from_flags
 
 Options = TypeVar("Options")
@@ -61,6 +62,17 @@ Plays whole episodes with trained policies and prints their scores, or films one
 """
 
 
+SWEEP_EXAMPLES = """\
+Tabular students in many gridworlds learn from teachers of several temperatures, through
+several gates: what Figure 4 of Du et al. 2018 shows, in worlds of our own.
+
+  python sweep.py
+  python sweep.py --full --output runs/full
+  python sweep.py --resume runs/full
+  python sweep.py --gates sum cosine "projection(decay=0.99)" --temperatures 0 1
+"""
+
+
 def parse(arguments: Sequence[str]) -> TrainConfig:
     """Reads the arguments of `train.py`.
 
@@ -82,6 +94,16 @@ def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
         SystemExit: after printing `--help`.
     """
     return _read(EvaluateOptions, arguments, prog="evaluate.py", description=EVALUATE_EXAMPLES)
+
+
+def parse_sweep(arguments: Sequence[str]) -> SweepConfig:
+    """Reads the arguments of `sweep.py`.
+
+    Raises:
+        UsageError: with one sentence for the user.
+        SystemExit: after printing `--help`.
+    """
+    return _read(SweepConfig, arguments, prog="sweep.py", description=SWEEP_EXAMPLES)
 
 
 def _read(

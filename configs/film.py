@@ -79,7 +79,7 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
         try:
             episode = Episode(moments, env.spec.name, options.video_steps)
         except (ValueError, NotImplementedError) as error:
-            raise UsageError(f"--video: {error}") from error
+            raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
         with player.agent.frozen():
             content = find_encoder(path)(episode, env.spec.steps_per_second)
     finally:

@@ -8,7 +8,7 @@ from agents.agent import ActorCritic
 from agents.teacher import PolicyCard, load_policy
 from configs.build import Hardware
 from configs.errors import UsageError
-from envs import EnvFamilies, VecEnv, find
+from envs import HELD_OUT, EnvFamilies, VecEnv, find
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Player:
     card: PolicyCard
 
     def build(self, num_envs: int, seed: int, hardware: Hardware, *, render: bool) -> VecEnv:
-        """Builds the environment that the policy was trained in.
+        """Builds the environment that the policy was trained in, or the held-out worlds of it.
 
         Options that do not change the game (threads, say) are chosen anew.
         """
@@ -29,9 +29,10 @@ class Player:
         usual: Any = getattr(EnvFamilies(), family)
         chosen_anew = {field.name for field in fields(usual) if not field.compare}
         options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
-        env: VecEnv = replace(usual, **options).build(
-            name, num_envs, seed, hardware.device, render=render
-        )
+        config: Any = replace(usual, **options)
+        if family in HELD_OUT:
+            config = HELD_OUT[family](config)
+        env: VecEnv = config.build(name, num_envs, seed, hardware.device, render=render)
         return env
 
 
@@ -59,7 +60,13 @@ def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
 def _check(card: PolicyCard, env: VecEnv) -> None:
     """Refuses an environment that has changed since the policy was trained."""
     spec = env.spec
-    shown = str(spec.observation_dtype), spec.observation_shape, spec.action_set
-    learnt = card.observation_dtype, card.observation_shape, card.action_set
+    shown = (
+        *(str(spec.observation_dtype), spec.observation_shape),
+        *(spec.num_symbols, spec.action_set),
+    )
+    learnt = (
+        *(card.observation_dtype, card.observation_shape),
+        *(card.num_symbols, card.action_set),
+    )
     if shown != learnt:
         raise ValueError(f"{card.env} has {shown} here, but had {learnt} when it was trained")

@@ -21,9 +21,9 @@ from envs.atari_scores import REFERENCES
 
 CSV_COLUMNS = (
     *("run", "env", "protocol", "trained_steps", "episodes", "seed", "precision"),
-    *("mean", "interval_low", "interval_high", "median", "human_normalised"),
+    *("mean", "interval_low", "interval_high", "median", "human_normalised", "optimum"),
 )
-HEADINGS = ("env (protocol)", "trained", "episodes", "mean", "95 % interval", "median", "human")
+HEADINGS = ("env (protocol)", "trained", "episodes", "mean", "95 % interval", "median")
 INDENT, GAP, NARROWEST = 2, 2, 12
 
 
@@ -46,6 +46,12 @@ class Result:
         reference = REFERENCES.get(self.env)
         return None if reference is None else reference.normalised(self.scores.mean)
 
+    @property
+    def of_optimum(self) -> float | None:
+        """The fraction of what the best policy scores; None where nobody knows that."""
+        optimum = self.scores.optimum
+        return None if optimum is None else self.scores.mean / optimum
+
     def to_json(self) -> dict[str, Any]:
         """All but the name of the run, which may be moved."""
         return {
@@ -59,6 +65,7 @@ class Result:
             "median": self.scores.median,
             "interval_95": list(self.scores.interval()),
             "human_normalised": self.human_normalised,
+            "optimum": self.scores.optimum,
             "returns": list(self.scores.returns),
             "lengths": list(self.scores.lengths),
         }
@@ -73,6 +80,8 @@ class Result:
         )
         if self.human_normalised is not None:
             text += f", human-normalised {100 * self.human_normalised:.0f} %"
+        if self.of_optimum is not None:
+            text += f", {100 * self.of_optimum:.0f} % of the optimum {self.scores.optimum:.2f}"
         return text + "."
 
 
@@ -85,12 +94,16 @@ class Scoreboard:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
         """Lays the lines out for the width that there is; the first column alone gives way."""
         rows = [_cells(result) for result in self._results]
+        # The last column compares with a human or with the optimum: no environment has both.
+        of_optimum = any(result.of_optimum is not None for result in self._results)
+        of_human = any(result.human_normalised is not None for result in self._results)
+        headings = (*HEADINGS, "human" if not of_optimum else "ratio" if of_human else "optimum")
         first, *numbers = (
-            max(map(cell_len, column)) for column in zip(HEADINGS, *rows, strict=True)
+            max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)
         )
         room = options.max_width - INDENT - sum(GAP + width for width in numbers)
         widths = (min(first, max(room, NARROWEST)), *numbers)
-        yield _line(HEADINGS, widths, indent=0)
+        yield _line(headings, widths, indent=0)
         yield Text("-" * (INDENT + sum(widths) + GAP * len(numbers)), no_wrap=True)
         for result, row in zip(self._results, rows, strict=True):
             yield Text(result.run, "bold", overflow="fold")
@@ -99,7 +112,7 @@ class Scoreboard:
 
 def _cells(result: Result) -> tuple[str, ...]:
     low, high = result.scores.interval()
-    normalised = result.human_normalised
+    human = result.human_normalised
     return (
         f"{result.env} ({result.protocol})",
         _count(result.trained_steps),
@@ -107,7 +120,7 @@ def _cells(result: Result) -> tuple[str, ...]:
         _number(result.scores.mean),
         f"{_number(low)} to {_number(high)}",
         _number(result.scores.median),
-        "-" if normalised is None else f"{100 * normalised:,.0f} %",
+        _percentage(result.of_optimum if human is None else human),
     )
 
 
@@ -157,6 +170,10 @@ def _number(value: float) -> str:
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2
     return f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
+
+
+def _percentage(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:,.0f} %"
 
 
 def _count(steps: int) -> str:

@@ -198,7 +198,7 @@ def flags(choice: Choice) -> type:
         listed.append((name, kind, field(default=value)))
 
     chosen = {
-        "env": (choice.env, "any Atari game, Catch, any Gymnasium id"),
+        "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
         "algo": (choice.algo, ", ".join(names(Algorithms))),
         "torso": (choice.torso, ", ".join(names(Torsos))),
         "core": (choice.core, ", ".join(names(Cores))),

@@ -5,7 +5,7 @@ one line in `EnvFamilies`: that gives it `--env <name>`, its options as `--env.<
 and all tests of `tests/envs/test_every_env.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,8 @@ from envs.atari_games import installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.episodes import Episodes, EpisodeSummary
+from envs.grid import GridConfig
+from envs.grid_gymnasium import register
 from envs.gym import GymConfig
 from envs.names import canonical, nearest
 
@@ -26,6 +28,7 @@ __all__ = [
     "EnvSpec",
     "EpisodeSummary",
     "Episodes",
+    "HELD_OUT",
     "PROTOCOLS",
     "Step",
     "VecEnv",
@@ -54,10 +57,16 @@ class EnvFamilies:
     """The registry: one line per family, in the order in which a name is looked up."""
 
     catch: CatchConfig = CatchConfig()
+    gridworld: GridConfig = GridConfig()
     gym: GymConfig = GymConfig()
     # Last, since listing its games imports their emulators, which takes a second.
     atari: AtariConfig = AtariConfig()
 
+
+register()
+
+HELD_OUT: Mapping[str, Callable[[GridConfig], GridConfig]] = {"gridworld": GridConfig.held_out}
+"""Of families with worlds to learn in and others to be scored in: from the former to the latter."""
 
 PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
 """Of families with published protocols: the options under each, the usual protocol first."""

@@ -44,7 +44,8 @@ class EnvSpec:
     observation_shape: tuple[int, ...]
     """Of one observation, without time and batch: `(4, 84, 84)` for Atari."""
     observation_dtype: torch.dtype
-    """`torch.uint8` marks pixels in 0..255; everything else is used as it is."""
+    """`torch.uint8` marks pixels in 0..255, or symbols (see `num_symbols`); everything else is
+    used as it is."""
     num_actions: int
     """A; actions are int64 in 0..A-1."""
     action_set: str
@@ -55,6 +56,10 @@ class EnvSpec:
     """Printed beside every score, since scores of different protocols do not compare."""
     steps_per_second: float = 15.0
     """How fast a film of an episode looks true, in agent steps."""
+    num_symbols: int = 0
+    """How many kinds of symbols 0, 1, ... an observation is made of; 0: it holds amounts."""
+    world_set: str = ""
+    """Names the worlds, where there are many: a teacher learnt in others is refused."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,27 @@ class VecEnv(ABC):
     def state(self) -> Int[Tensor, " B"] | None:
         """Flat index of each gridworld's cell, now; none where there are no cells."""
         return None
+
+    @property
+    def optimum(self) -> Float[Tensor, " B"] | None:
+        """What the best policy is expected to score in each present episode, if it is known.
+
+        Of an episode that has ended it is still that one's, until the autoreset.
+        """
+        return None
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the teachers that the environment has itself, the usual one first."""
+        return ()
+
+    def teacher_logits(self, name: str) -> Float[Tensor, "states A"]:
+        """Logits of one of the `teachers`, by `state`.
+
+        Raises:
+            ValueError: its worlds do not allow of this teacher.
+        """
+        raise NotImplementedError(f"{self.spec.name} has no teacher {name}.")
 
     def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
         """Draws environment `index` as it is now, in RGB, on the host.

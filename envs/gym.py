@@ -158,6 +158,8 @@ class GymVecEnv(VecEnv):
 
 
 def _make(name: str, num_envs: int, max_episode_steps: int, render: bool) -> SyncVectorEnv:
+    # Not even None where there are no pictures: an environment need not know the word.
+    drawing: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
         pool = gymnasium.make_vec(
             name,
@@ -165,11 +167,12 @@ def _make(name: str, num_envs: int, max_episode_steps: int, render: bool) -> Syn
             vectorization_mode="sync",
             vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
             max_episode_steps=max_episode_steps or None,
-            render_mode="rgb_array" if render else None,
+            **drawing,
         )
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise ValueError(
-            f"{name} needs the package {error.name}, which is not installed: install it, or choose "
+            f"{name} needs the package {package}, which is not installed: install it, or choose "
             "another environment."
         ) from error
     except Exception as error:  # an environment's own code may fail in any way

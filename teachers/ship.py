@@ -25,7 +25,7 @@ from agents.files import write_json  # noqa: E402
 from agents.teacher import POLICY_FILE, export_policy, load_policy  # noqa: E402
 from benchmarks.reporting.command import command  # noqa: E402
 from configs.evaluate import EvaluateOptions  # noqa: E402
-from evaluate import evaluate, summary  # noqa: E402
+from evaluate import evaluate  # noqa: E402
 
 CARD = """\
 # A deliberately sub-optimal teacher for {env}
@@ -79,7 +79,8 @@ def main(options: Options) -> None:
     file = folder / POLICY_FILE
     export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
 
-    result = evaluate(EvaluateOptions(str(folder), episodes=options.episodes))
+    (scored,) = evaluate(EvaluateOptions((str(folder),), episodes=options.episodes))
+    result = scored.to_json()
     write_json(folder / "evaluation.json", result)
     draw(run, folder, card.env)
     low, high = result["interval_95"]
@@ -104,7 +105,7 @@ def main(options: Options) -> None:
         note=f"| note | {options.note} |\n" if options.note else "",
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
-    print(summary(result))
+    print(scored.summary())
 
 
 def draw(run: Path, folder: Path, env: str) -> None:

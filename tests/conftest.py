@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from agents.agent import ActorCritic
+from agents.core import GRUConfig
 from agents.torsos.mlp import MlpConfig
 from envs.catch import CatchConfig
 
@@ -37,13 +38,17 @@ def catch(build_catch):
 
 @pytest.fixture
 def build_agent():
-    """Builds a small agent (F = 5) for an environment; one seed, one set of weights."""
+    """Builds a small agent (F = 5) for an environment; one seed, one set of weights.
 
-    def build_agent(spec, seed=0, precision="fp32"):
+    With `memory`, there is a recurrent core of so many units.
+    """
+
+    def build_agent(spec, seed=0, precision="fp32", memory=0):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             torso = MlpConfig(widths=(7, 5)).build(spec.observation_shape)
-            return ActorCritic(torso, spec.num_actions, precision)
+            core = GRUConfig(memory).build(torso.num_features) if memory else None
+            return ActorCritic(torso, spec.num_actions, precision, core)
 
     return build_agent
 

@@ -408,8 +408,8 @@ def test_a_teacher_of_another_game_or_another_view_is_refused(env, why, made, ca
     assert why in said
 
 
-def test_without_envpool_a_game_is_refused_with_the_cure(monkeypatch, capsys):
-    monkeypatch.setattr("envs.atari.envpool_is_installed", lambda: False)
+def test_without_emulators_a_game_is_refused_with_the_cure(monkeypatch, capsys):
+    monkeypatch.setattr("envs.atari_games.find_spec", lambda name: None)
     assert "pip install 'auxgate[atari]'" in refused("--env Pong", capsys)
 
 

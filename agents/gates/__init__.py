@@ -17,16 +17,26 @@ from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from typing import Any
 
+from agents.gates.attittud import AttittudConfig
+from agents.gates.auxinash import AuxiNashConfig
 from agents.gates.backward import gated_backward, reused_backward
 from agents.gates.base import Gate, Judgement
+from agents.gates.cagrad import CAGradConfig
 from agents.gates.cosine import CosineConfig
 from agents.gates.cosine_unweighted import CosineUnweightedConfig
 from agents.gates.diagnose import Diagnosis, diagnose
+from agents.gates.gradnorm import GradNormConfig
+from agents.gates.gradvac import GradVacConfig
 from agents.gates.gramian import Gramian
 from agents.gates.groups import Scope, column_groups
+from agents.gates.mgda import MGDAConfig
+from agents.gates.nash import NashConfig
+from agents.gates.ol_aux import OLAuxConfig
 from agents.gates.orthogonal import OrthogonalConfig
+from agents.gates.pcgrad import PCGradConfig
 from agents.gates.projection import ProjectionConfig
 from agents.gates.sum import SumConfig
+from agents.gates.upgrad import UPGradConfig
 
 __all__ = [
     "Gates",
@@ -45,6 +55,16 @@ __all__ = [
     "CosineUnweightedConfig",
     "ProjectionConfig",
     "OrthogonalConfig",
+    "PCGradConfig",
+    "GradVacConfig",
+    "MGDAConfig",
+    "CAGradConfig",
+    "UPGradConfig",
+    "NashConfig",
+    "AuxiNashConfig",
+    "GradNormConfig",
+    "OLAuxConfig",
+    "AttittudConfig",
 ]
 
 
@@ -57,6 +77,16 @@ class Gates:
     cosine_unweighted: CosineUnweightedConfig = CosineUnweightedConfig()
     projection: ProjectionConfig = ProjectionConfig()
     orthogonal: OrthogonalConfig = OrthogonalConfig()
+    pcgrad: PCGradConfig = PCGradConfig()
+    gradvac: GradVacConfig = GradVacConfig()
+    mgda: MGDAConfig = MGDAConfig()
+    cagrad: CAGradConfig = CAGradConfig()
+    upgrad: UPGradConfig = UPGradConfig()
+    nash: NashConfig = NashConfig()
+    auxinash: AuxiNashConfig = AuxiNashConfig()
+    gradnorm: GradNormConfig = GradNormConfig()
+    ol_aux: OLAuxConfig = OLAuxConfig()
+    attittud: AttittudConfig = AttittudConfig()
 
 
 def make(name: str, **options: Any) -> Gate:

@@ -43,7 +43,9 @@ class Gate(nn.Module, ABC):
     - An auxiliary or reference row that is zero is dropped: its weight is exactly 0 and its
       cosines are 0.  A zero main row keeps the weight that the gate gives it, so that weights
       which are reused for a later gradient do not drop the main loss.
-    - Scaling the main row and every auxiliary row by c scales the direction by c.
+    - A main loss without auxiliaries keeps its gradient.
+    - Scaling the main row and every auxiliary row by c scales the direction by c, unless the
+      method itself has another rule and says so.
     - Any leading batch is judged entry by entry.
     - No value decides what code runs, so gates survive `torch.compile` and CUDA graphs.
 
@@ -55,12 +57,23 @@ class Gate(nn.Module, ABC):
     """R, the rows of its own that the gate compares with, e.g. a moving average."""
     sample_rows: int = 0
     """How many gradients of random combinations of per-sample main losses it asks for."""
+    sample_every: int = 1
+    """It asks for them at every n-th judgement, beginning with the first."""
     needs_losses: bool = False
     """Whether `forward` reads the values of the losses."""
     scale_free: bool = False
     """Whether weights are multipliers of each row alone, which may be reused between judgements."""
     one_pass: bool = False
     """Whether all weights are 1 in any case: one backward pass of the summed loss will do."""
+
+    def check(self, num_losses: int) -> None:
+        """Refuses a number of losses that the gate cannot judge.
+
+        `judge` asks, and whoever builds a gate may ask beforehand.
+
+        Raises:
+            ValueError: it is refused.
+        """
 
     def references(
         self,
@@ -70,7 +83,7 @@ class Gate(nn.Module, ABC):
     ) -> Float[Tensor, "*batch R P"]:
         """Returns the R rows to compare with and advances the memory behind them.
 
-        The only method that sees P columns.  `judge` calls it exactly once.
+        The only method that sees P columns.  `judge` calls it exactly once, first.
 
         Args:
             rows: gradients of the L losses; rows that were not finite are zero.
@@ -84,6 +97,16 @@ class Gate(nn.Module, ABC):
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
         """Weighs the rows.
+
+        Args:
+            gramian: of the L losses, then of the R references.
+            losses: their values, for gates that declare `needs_losses`.
+        """
+
+    def advance(self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None) -> None:
+        """Advances the memory that rests on the Gramian or on the losses.
+
+        `judge` calls it exactly once, last: what it learns here counts from the next judgement.
 
         Args:
             gramian: of the L losses, then of the R references.
@@ -115,25 +138,34 @@ class Gate(nn.Module, ABC):
             rows: gradient of the main loss first, over the shared parameters.
             losses: values of the losses, for gates that declare `needs_losses`.
             groups: lengths of consecutive blocks of columns judged apart; one block if None.
-            samples: `sample_rows` gradients of random combinations of per-sample main losses.
+            samples: `sample_rows` gradients of random combinations of per-sample main losses, at
+                every `sample_every`-th judgement.
 
         Raises:
-            ValueError: if the gate needs `losses` or `samples` and they are missing, or if
-                `groups` do not add up to P.
+            ValueError: if the gate needs `losses` or `samples` and they are missing, if it cannot
+                judge so many losses, or if `groups` do not add up to P.
         """
+        self.check(rows.shape[-2])
         if self.needs_losses and losses is None:
             raise ValueError(f"{type(self).__name__} needs the values of the losses.")
-        if self.sample_rows > 0 and samples is None:
+        if self.sample_rows > 0 and samples is None and self.sample_every == 1:
             raise ValueError(f"{type(self).__name__} needs {self.sample_rows} rows of samples.")
         groups = (rows.shape[-1],) if groups is None else tuple(groups)
         with torch.autocast(rows.device.type, enabled=False):
             rows = _without_non_finite(rows)
             samples = None if samples is None else _without_non_finite(samples)
             references = self.references(rows, groups, samples)
+            alone = rows.shape[-2] == 1
             if self.num_references > 0:
                 rows = torch.cat([rows, references], dim=-2)
             gramian = form(rows, groups)
-            weights: Tensor = self(gramian, losses)
+            if alone:
+                # Nothing to judge, as in `gated_backward`.
+                weights = torch.zeros_like(gramian.norm)
+                weights[..., 0] = 1.0
+            else:
+                weights = self(gramian, losses)
+                self.advance(gramian, losses)
             dropped = gramian.norm == 0
             dropped = torch.cat([torch.zeros_like(dropped[..., :1]), dropped[..., 1:]], dim=-1)
             weights = torch.where(dropped, 0.0, weights)

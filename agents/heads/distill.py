@@ -26,7 +26,8 @@ class DistillConfig:
     """Imitates a frozen teacher on the student's own states."""
 
     teacher: str = ""
-    """A run directory or exported policy; empty: the one shipped for the environment."""
+    """A run directory or exported policy; empty: the one shipped for the environment, or its own
+    (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
     temperature: float = 1.0
     """The teacher's policy is softmax(logits / temperature); 0 = its greedy action."""
     coefficient: float = 1.0

@@ -81,4 +81,5 @@ def approximate_kl(log_ratio: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
     Args:
         log_ratio: log pi(a) - log mu(a), mu the policy that acted.
     """
-    return log_ratio.exp() - 1 - log_ratio
+    # Between policies that are nearly alike, exp(x) - 1 - x would be noise of either sign.
+    return log_ratio.expm1() - log_ratio

@@ -60,12 +60,19 @@ def orthogonal(layer: LayerT, gain: float = SQRT_2) -> LayerT:
     return layer
 
 
-def check_image(name: str, observation_shape: tuple[int, ...], smallest: int) -> int:
+def check_image(
+    name: str, observation_shape: tuple[int, ...], num_symbols: int, smallest: int
+) -> int:
     """Returns the number of channels of an image, or says which torso fits instead.
 
     Raises:
         ValueError: if the observation is no image, or too small for the torso.
     """
+    if num_symbols:
+        raise ValueError(
+            f"--torso {name} needs images, but the observation is made of {num_symbols} symbols: "
+            "use --torso mlp."
+        )
     if len(observation_shape) != 3:
         raise ValueError(
             f"--torso {name} needs images (C, H, W), but the observation has shape "

@@ -25,9 +25,10 @@ class ImpalaConfig:
         if self.width < 1:
             raise ValueError(f"--torso.impala.width must be at least 1, not {self.width}.")
 
-    def build(self, observation_shape: tuple[int, ...]) -> "Impala":
-        """Makes the torso for images of (C, H, W)."""
-        channels = check_image("impala", observation_shape, smallest=2 ** len(self.channels))
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Impala":
+        """Makes the torso for images of (C, H, W), which are no symbols."""
+        smallest = 2 ** len(self.channels)
+        channels = check_image("impala", observation_shape, num_symbols, smallest)
         return Impala(channels, observation_shape[1:], self.channels, self.width)
 
 

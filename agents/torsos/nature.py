@@ -20,9 +20,9 @@ class NatureConfig:
         if self.width < 1:
             raise ValueError(f"--torso.nature.width must be at least 1, not {self.width}.")
 
-    def build(self, observation_shape: tuple[int, ...]) -> "Nature":
-        """Makes the torso for images of (C, H, W)."""
-        channels = check_image("nature", observation_shape, smallest=36)
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Nature":
+        """Makes the torso for images of (C, H, W), which are no symbols."""
+        channels = check_image("nature", observation_shape, num_symbols, smallest=36)
         return Nature(channels, observation_shape[1:], self.width)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reporting.command import options
+from benchmarks.reporting.command import components, options
 from benchmarks.reporting.runs import Run
 
 CHOSEN = ("torso", "core")
@@ -111,10 +111,10 @@ def same_run(first: Run, second: Run) -> bool:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """All that may set a run apart from others of its heads and gate."""
-    choice = config["choice"]
+    made_of = components(config)
     # Without a main loss there is no algorithm to name.
-    algorithm = {} if choice["algo"] == "none" else {"": choice["algo"]}
-    chosen = {slot: choice[slot] for slot in CHOSEN if choice.get(slot)}
+    algorithm = {} if made_of["algo"] == "none" else {"": made_of["algo"]}
+    chosen = {slot: made_of[slot] for slot in CHOSEN}
     rest = {flag: value for flag, value in options(config).items() if flag != "seed"}
     return {**algorithm, **chosen, **rest}
 

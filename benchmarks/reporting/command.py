@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from configs.choice import Choice
@@ -12,12 +12,19 @@ from configs.train import TrainConfig, defaults
 SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 """Options that a reader looks for first: in every command, whatever the defaults."""
 HOUSEKEEPING = (
-    *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_seconds"),
-    *("deterministic", "compile", "max_skipped"),
+    *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_steps"),
+    *("log_seconds", "deterministic", "compile", "max_skipped"),
 )
-"""Options of a run that say where it computes and what it writes, not what it learns."""
+"""Options of a run that say where it computes and what it writes, not what it learns; those of
+earlier versions too."""
 
 Config = Mapping[str, Any]
+
+
+def components(config: Config) -> dict[str, Any]:
+    """What a run is made of, by slot (`torso`); a slot younger than the config has its default."""
+    younger = {slot.name: slot.default for slot in fields(Choice) if slot.default is not MISSING}
+    return {**younger, **config["choice"]}
 
 
 def options(config: Config) -> dict[str, Any]:

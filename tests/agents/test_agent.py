@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -107,3 +109,84 @@ def test_bf16_is_the_torsos_alone_and_stays_near_fp32(build_agent, catch, observ
     # What lies behind the features is exact.
     assert torch.equal(output.logits, narrow.policy(output.features))
     assert all(p.dtype == torch.float32 for p in narrow.parameters())
+
+
+# With a recurrent core.
+
+MEMORY = 6
+"""Its units, and the features that policy and value see."""
+
+
+@pytest.fixture
+def recurrent(build_agent, catch, opinionated):
+    return opinionated(build_agent(catch.spec, memory=MEMORY))
+
+
+def test_without_memory_there_is_nothing_to_carry(small_agent, observation):
+    assert small_agent.core is None
+    assert small_agent(observation).core_state is None
+    assert "core" not in small_agent.parts
+
+
+def test_policy_and_value_see_what_the_core_puts_out(recurrent, observation):
+    state, reset = torch.randn(B, MEMORY), torch.rand(N, B) < 0.5
+    output = recurrent(observation, state, reset)
+    torso = recurrent.torso(observation.flatten(0, 1)).features.view(N, B, F)
+    features, after = recurrent.core(torso, state, reset)
+    assert_close(output.torso, torso)
+    assert_close(output.features, features)
+    assert_close(output.logits, recurrent.policy(features))
+    assert_close(output.value, recurrent.value(features).squeeze(-1))
+    assert_close(output.core_state, after)
+    assert recurrent.num_features == MEMORY
+    assert list(recurrent.parts) == ["torso", "core", "policy", "value"]
+    assert [id(p) for part in recurrent.parts.values() for p in part.parameters()] == [
+        id(p) for p in recurrent.parameters()
+    ]
+
+
+def test_an_agent_that_is_told_nothing_begins_with_an_empty_memory_and_never_forgets(
+    recurrent, observation
+):
+    zeros, nowhere = torch.zeros(B, MEMORY), torch.zeros(N, B, dtype=torch.bool)
+    expected = recurrent(observation, zeros, nowhere)
+    assert torch.equal(recurrent(observation).logits, expected.logits)
+    assert torch.equal(recurrent.logits(observation), expected.logits)
+
+
+def test_acting_step_by_step_is_reading_the_whole(recurrent, observation):
+    reset = torch.tensor([[True, False], [False, False], [False, True], [False, False]])
+    state = torch.randn(B, MEMORY)
+    whole = recurrent(observation, state, reset)
+    chance = torch.Generator().manual_seed(0)
+    for t in range(N):
+        choice = recurrent.act(observation[t], chance, state, reset[t])
+        chosen = whole.logits[t].log_softmax(-1).gather(-1, choice.action[:, None])[:, 0]
+        assert_close(choice.log_probability, chosen.detach())
+        assert_close(choice.value, whole.value[t].detach())
+        state = choice.core_state
+    assert_close(state, whole.core_state.detach())
+    assert not state.requires_grad
+
+
+def test_unrolling_a_trajectory_takes_up_its_memory_and_its_resets(
+    recurrent, build_trajectory, catch
+):
+    shape = catch.spec.observation_shape
+    trajectory = build_trajectory(actions=A, shape=shape, terminated=[(0, 0)])
+    state, begins = torch.randn(B, MEMORY), torch.tensor([False, True])
+    trajectory = replace(trajectory, core_state=state, begins=begins)
+    # Step 1 of environment 0 is invalid, so observation 2 opens an episode.
+    reset = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
+    expected = recurrent(trajectory.observation, state, reset)
+    assert torch.equal(recurrent.unroll(trajectory).logits, expected.logits)
+
+
+def test_the_core_stays_in_float32_where_the_torso_is_in_bf16(build_agent, catch, observation):
+    narrow = build_agent(catch.spec, precision="bf16", memory=MEMORY)
+    output = narrow(observation)
+    nowhere = torch.zeros(N, B, dtype=torch.bool)
+    features, state = narrow.core(output.torso, torch.zeros(B, MEMORY), nowhere)
+    assert torch.equal(output.features, features)
+    assert torch.equal(output.core_state, state)
+    assert state.dtype == torch.float32

@@ -23,6 +23,3 @@ def test_explained_variance_is_1_for_a_perfect_value_and_0_for_a_constant_one():
     value = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
     assert_close(explained_variance(value, target, valid), torch.tensor(0.75))
     assert explained_variance(value, torch.ones_like(target), valid).isnan()
-
-
-# On the GPU.

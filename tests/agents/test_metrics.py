@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from agents.metrics import RunningMean
+from agents.metrics import RunningMean, averaged
 
 
 def scalars(**values):
@@ -67,6 +67,34 @@ def test_the_mean_holds_neither_graph_nor_the_updates_own_tensors():
     with torch.no_grad():
         loss.zero_()
     assert mean.drain() == {"loss": 6.0}
+
+
+def test_several_updates_become_one_by_their_means_on_the_device():
+    several = [
+        scalars(loss=1.0, norm=2.0),
+        scalars(loss=2.0, norm=4.0),
+        scalars(loss=6.0, norm=3.0),
+    ]
+    assert averaged(several) == scalars(loss=3.0, norm=3.0)
+
+
+def test_of_one_update_the_numbers_are_its_own():
+    only = scalars(loss=1.0, cosine=math.nan)
+    result = averaged([only])
+    assert result["loss"] is only["loss"]
+    assert result is not only
+
+
+def test_of_a_count_the_latest_is_taken():
+    several = [scalars(loss=1.0, skipped=0.0), scalars(loss=3.0, skipped=2.0)]
+    assert averaged(several, latest=("skipped",)) == scalars(loss=2.0, skipped=2.0)
+
+
+def test_what_an_update_did_not_measure_does_not_count_among_several():
+    several = [scalars(loss=1.0, cosine=0.5), scalars(loss=2.0), scalars(loss=3.0, cosine=math.nan)]
+    result = averaged(several)
+    assert (result["loss"], result["cosine"]) == (2.0, 0.5)
+    assert averaged([scalars(cosine=math.nan)] * 2)["cosine"].isnan()
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.progress import Progress, Split
-from agents.report import METRICS_FILE, Report
+from agents.report import METRICS_FILE, NoReport, Report
 from envs.episodes import EpisodeSummary
 
 
@@ -112,3 +112,36 @@ def test_a_report_closes_its_files_whatever_happened(make, tmp_path):
     with make(start_step=1000) as report:
         report.log(line(2000))
     assert rows(tmp_path / "run") == [(1000, 1.0), (2000, 1.0)]
+
+
+def test_between_two_lines_nothing_is_written(make, tmp_path, screen):
+    with make() as report:
+        report.log(line(1000))
+        report.tick(1200, 12.0)
+    assert rows(tmp_path / "run") == points(tmp_path / "run") == [(1000, 1.0)]
+    assert len(screen.getvalue().splitlines()) == 1
+
+
+def test_a_watched_line_moves_between_two_lines_of_the_log(tmp_path):
+    screen = io.StringIO()
+    console = Console(
+        file=screen, width=80, height=24, force_terminal=True, _environ={"TERM": "xterm"}
+    )
+    with Report(tmp_path, 5000, {}, console=console) as report:
+        report.tick(250, 1.0)
+    assert "250/5,000" in screen.getvalue()
+
+
+def test_a_process_that_does_not_report_says_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with NoReport() as report:
+        report.note("a note")
+        report.tick(250, 1.0)
+        report.log(line(1000))
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_process_that_does_not_report_hides_no_error():
+    with pytest.raises(KeyError), NoReport():
+        raise KeyError

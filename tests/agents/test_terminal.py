@@ -179,6 +179,50 @@ def test_notes_stand_above_the_live_line_and_the_last_one_stays():
     assert "step 1,000" not in text
 
 
+def ticked(*moments, shown=None, start_step=0):
+    """All pictures of a watched terminal that shows a line and then ticks."""
+    console, file = watched()
+    terminal = Terminal(TOTAL, console, start_step)
+    if shown is not None:
+        terminal.show(shown)
+    for step, seconds in moments:
+        terminal.tick(step, seconds)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+    terminal.close()
+    return re.findall(r"([\d,]+)/500,000  return +(\S+) +(\S+) steps/s  ETA (\S+)", text)
+
+
+def test_the_live_line_moves_on_between_two_lines_of_the_log():
+    # At the speed and with the return of the last line: (500,000 - 21,000) / 1034.4 = 463.1 s.
+    shown = line(gate=None)
+    assert ticked((21_000, 20.6), shown=shown)[-1] == ("21,000", "1.30", "1,034", "7:43")
+
+
+def test_the_live_line_is_drawn_at_most_twice_a_second():
+    moments = [(1000 * tenth, tenth / 10) for tenth in range(1, 13)]
+    steps = [step for step, *_ in ticked(*moments)]
+    assert steps == ["1,000", "6,000", "11,000"]  # after 0.1, 0.6 and 1.1 seconds
+
+
+def test_a_line_of_the_log_counts_as_a_picture():
+    shown = line(seconds=20.0, gate=None)
+    steps = [step for step, *_ in ticked((20_900, 20.4), (21_000, 20.5), shown=shown)]
+    assert steps == ["20,480", "21,000"]
+
+
+def test_before_the_first_line_the_speed_is_that_since_the_start():
+    # A run that goes on from step 100,000: 4,000 steps in two seconds, 396,000 are left.
+    assert ticked((104_000, 2.0), start_step=100_000) == [("104,000", "-", "2,000", "3:18")]
+
+
+def test_where_nobody_watches_nothing_is_said_between_two_lines():
+    console, file = plain()
+    terminal = Terminal(TOTAL, console)
+    terminal.tick(1000, 60.0)
+    terminal.close()
+    assert file.getvalue() == ""
+
+
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines():
     file = io.StringIO()
     terminal = Terminal(

@@ -1,6 +1,7 @@
 """Runs as the report reads them, made up but with real configs."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,21 @@ from benchmarks.reporting.runs import Run
 from configs.cli import parse
 
 
+@cache
+def parsed(line):
+    """Parsing takes a while, and many runs share a line."""
+    return json.dumps(parse(line.split()).to_json())
+
+
 @pytest.fixture
 def config_of():
     """The config.json of a command line, as it is read back."""
 
-    def config_of(line):
-        return json.loads(json.dumps(parse(line.split()).to_json()))
+    def config_of(line, seed=None):
+        config = json.loads(parsed(line))
+        if seed is not None:
+            config["run"]["seed"] = seed
+        return config
 
     return config_of
 
@@ -26,7 +36,7 @@ def build_run(config_of):
     """Builds a run of 100 steps whose points are evenly spaced."""
 
     def build_run(line="", returns=(0.0,), seed=1, env="Breakout", evaluation=None, **columns):
-        config = config_of(f"--env {env} --steps 100 --seed {seed} {line}")
+        config = config_of(f"--env {env} --steps 100 {line}", seed)
         values = {"return": returns} | columns
         return Run(
             path=Path(f"{env} {line} {seed}.csv"),

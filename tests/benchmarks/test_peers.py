@@ -58,12 +58,12 @@ def test_what_is_no_size_is_refused(text):
 
 
 def test_all_arms_take_turns_and_the_documented_command_keeps_its_own_size():
-    found = settings(options(sizes=("8x4", "3x5"), threads=(1, 2), env="Breakout"))
+    found = settings(options(sizes=("8x4", "4x5"), threads=(1, 2), env="Breakout"))
     assert [each.threads for each in found] == [1] * 7 + [2] * 7
     assert [(each.arm, str(each.size)) for each in found[:7]] == [
-        *((PEER, "8x4"), (PEER, "3x5")),
-        *(("ppo, fp32", "8x4"), ("ppo, fp32", "3x5")),
-        *(("ppo, auto", "8x4"), ("ppo, auto", "3x5")),
+        *((PEER, "8x4"), (PEER, "4x5")),
+        *(("ppo, fp32", "8x4"), ("ppo, fp32", "4x5")),
+        *(("ppo, auto", "8x4"), ("ppo, auto", "4x5")),
         (DOCUMENTED, "32x8"),
     ]
 
@@ -75,6 +75,10 @@ def test_all_arms_take_turns_and_the_documented_command_keeps_its_own_size():
         ({"arms": (PEER, "ppo")}, "'ppo' is unknown"),
         ({"threads": (0, 1)}, "at least 1"),
         ({"rounds": 0}, "at least 1"),
+        ({"warm_up_updates": 0}, "at least 1"),
+        ({"sizes": ("6x4",)}, "must be a multiple of 4"),
+        # Two batches of warm-up and one that counts: 3 x 8 x 100.
+        ({"sizes": ("8x100",), "steps": 2399}, "too few for 8x100: give 2400 or more"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(given, complaint):
@@ -179,7 +183,7 @@ def test_peer_and_arm_alternate_round_by_round_with_the_same_seeds(
 ):
     output = tmp_path / "peers.csv"
     arguments = f"--cleanrl {clone} --env Catch --device cpu --sizes 8x4 --threads 1 --rounds 2"
-    arms = ["--arms", PEER, "ppo, fp32", "--steps", "320", "--output", str(output)]
+    arms = ["--arms", PEER, "ppo, fp32", "--steps", "96", "--output", str(output)]
     assert main([*arguments.split(), *arms]) == 0
     assert [who for who, *_ in recorded] == [PEER, "train.py"] * 2
     # Two batches of 8 x 4 steps do not count.
@@ -193,14 +197,13 @@ def test_peer_and_arm_alternate_round_by_round_with_the_same_seeds(
     lines = output.read_text("utf-8").splitlines()
     assert lines[4] == "# peer: CleanRL at unknown"
     assert [row["ratio"] for row in table(lines)] == ["1.00", "1.50"]
-    assert "CleanRL, 8x4, 1 threads: 100 steps/s" in capsys.readouterr().out
+    assert "CleanRL, 8x4, threads 1: 100 steps/s" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
         ("--sizes 64", "'64' is not a size"),
-        ("--sizes 6x4", "does not divide the 6 environments"),
         ("--env Ctch", "--env Ctch"),
         ("--cleanrl nowhere", "clone CleanRL"),
     ],

@@ -125,7 +125,12 @@ def test_what_a_run_would_refuse_is_refused_before_the_first_one(arguments, comp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"), [("--arms tanh", "'tanh' is unknown"), ("--rounds 0", "at least 1")]
+    ("arguments", "complaint"),
+    [
+        ("--arms tanh", "'tanh' is unknown"),
+        ("--rounds 0", "at least 1"),
+        ("--steps 96 --warm-up 96", "above the 96"),
+    ],
 )
 def test_a_mistake_is_refused(arguments, complaint, capsys):
     with pytest.raises(SystemExit):

@@ -1,7 +1,10 @@
+from itertools import combinations
+
 import pytest
 import torch
 
 from agents import seeding
+from agents.processes import Processes
 from agents.teacher import export_policy
 from configs import build
 from configs.cli import parse
@@ -82,7 +85,7 @@ def test_all_cores_learn_while_no_environment_plays(cores, monkeypatch):
 def test_a_pipeline_leaves_half_of_the_cores_to_the_environments(cores, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(cores), raising=False)
-    threads, reason = build.choose_threads(0, CPU, pipelined=True)
+    threads, reason = build.choose_threads(0, CPU, playing=True)
     assert threads == (1 if cores <= 3 else 8)  # a half, rounded down, but one at least
     assert "environments" in reason
 
@@ -201,11 +204,42 @@ def test_some_gates_are_scale_free_and_some_are_not():
 
 
 @pytest.mark.parametrize("game", ["Breakout", "Pong"])
-def test_without_envpool_a_game_is_refused_with_the_cure(game, monkeypatch):
-    monkeypatch.setattr("envs.atari.envpool_is_installed", lambda: False)
+def test_without_emulators_a_game_is_refused_with_the_cure(game, monkeypatch):
+    monkeypatch.setattr("envs.atari_games.find_spec", lambda name: None)
     config = parse(SMALL.replace("Catch", game).split())
-    with pytest.raises(UsageError, match=rf"^{game} needs envpool: pip install 'auxgate\[atari\]'"):
+    cure = rf"^{game} needs envpool or ale-py: pip install 'auxgate\[atari\]'"
+    with pytest.raises(UsageError, match=cure):
         build.build(config, HARDWARE)
+
+
+@pytest.mark.atari
+@pytest.mark.parametrize(
+    ("flags", "cure"),
+    [
+        (
+            "--protocol machado",
+            "play by its protocol (--protocol baselines), or train a teacher by yours ('python "
+            "train.py --env Pong --protocol machado --run-dir runs/teacher-Pong-machado') and "
+            "give --teacher runs/teacher-Pong-machado.",
+        ),
+        (
+            "--env.full-action-space",
+            "give a run or an exported policy of Pong with the same actions.",
+        ),
+    ],
+)
+def test_a_teacher_of_another_protocol_is_refused_with_the_cure(flags, cure, tmp_path):
+    line = SMALL.replace("Catch", "Pong")
+    config = parse(line.split())
+    session = build.build(config, HARDWARE)
+    export_policy(tmp_path / "teacher", session.learner.agent, session.card)
+    session.env.close()
+    config = parse(f"{line} {flags} --aux distill --teacher {tmp_path / 'teacher'}".split())
+    with pytest.raises(UsageError) as refused:
+        build.build(config, HARDWARE)
+    said = str(refused.value)
+    assert said.startswith(f"--teacher: the teacher at {tmp_path / 'teacher'} plays Pong (base")
+    assert said.endswith(f"; {cure}")
 
 
 def test_a_gymnasium_environment_without_finite_actions_is_refused():
@@ -221,6 +255,102 @@ def test_a_compiled_torso_is_asked_for_by_its_flag(monkeypatch):
     assert compiled == []
     session = session_of("--compile")
     assert compiled == [session.learner.agent.torso]
+
+
+def test_a_pipeline_plays_with_a_copy_of_the_agent_and_compiles_both(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    session = session_of("--pipeline --compile")
+    try:
+        torso = session.learner.agent.torso
+        assert len(compiled) == 2
+        assert sum(module is torso for module in compiled) == 1
+        other = next(module for module in compiled if module is not torso)
+        assert alike(other.state_dict(), torso.state_dict())
+        assert session.collector.collect().action.shape == (3, 2)
+    finally:
+        session.close()
+
+
+def test_values_are_recorded_for_ppo_alone():
+    assert session_of("").collector.collect().value is None
+    trajectory = session_of("--algo ppo --algo.ppo.minibatches 2").collector.collect()
+    assert trajectory.value.shape == (4, 2)
+
+
+def test_a_core_is_built_on_the_torso_and_named_on_the_card():
+    session = session_of("--core gru --core.gru.width 7")
+    assert session.learner.agent.core.num_features == 7
+    assert (session.card.core, session.card.core_options) == ("gru", {"width": 7})
+    assert session.collector.collect().core_state.shape == (2, 7)
+
+
+@pytest.mark.parametrize("minibatches", [3, 4])
+def test_minibatches_that_do_not_divide_the_environments_are_refused(minibatches):
+    said = complaint(f"--algo ppo --algo.ppo.minibatches {minibatches}")
+    assert said == (
+        f"--algo.ppo.minibatches {minibatches} does not divide the 2 environments, and a "
+        "minibatch is a slice of them: change it, or --num-envs."
+    )
+
+
+def among(rank, line="", step=0):
+    """The session of one of two processes."""
+    hardware = build.Hardware(CPU, "fp32", 1, "", Processes(rank, 2))
+    return build.build(parse(f"{SMALL} {line}".split()), hardware, step)
+
+
+def test_processes_share_the_environments_and_begin_with_the_same_weights():
+    first, second = among(0, "--num-envs 6"), among(1, "--num-envs 6")
+    assert first.env.spec.num_envs == second.env.spec.num_envs == 3
+    assert alike(agent_of(first), agent_of(second))
+
+
+def test_an_uneven_share_of_the_environments_is_refused():
+    with pytest.raises(UsageError) as refused:
+        among(0, "--num-envs 5")
+    assert str(refused.value) == (
+        "--num-envs 5 cannot be shared by 2 processes evenly: use a multiple of 2."
+    )
+
+
+def test_minibatches_divide_the_share_of_a_process():
+    line = "--num-envs 4 --algo ppo --algo.ppo.minibatches"
+    assert among(0, f"{line} 2").env.spec.num_envs == 2
+    with pytest.raises(UsageError, match="does not divide the 2 environments in each process, "):
+        among(0, f"{line} 4")
+
+
+def played(session):
+    """What depends on the seeds of the environments, and on those of the actions."""
+    trajectory = session.collector.collect()
+    return trajectory.observation[0], trajectory.action
+
+
+def differ(left, right):
+    return not any(torch.equal(mine, theirs) for mine, theirs in zip(left, right, strict=True))
+
+
+def test_every_process_meets_other_episodes_and_the_first_those_of_one_alone():
+    line = "--num-envs 16"
+    first, second = played(among(0, line)), played(among(1, line))
+    assert differ(first, second)
+    alone = played(session_of("--num-envs 8"))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(first, alone, strict=True))
+
+
+def test_a_run_that_goes_on_meets_other_episodes_each_time():
+    line = parse(f"{SMALL} --num-envs 8".split())
+    runs = [played(build.build(line, HARDWARE, step)) for step in (0, 60, 120)]
+    runs += [played(among(1, "--num-envs 16", step)) for step in (60, 120)]
+    assert all(differ(mine, theirs) for mine, theirs in combinations(runs, 2))
+    again = played(build.build(line, HARDWARE, 60))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(again, runs[1], strict=True))
+
+
+def test_a_run_that_goes_on_has_the_same_agent_until_it_is_restored():
+    line = parse(SMALL.split())
+    assert alike(agent_of(build.build(line, HARDWARE)), agent_of(build.build(line, HARDWARE, 60)))
 
 
 def test_the_learner_is_told_the_schedule_of_the_run():

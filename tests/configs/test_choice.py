@@ -1,7 +1,5 @@
 import pytest
 
-import envs
-import envs.atari
 from configs.choice import Choice, choose
 from configs.errors import UsageError
 
@@ -22,12 +20,15 @@ def complaint(line):
 
 def test_the_documented_line_chooses_what_it_says():
     choice, rest = split("--env Breakout --aux distill --gate cosine")
-    assert choice == Choice("Breakout", "atari", "a2c", "nature", ("distill",), "cosine")
+    assert choice == Choice(
+        "Breakout", "atari", "a2c", "nature", ("distill",), "cosine", protocol="baselines"
+    )
     assert rest == []
 
 
 def test_nothing_chosen_is_plain_actor_critic_on_breakout():
-    assert chosen("") == Choice("Breakout", "atari", "a2c", "nature", (), None)
+    plain = Choice("Breakout", "atari", "a2c", "nature", (), None, protocol="baselines")
+    assert chosen("") == plain
 
 
 def test_every_family_comes_with_its_own_torso():
@@ -105,6 +106,55 @@ def test_a_teacher_without_distillation_is_refused_with_the_cure():
     assert complaint("--env Catch --teacher runs/x") == "--teacher needs --aux distill."
 
 
+def test_games_are_played_by_the_protocol_that_is_chosen():
+    assert chosen("--env Pong --protocol machado").protocol == "machado"
+    assert chosen("--env Pong --protocol=baselines").protocol == "baselines"
+    assert chosen("--env Pong").protocol == "baselines"
+    assert chosen("--env Catch").protocol == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--protocol machdo", "--protocol machdo is unknown: choose machado or baselines."),
+        (
+            "--env Catch --protocol machado",
+            "--protocol is for Atari games, and Catch is none: drop it.",
+        ),
+        (
+            "--env CartPole-v1 --protocol baselines",
+            "--protocol is for Atari games, and CartPole-v1 is none: drop it.",
+        ),
+        (
+            "--protocol machado --protocol machado",
+            "--protocol is given 2 times: give it once.",
+        ),
+    ],
+)
+def test_a_protocol_that_is_not_to_be_had_is_refused_with_the_cure(line, said):
+    assert complaint(line) == said
+
+
+@pytest.mark.parametrize("flag", ["--env-backend ale", "--env-backend=ale", "--env_backend ale"])
+def test_the_backend_is_short_for_an_option_of_the_games(flag):
+    _, rest = split(f"{flag} --env.noop-max 1")
+    assert rest == ["--env.noop-max", "1", "--env.backend", "ale"]
+
+
+@pytest.mark.parametrize("long", ["--env.backend envpool", "--env.backend=envpool"])
+def test_two_backends_are_refused(long):
+    said = complaint(f"--env-backend ale {long}")
+    assert said == "--env-backend is short for --env.backend: give one of the two."
+    assert complaint("--env-backend ale --env-backend ale") == (
+        "--env-backend is given 2 times: give it once."
+    )
+
+
+def test_a_backend_for_another_family_is_refused_with_the_cure():
+    said = complaint("--env Catch --env-backend ale")
+    assert said == "--env-backend is for Atari games, and Catch is none: drop it."
+
+
 @pytest.mark.parametrize("line", ["--gate sum", "--aux none --gate sum"])
 def test_a_gate_without_heads_is_refused_with_the_cure(line):
     assert complaint(line) == "--gate sum has nothing to gate: add --aux distill, or drop --gate."
@@ -128,9 +178,8 @@ def test_an_unknown_name_lists_the_valid_ones_nearest_first(line, start, others)
     assert others in said
 
 
-def test_without_envpool_an_unknown_environment_says_how_to_get_the_games(monkeypatch):
-    monkeypatch.setattr(envs.atari, "envpool_is_installed", lambda: False)
-    monkeypatch.setattr(envs, "envpool_is_installed", lambda: False)
+def test_without_emulators_an_unknown_environment_says_how_to_get_the_games(monkeypatch):
+    monkeypatch.setattr("envs.atari_games.find_spec", lambda name: None)
     assert "pip install 'auxgate[atari]'" in complaint("--env Breakot")
     assert chosen("--env Breakout").family == "atari"  # known all the same
 

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 
@@ -225,6 +226,16 @@ def test_the_arguments_of_evaluation_are_read():
 )
 def test_a_mistake_in_evaluation_is_one_sentence(line, start):
     assert complaint(line, parse_evaluate).startswith(start)
+
+
+def test_the_help_of_a_game_shows_its_protocol_and_what_that_sets(capsys):
+    text = " ".join(help_of("--env Pong --protocol machado", capsys).replace("│", " ").split())
+    assert "--protocol STR Which of: baselines, machado. (default: machado)" in text
+    assert "--env-backend STR Short for --env.backend." in text
+    assert re.search(r"--env.sticky-actions FLOAT [^)]*0.25\). \(default: 0.25\)", text)
+    other = help_of("--env Catch", capsys)
+    assert "--protocol STR" not in other
+    assert "--env-backend" not in other
 
 
 def test_the_help_of_evaluation_explains_its_options(capsys):

@@ -102,13 +102,10 @@ def test_a_policy_that_is_not_there_or_damaged_or_foreign_is_refused(policy, tmp
 
 
 class Silent(gymnasium.Env):
-    """Says nothing of how fast it is to be shown."""
+    """Knows nothing of pictures, nor how fast they would follow one another."""
 
     observation_space = spaces.Box(0.0, 1.0, (2,))
     action_space = spaces.Discrete(2)
-
-    def __init__(self, render_mode=None):
-        self.render_mode = render_mode
 
 
 def test_a_film_is_as_fast_as_the_environment_says_or_else_fifteen_steps_a_second(

@@ -53,6 +53,19 @@ def test_steps_device_and_folder_may_differ_and_nothing_else(config):
     assert parse_resume(["--resume", "mine", "--run_dir=other"]).folder == Path("other")
 
 
+def test_other_steps_are_told_to_change_the_schedules(config):
+    assert config.run.steps == 200_000
+    assert parse_resume(["--resume", "mine", "--steps", "50000"]).notes == (
+        "The run ends at 50,000 steps instead of 200,000, and so do its schedules: the learning "
+        "rate is no longer what it was planned to be.",
+    )
+
+
+@pytest.mark.parametrize("line", ["", "--steps 200000", "--device cpu --run-dir other"])
+def test_where_the_schedules_stay_nothing_is_said(line, config):
+    assert parse_resume(["--resume", "mine", *line.split()]).notes == ()
+
+
 @pytest.mark.parametrize(
     "flag",
     [

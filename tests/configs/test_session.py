@@ -1,9 +1,11 @@
+import threading
 from dataclasses import replace
 
 import pytest
 import torch
 
 from agents.checkpoint import load_checkpoint
+from agents.processes import Processes
 from agents.teacher import load_policy
 from configs import build, rundir
 from configs.choice import Choice
@@ -13,10 +15,29 @@ CPU = torch.device("cpu")
 SHORT = {"num_envs": 3, "unroll_length": 4, "steps": 240, "precision": "fp32", "device": "cpu"}
 
 
+def config_of(env="Catch", family="catch", algo="a2c", core="none", **options):
+    config = defaults(Choice(env, family, algo, "mlp", (), None, core))
+    if algo == "ppo":
+        config = replace(config, algo=replace(config.algo, minibatches=3))
+    return replace(config, run=replace(config.run, **{**SHORT, **options}))
+
+
 def session_of(env="Catch", family="catch", **options):
-    config = defaults(Choice(env, family, "a2c", "mlp", (), None))
-    config = replace(config, run=replace(config.run, **{**SHORT, **options}))
-    return build.build(config, build.Hardware(CPU, "fp32", 1, ""))
+    return build.build(config_of(env, family, **options), build.Hardware(CPU, "fp32", 1, ""))
+
+
+@pytest.fixture
+def pipelined():
+    """Sessions that play while they learn; their threads end with the test."""
+    sessions = []
+
+    def pipelined(**options):
+        sessions.append(session_of(pipeline=True, **options))
+        return sessions[-1]
+
+    yield pipelined
+    for session in sessions:
+        session.close()
 
 
 def train(session, updates):
@@ -32,13 +53,16 @@ def alike(left, right):
     return all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_restored_session_goes_on_as_if_nothing_had_happened(tmp_path):
-    whole = session_of()
+@pytest.mark.parametrize(("algo", "core"), [("a2c", "none"), ("ppo", "none"), ("ppo", "gru")])
+def test_a_restored_session_goes_on_as_if_nothing_had_happened(tmp_path, algo, core):
+    whole = session_of(algo=algo, core=core)
     train(whole, 5)
     whole.save(tmp_path)
     train(whole, 5)
 
-    again = session_of(seed=99)  # whose environments and weights are others until restored
+    again = session_of(
+        algo=algo, core=core, seed=99
+    )  # whose environments and weights are others until restored
     said = again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state)
     assert said == "Resumed at step 60, exactly."  # 5 updates of 3 x 4 steps
     assert again.learner.steps == 60
@@ -80,7 +104,8 @@ def test_a_session_of_another_kind_of_device_is_restored_but_for_its_chance(tmp_
     first.save(tmp_path)
     state = load_checkpoint(tmp_path / rundir.CHECKPOINTS).state
     # As a GPU would have left it: its generator's state is 16 bytes, the CPU's thousands.
-    state |= {"device": "cuda", "acting": torch.zeros(16, dtype=torch.uint8)}
+    state["collector"] |= {"acting": torch.zeros(16, dtype=torch.uint8)}
+    state |= {"device": "cuda"}
     again = session_of()
     assert again.restore(state) == (
         "Resumed at step 36; random numbers of cuda cannot go on on cpu: new episodes start."
@@ -104,3 +129,53 @@ def test_a_full_disk_keeps_what_was_saved_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         session.save(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_update_collects_and_learns_with_the_threads_of_each(monkeypatch):
+    session = replace(session_of(), threads=3)
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    metrics = session.update()
+    # One while the environments play, then all.
+    assert threads == [1, 3]
+    assert session.learner.steps == 12
+    assert metrics["entropy"] > 0
+
+
+def test_a_pipelined_session_starts_new_episodes_when_it_goes_on_and_says_so(tmp_path, pipelined):
+    first = pipelined()
+    for _ in range(3):
+        first.update()
+    first.save(tmp_path)
+    again = pipelined(seed=99)
+    said = again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state)
+    assert said == (
+        "Resumed at step 36; what was being played meanwhile is not saved: new episodes start."
+    )
+    assert alike(weights(first), weights(again))
+    assert not again.collector.episodes.running_length.any()
+    # The player takes over the weights before it plays.
+    trajectory = again.collector.collect()
+    logits = first.learner.agent.unroll(trajectory).logits[:-1]
+    expected = torch.distributions.Categorical(logits=logits).log_prob(trajectory.action)
+    assert torch.allclose(trajectory.log_probability, expected, atol=1e-6)
+
+
+def test_one_of_several_processes_starts_new_episodes_and_says_so(tmp_path):
+    first = replace(session_of(), processes=Processes(0, 2))
+    train(first, 3)
+    first.save(tmp_path)
+    again = replace(session_of(), processes=Processes(0, 2))
+    assert again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state) == (
+        "Resumed at step 36; what each process was playing is not saved: new episodes start."
+    )
+
+
+def test_closing_ends_the_thread_of_a_pipeline_and_frees_the_environments(monkeypatch):
+    closed = []
+    session = session_of(pipeline=True)
+    monkeypatch.setattr(type(session.env), "close", lambda env: closed.append(env))
+    session.update()
+    session.close()
+    assert closed == [session.env]
+    assert not [thread for thread in threading.enumerate() if "collector" in thread.name]

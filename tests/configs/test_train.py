@@ -14,6 +14,7 @@ from configs.errors import UsageError
 from configs.presets import PRESETS
 from configs.train import GateOptions, RunOptions, TrainConfig, defaults
 from envs import EnvFamilies
+from envs.atari import BASELINES, MACHADO
 
 EXAMPLES = {"catch": "Catch", "gym": "CartPole-v1", "atari": "Breakout"}
 AUX = [(), *((head,) for head in names(Heads)), names(Heads)]
@@ -61,6 +62,26 @@ def test_options_survive_their_json():
     assert through_json(config).torso.widths == (3, 4, 5)
 
 
+def test_a_protocol_sets_the_defaults_of_the_games_and_options_may_depart_from_it():
+    config = parsed("--env Breakout --protocol machado --env.noop-max 30 --env-backend ale")
+    assert config.env == replace(MACHADO, noop_max=30, backend="ale")
+    assert same(through_json(config), config)
+    assert parsed("--env Breakout --protocol machado").env == MACHADO
+    assert parsed("--env Breakout").env == parsed("--protocol baselines").env == BASELINES
+
+
+def test_a_run_from_before_there_were_protocols_is_read():
+    config = parsed("--env Breakout")
+    content = json.loads(json.dumps(config.to_json()))
+    for later in ("protocol", "core"):
+        del content["choice"][later]
+    for later in ("backend", "pools"):
+        del content["env"][later]
+    read = TrainConfig.from_json(content)
+    assert read.env == config.env
+    assert read.choice == replace(config.choice, protocol="")
+
+
 def test_the_defaults_are_those_of_the_preset():
     for family, numbers in PRESETS.items():
         run = defaults(Choice(EXAMPLES[family], family, "a2c", "mlp", (), None)).run
@@ -91,6 +112,7 @@ def changed(change):
         changed(lambda content: content["choice"].update(gate="unheard-of")),
         changed(lambda content: content["choice"].update(family="unheard-of")),
         changed(lambda content: content["choice"].update(aux=["unheard-of"])),
+        changed(lambda content: content["choice"].update(protocol="machado")),  # of Catch
         changed(lambda content: content["heads"].clear()),
         changed(lambda content: content["gate"].update(decay=2.0)),
         changed(lambda content: content.update(env=None)),

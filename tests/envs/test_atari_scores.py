@@ -2,7 +2,7 @@
 
 import pytest
 
-from envs.atari import STANDARD_GAMES
+from envs.atari_games import STANDARD_GAMES
 from envs.atari_scores import REFERENCES, Reference
 
 

@@ -94,6 +94,32 @@ def test_options_are_part_of_the_protocol():
     assert CatchConfig().build("Catch", 2, 0, CPU).spec.protocol == "raw"
 
 
+def test_a_picture_shows_ball_and_paddle_by_squares_of_16_pixels():
+    env = CatchConfig(rows=4, columns=3).build("Catch", 2, 0, CPU, render=True)
+    env.reset()
+    board = env.step(torch.tensor([0, 2])).observation[1]  # two paddles apart
+    picture = env.render(1)
+    assert picture.shape == (4 * 16, 3 * 16, 3)
+    cells = picture[8::16, 8::16]  # their middles
+    background = cells[2, 0].tolist()
+    for row in range(4):
+        for column in range(3):
+            square = picture[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            assert (square == cells[row, column]).all()
+            shown = cells[row, column].tolist() != background
+            assert shown == bool(board[row, column])
+    ball, paddle = cells[1][board[1].bool()], cells[-1][board[-1].bool()]
+    assert ball.tolist() != paddle.tolist()
+
+
+def test_a_caught_ball_hides_the_paddle():
+    env = CatchConfig(rows=2, columns=1).build("Catch", 1, 0, CPU, render=True)
+    env.reset()
+    ball = env.render()[0, 0].tolist()
+    assert env.step(torch.ones(1, dtype=torch.int64)).reward.item() == 1.0
+    assert env.render()[-1, 0].tolist() == ball
+
+
 def test_a_snapshot_is_not_changed_by_what_is_played_later():
     env = CatchConfig().build("Catch", 4, 0, CPU)
     env.reset()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.base import Step
-from envs.episodes import Episodes
+from envs.episodes import Episodes, summary_of
 
 CPU = torch.device("cpu")
 
@@ -133,6 +133,29 @@ def test_a_restored_tracker_continues_as_the_saved_one():
     assert restored.latest()[0].tolist() == whole.latest()[0].tolist()
     # Ends before step 10 were drained: those of 3, 6, 9 and of 4, 8.
     assert restored.drain().finished == whole_finished - 5
+
+
+def test_sums_of_two_trackers_add_up_to_those_of_both():
+    # Returns 1, 5, 6 with lengths 1, 1, 1 here, 2 and 10 with lengths 1 and 2 there.
+    here, there, empty = Episodes(2, CPU), Episodes(1, CPU), Episodes(3, CPU)
+    here.update(make_step([1.0, 5.0], [True, True]))
+    here.update(make_step([6.0, 9.0], [True, False]))
+    there.update(make_step([2.0], [True]))
+    there.update(make_step([4.0], [False]))
+    there.update(make_step([6.0], [True]))
+    summary = summary_of(here.sums() + there.sums() + empty.sums())
+    assert (summary.finished, summary.averaged) == (5, 5)
+    assert (summary.mean_return, summary.mean_length) == (24 / 5, 6 / 5)
+
+
+def test_draining_several_trackers_reads_their_sums_and_counts_each_anew():
+    here, there = Episodes(1, CPU), Episodes(1, CPU)
+    for episodes, reward in ((here, 1.0), (there, 3.0)):
+        episodes.update(make_step([reward], [True]))
+    summary = here.drain(lambda sums: sums + there.sums())
+    assert (summary.finished, summary.mean_return) == (2, 2.0)
+    assert here.summary().finished == 0
+    assert there.summary().finished == 1
 
 
 @pytest.mark.gpu

@@ -1,3 +1,6 @@
+import sys
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,28 +14,36 @@ CPU = torch.device("cpu")
 
 
 class Toy(gymnasium.Env):
-    """Observes `sample`, rewards the action, ends as it is told."""
+    """Observes `sample`, rewards the action, ends as it is told, is drawn as 10 + last action."""
 
-    def __init__(self, sample, space, actions, terminates=99, truncates=99):
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode, sample, space, actions, terminates=99, truncates=99):
+        self.render_mode = render_mode
         self.sample, self.observation_space, self.action_space = sample, space, actions
         self.terminates, self.truncates = terminates, truncates
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.steps = 0
+        self.picture = np.zeros((2, 3, 3), np.uint8)
         return self.sample, {}
 
     def step(self, action):
         self.steps += 1
+        self.picture = np.full((2, 3, 3), 10 + action, np.uint8)
         ends = self.steps == self.terminates, self.steps == self.truncates
         return self.sample, float(action), *ends, {}
+
+    def render(self):
+        return self.picture
 
 
 @pytest.fixture
 def make_toy():
     """Registers a toy environment and builds two of it."""
 
-    def make(space, sample=None, actions=None, options=None, **ends):
+    def make(space, sample=None, actions=None, options=None, render=False, **ends):
         arguments = {
             "sample": space.sample() if sample is None else sample,
             "space": space,
@@ -41,11 +52,11 @@ def make_toy():
         }
         gymnasium.register(
             "AuxgateToy-v0",
-            lambda: Toy(**arguments),
+            lambda render_mode=None: Toy(render_mode, **arguments),
             # It would warn of images of unusual size.
             disable_env_checker=True,
         )
-        return GymConfig(**(options or {})).build("AuxgateToy-v0", 2, 0, CPU)
+        return GymConfig(**(options or {})).build("AuxgateToy-v0", 2, 0, CPU, render)
 
     yield make
     gymnasium.registry.pop("AuxgateToy-v0", None)
@@ -156,14 +167,81 @@ def test_an_unknown_id_is_refused_with_the_nearest():
         GymConfig().build("CartPole-v9", 2, 0, CPU)
 
 
-def test_an_environment_that_cannot_be_made_is_refused_with_the_reason():
-    def broken():
-        raise gymnasium.error.DependencyNotInstalled("install box2d")
+@pytest.fixture
+def refusal_of(monkeypatch):
+    """What is said where making an environment raises an error."""
 
-    gymnasium.register("AuxgateToy-v0", broken)
-    with pytest.raises(ValueError, match="AuxgateToy-v0 could not be made: install box2d"):
-        GymConfig().build("AuxgateToy-v0", 2, 0, CPU)
-    gymnasium.registry.pop("AuxgateToy-v0")
+    def refusal_of(error):
+        def broken(render_mode=None):
+            raise error
+
+        gymnasium.register("AuxgateToy-v0", broken)
+        try:
+            with pytest.raises(ValueError, match="AuxgateToy-v0") as refused:
+                GymConfig().build("AuxgateToy-v0", 2, 0, CPU)
+        finally:
+            gymnasium.registry.pop("AuxgateToy-v0")
+        said = str(refused.value)
+        assert "\n" not in said
+        return said
+
+    return refusal_of
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        gymnasium.error.DependencyNotInstalled("install box2d"),
+        gymnasium.error.ResetNeeded("install box2d"),
+        ImportError("install box2d"),
+        TypeError("install\n   box2d"),
+        RuntimeError("install box2d"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(error, refusal_of):
+    # To some, Gymnasium adds where they come from.
+    assert refusal_of(error).startswith("AuxgateToy-v0 could not be made: install box2d")
+
+
+def test_an_error_without_words_is_named_by_its_kind(refusal_of):
+    assert refusal_of(AssertionError()) == "AuxgateToy-v0 could not be made: AssertionError"
+
+
+def test_a_package_that_is_missing_is_named(refusal_of):
+    said = refusal_of(ModuleNotFoundError("No module named 'jax.numpy'", name="jax.numpy"))
+    assert said.startswith("AuxgateToy-v0 needs the package jax, which is not installed: install")
+
+
+def test_gymnasiums_own_environment_with_a_missing_package_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)  # as if it were not installed
+    with pytest.raises(ValueError, match="phys2d/CartPole-v1 needs the package jax, which"):
+        GymConfig().build("phys2d/CartPole-v1", 2, 0, CPU)
+
+
+def test_a_picture_is_the_environments_own(make_toy):
+    env = make_toy(box((7,), np.float32), render=True)
+    env.reset()
+    env.step(torch.tensor([0, 2]))
+    assert env.render(1).tolist() == np.full((2, 3, 3), 12).tolist()
+    assert env.render(0).tolist() == np.full((2, 3, 3), 10).tolist()
+
+
+def test_an_environment_without_pictures_is_refused_where_they_are_asked_for(make_toy, monkeypatch):
+    monkeypatch.setattr(Toy, "metadata", {"render_modes": ["ansi"]})
+    with pytest.raises(ValueError, match="AuxgateToy-v0 cannot be drawn: it has no picture"):
+        make_toy(box((7,), np.float32), render=True)
+
+
+def test_a_picture_that_needs_a_missing_package_is_refused_with_the_reason(make_toy, monkeypatch):
+    def render(self):
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr(Toy, "render", render)
+    env = make_toy(box((7,), np.float32), render=True)
+    env.reset()
+    with pytest.raises(ValueError, match="AuxgateToy-v0 cannot be drawn: pygame is not installed"):
+        env.render()
 
 
 def test_a_negative_time_limit_is_refused():

@@ -4,9 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-import envs
-import envs.atari
-from envs import EnvConfig, EnvFamilies, find
+from envs import PROTOCOLS, EnvConfig, EnvFamilies, find
 
 
 @pytest.mark.parametrize(
@@ -32,10 +30,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones_first(typed, meant):
         find(typed)
 
 
-def test_without_envpool_a_game_is_still_known_and_the_refusal_of_others_names_the_cure(
-    monkeypatch,
+def test_without_emulators_a_game_is_still_known_and_the_refusal_of_others_names_the_cure(
+    installed,
 ):
-    monkeypatch.setattr(envs.atari, "find_spec", lambda name: None)
+    installed()
     assert find("montezumarevenge") == ("MontezumaRevenge", "atari")
     with pytest.raises(ValueError, match=r"did you mean Breakout.*pip install 'auxgate\[atari\]'"):
         find("Breakot")
@@ -55,10 +53,17 @@ def test_no_name_belongs_to_two_families():
     assert len(set(names)) == len(names)
 
 
-def test_envpool_is_imported_only_when_atari_is_asked_for():
+def test_only_families_with_protocols_have_them_and_the_defaults_come_first():
+    families = EnvFamilies()
+    for family, protocols in PROTOCOLS.items():
+        assert next(iter(protocols.values())) == getattr(families, family)
+        assert {type(config) for config in protocols.values()} == {type(getattr(families, family))}
+
+
+def test_an_emulator_is_imported_only_when_atari_is_asked_for():
     program = """
 import sys, envs
 envs.find("Catch"), envs.find("CartPole-v1")
-assert "envpool" not in sys.modules
+assert not {"envpool", "ale_py"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)

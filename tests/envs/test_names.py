@@ -37,5 +37,12 @@ def test_every_option_that_departs_is_named_with_its_value():
     assert departures(_Options(height=4, sticky=0.25)) == "+height=4+sticky=0.25"
 
 
+def test_options_depart_from_others_than_the_defaults_where_those_are_usual():
+    usual = _Options(height=4, sticky=0.25)
+    assert departures(usual, usual) == ""
+    assert departures(_Options(), usual) == "+height=3+sticky=0.0"
+    assert departures(_Options(height=4, threads=8), usual) == "+sticky=0.0"
+
+
 def test_an_option_that_changes_no_score_is_no_departure():
     assert departures(_Options(threads=8)) == ""

@@ -152,3 +152,37 @@ def test_each_auxiliary_enters_by_its_own_row_unless_a_gate_says_otherwise() -> 
 def test_judging_leaves_no_graph_behind() -> None:
     rows = torch.ones(2, 5, requires_grad=True)
     assert not Fixed(1.0, 1.0).combine(rows).requires_grad
+
+
+class Counting(Fixed):
+    """Remembers how often it was told to advance, and what it was told last."""
+
+    def __init__(self, *weights: float) -> None:
+        super().__init__(*weights)
+        self.seen: list[Tensor | None] = []
+
+    def advance(self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None) -> None:
+        self.seen.append(losses)
+
+
+def test_a_gate_advances_once_per_judgement_and_sees_the_losses() -> None:
+    gate, losses = Counting(1.0, 1.0), torch.ones(2)
+    gate.judge(torch.ones(2, 5), losses)
+    gate.judge(torch.ones(2, 5))
+    assert gate.seen == [losses, None]
+
+
+def test_a_main_loss_alone_is_neither_weighed_nor_learnt_from() -> None:
+    gate, rows = Counting(7.0), torch.randn(4, 1, 5)
+    judgement = gate.judge(rows)
+    assert torch.equal(judgement.direction, rows[:, 0])
+    assert judgement.weights.tolist() == [[[1.0]]] * 4
+    assert gate.seen == []
+
+
+def test_samples_may_be_missing_between_the_judgements_that_ask_for_them() -> None:
+    class Patient(Fixed):
+        sample_rows = 2
+        sample_every = 3
+
+    assert Patient(1.0, 1.0).combine(torch.ones(2, 5)).tolist() == [2.0] * 5

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.losses import A2CConfig, Algorithms, NoneConfig, entropy, log_probability, normalized
+from agents.losses import Algorithms
+from agents.losses.a2c import A2CConfig
 from agents.types import AgentOutput, Trajectory
 
-CPU_FALSE = torch.tensor([[False]])
+FALSE = torch.tensor([[False]])
 
 
 def one_step(mu, advantage_normalized=False, **options):
@@ -22,9 +23,9 @@ def one_step(mu, advantage_normalized=False, **options):
     trajectory = Trajectory(
         action=torch.tensor([[0]]),
         reward=torch.tensor([[2.0]]),
-        terminated=CPU_FALSE,
-        truncated=CPU_FALSE,
-        valid=~CPU_FALSE,
+        terminated=FALSE,
+        truncated=FALSE,
+        valid=~FALSE,
         log_probability=torch.tensor([[log(mu)]]),
         observation=torch.zeros(2, 1, 6),
     )
@@ -85,39 +86,11 @@ def test_advantages_are_normalized_when_asked():
     assert loss.policy.tolist() == [[0.0]]
 
 
-@pytest.mark.parametrize("strange", [1e30, float("nan"), float("inf")])
-def test_normalizing_takes_mean_and_variance_over_valid_steps_alone(strange):
-    # Valid are 1, 3, 5, 7: mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
-    advantage = torch.tensor([[1.0, 3.0], [strange, 5.0], [7.0, -strange]])
-    valid = torch.tensor([[True, True], [False, True], [True, False]])
-    result = normalized(advantage, valid)
-    expected = torch.tensor([-3.0, -1.0, 1.0, 3.0]) / 5**0.5
-    assert_close(result[valid], expected)
-    assert result[~valid].tolist() == [0.0, 0.0]
-
-
-@pytest.mark.parametrize("count", [0, 1, 4])
-def test_advantages_without_spread_become_zero(count):
-    valid = torch.arange(6).reshape(3, 2) < count
-    assert normalized(torch.full((3, 2), 0.5), valid).tolist() == torch.zeros(3, 2).tolist()
-
-
-def test_entropy_and_log_probability_stand_extreme_logits():
-    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1e4, 0.0, 0.0, 0.0]])
-    assert_close(entropy(logits), torch.tensor([log(4.0), 0.0]))
-    action = torch.tensor([3, 3])
-    assert_close(log_probability(logits, action), torch.tensor([-log(4.0), -1e4]))
-
-
-def test_without_a_main_loss_nothing_is_trained_and_the_entropy_is_still_known(build_trajectory):
-    trajectory = build_trajectory()
-    logits, value = torch.zeros(4, 2, 4), torch.zeros(4, 2)
-    features = torch.zeros(4, 2, 5)
-    output = AgentOutput(None, features, features, logits, value)
-    loss = NoneConfig().build(0.9).loss(output, trajectory)
-    assert not loss.policy.any()
-    assert not loss.value.any()
-    assert_close(loss.entropy, torch.full((3, 2), log(4.0)))
+def test_how_far_the_policy_has_moved_since_it_acted_is_logged():
+    # pi / mu = 1/2: 1/2 - 1 - log 1/2.
+    loss, *_ = one_step(mu=0.5)
+    assert_close(loss.metrics["approximate_kl"], torch.tensor([[log(2.0) - 0.5]]))
+    assert not loss.metrics["approximate_kl"].requires_grad
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_interval_of_a_probability_is_close_to_that_of_rliable():
         {"pair": [first, second]},
         # Held against rliable's above; this one is faster.
         lambda x, y: np.array([probability_of_improvement(games(x), games(y))]),
-        reps=2_000,
+        reps=1_000,
     )
     (low,), (high,) = expected["pair"]
     found = stratified_bootstrap(

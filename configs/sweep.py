@@ -1,0 +1,122 @@
+"""The options of `sweep.py`."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from agents.tabular import SampledConfig
+from configs.sweeping.gates import parse_gate
+from gridworld import Change, WorldConfig
+
+Setting = Literal["cross", "same"]
+
+WORLDS, FULL_WORLDS = 200, 1_000
+LEARNING_RATES = {"sampled": 10.0, "exact": 1.0}
+"""Of gradients that are means over steps, and of those that are sums over an episode: highest
+where main-only learning still ends well (tried on 40 worlds)."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which worlds, teachers, gates; how long; where to write."""
+
+    full: bool = False
+    """The figure of 1,000 worlds; nothing else changes."""
+    worlds: int | None = None
+    """How many pairs of a world and its modified like; none: 200."""
+    settings: tuple[Setting, ...] = ("cross", "same")
+    """Whose teacher: that of the world before its rewards were changed (cross) or that of the
+    student's own world (same)."""
+    temperatures: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0)
+    """Of the teachers' softmax over action values; 0 is greedy (our choice)."""
+    gates: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
+    ] = ("sum", "cosine", "cosine_unweighted", "projection")
+    """With options where wanted: "projection(decay=0.99)".  Main-only learning is always there."""
+    updates: int = 500
+    """Of every student."""
+    seeds: int = 1
+    """Students of each arm in each world."""
+    seed: int = 0
+    """Of worlds and students."""
+    gradients: Literal["sampled", "exact"] = "sampled"
+    """From steps that are played, or by linear solves, without any noise."""
+    learning_rate: float | None = None
+    """Of plain gradient descent; none: 10 sampled, 1 exact."""
+    teacher: Literal["exact", "q-learning"] = "exact"
+    """Whether teachers' action values are solved for or learnt."""
+    change: Change = "redraw"
+    """What becomes of the positive rewards: redraw, swap or remove."""
+    points: int = 20
+    """Of every curve, beside its start."""
+    world: WorldConfig = WorldConfig()
+    practice: SampledConfig = SampledConfig()
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int = 0
+    """Processes on the CPU, of one thread each; 0: one per core.  Changes no number."""
+    chunk: int = 0
+    """Students learning at once; 0: 1,000 on a CPU, 40,000 on a GPU.  Another one draws other
+    random numbers."""
+    output: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """For all results; a sweep that was interrupted there goes on.  Without it: one in runs/."""
+    resume: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """Go on with the sweep in this folder, with its options; only --workers may be given."""
+
+    def __post_init__(self) -> None:
+        if self.full and self.worlds is not None:
+            raise ValueError(f"--full means --worlds {FULL_WORLDS}: drop one of the two.")
+        for name in ("worlds", "updates", "seeds", "points"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, not {value}.")
+        for name in ("seed", "workers", "chunk"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
+        for name in ("settings", "temperatures", "gates"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"--{name} needs at least one value.")
+            if len(set(values)) < len(values):
+                raise ValueError(f"--{name} names {_repeated(values)} twice: drop one.")
+        for temperature in self.temperatures:
+            if not 0 <= temperature < math.inf:
+                raise ValueError(f"--temperatures must be 0 (greedy) or more, not {temperature:g}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+        if self.world.time_limit:
+            raise ValueError(
+                "--world.time-limit must be 0 in a sweep: exact returns know of no time limit."
+            )
+        for gate in self.gates:
+            parse_gate(gate)
+
+    @property
+    def num_worlds(self) -> int:
+        """How many pairs of worlds."""
+        return self.worlds or (FULL_WORLDS if self.full else WORLDS)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, the default of the kind of gradients where none is set."""
+        return self.learning_rate or LEARNING_RATES[self.gradients]
+
+    @property
+    def steps_per_update(self) -> int:
+        """Agent steps that a student plays for one update; 1 where none is played."""
+        if self.gradients == "exact":
+            return 1
+        return self.practice.num_envs * self.practice.unroll_length
+
+    @property
+    def log_points(self) -> tuple[int, ...]:
+        """The updates after which curves have a point, 0 the first."""
+        return tuple(
+            sorted({round(i * self.updates / self.points) for i in range(self.points + 1)})
+        )
+
+
+def _repeated(values: tuple[object, ...]) -> object:
+    return next(value for value in values if values.count(value) > 1)

@@ -1,0 +1,104 @@
+"""`sweep.png`: learning curves, one row per setting, one column per temperature."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from configs.sweeping.arms import MAIN, Teaching
+from configs.sweeping.estimates import bootstrap
+from configs.sweeping.results import Results
+
+# Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/), and dashes,
+# so that lines are told apart in grey too.
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", (0, (5, 1)), "-", (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (6, 1, 1, 1, 1, 1)), "-")
+MEANINGS = {
+    "cross": "teacher of the world before\nits rewards were changed",
+    "same": "teacher of the student's own world",
+}
+
+
+def draw(results: Results) -> Figure:
+    """Draws the figure."""
+    config = results.config
+    rows, columns = len(config.settings), len(config.temperatures)
+    figure = Figure(figsize=(1.6 + 2.9 * columns, 1.9 + 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for across, setting in zip(panels, config.settings, strict=True):
+        across[0].set_ylabel(f"{setting}: {MEANINGS[setting]}\nexpected return", fontsize=9)
+        for axes, temperature in zip(across, config.temperatures, strict=True):
+            _draw_panel(axes, results, Teaching(setting, temperature))
+    for axes, temperature in zip(panels[0], config.temperatures, strict=True):
+        greedy = " (greedy)" if temperature == 0 else ""
+        axes.set_title(f"temperature {temperature:g}{greedy}", fontsize=10)
+    for axes in panels[-1]:
+        played = config.gradients == "sampled"
+        axes.set_xlabel("agent steps of each student" if played else "updates", fontsize=9)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(config.gates) + 1,
+        frameon=False,
+    )
+    figure.suptitle(_title(results), fontsize=10)
+    return figure
+
+
+def write(results: Results, path: Path) -> None:
+    """Draws the figure into a file, the same bytes for the same results."""
+    with matplotlib.rc_context({"svg.hashsalt": "sweep"}):
+        draw(results).savefig(path, dpi=160, metadata={"Software": None})
+
+
+def _title(results: Results) -> str:
+    aliased, cells = results.aliased.mean(), results.cells.mean()
+    return (
+        f"Distillation as an auxiliary loss in {results.num_worlds:,} partially observable "
+        f"gridworlds, {results.config.gradients} gradients\n"
+        f"lines: mean exact return over worlds; bands: 95 % bootstrap intervals; "
+        f"of {cells:.0f} cells {aliased:.0f} look like another one"
+    )
+
+
+def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
+    gates = [(MAIN, None), *((gate, teaching) for gate in results.config.gates)]
+    for number, (gate, way) in enumerate(gates):
+        curves = results.curves(gate, way)
+        colour = COLOURS[number % len(COLOURS)]
+        low, high = bootstrap(curves.T)
+        axes.plot(
+            results.steps,
+            curves.mean(1),
+            linestyle=DASHES[number % len(DASHES)],
+            color=colour,
+            linewidth=1.6,
+            label=gate,
+        )
+        axes.fill_between(results.steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    levels = (
+        ("optimum", results.optimum, "bottom"),
+        # Below its line: a perfect teacher's is that of the optimum.
+        ("teacher", results.taught_by(teaching), "top"),
+        ("random policy", results.random, "top"),
+    )
+    for name, values, side in levels:
+        level = float(values.mean())
+        axes.axhline(level, color="black", linestyle=":", linewidth=1.0)
+        axes.annotate(
+            name,
+            (0.99, level),
+            (0, 2 if side == "bottom" else -2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            horizontalalignment="right",
+            verticalalignment=side,
+            fontsize=7,
+        )
+    axes.margins(x=0)
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"{value / 1000:g}k" if value >= 1e4 else f"{value:g}"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

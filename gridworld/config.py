@@ -1,0 +1,152 @@
+"""The settings of a family of worlds, and the kinds of their cells.
+
+The family follows "Distilling Policy Distillation" (Czarnecki, Pascanu, Osindero,
+Jayakumar, Swirszcz, Jaderberg 2019, https://arxiv.org/abs/1902.02186; DPD below),
+which tells most of the constants.  What it does not tell is our choice.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from gridworld.layouts import LAYOUTS
+
+NUM_ACTIONS = 4
+"""Up, right, down, left: clockwise, so that a slip is a number of quarter turns."""
+
+EMPTY, WALL, PENALTY, FIRST_TERMINAL = range(4)
+"""The kinds of cells; terminal cells of reward k of the settings are `FIRST_TERMINAL + k`."""
+
+MOST_CELLS = 2**15
+"""A move is kept as a difference of cells in an int16."""
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """What the worlds of a family have in common."""
+
+    height: int = 15
+    """Rows, the border among them (our choice; DPD: 20)."""
+    width: int = 15
+    """Columns, the border among them (our choice; DPD: 20)."""
+    layout: str = "scattered"
+    """Where the walls are: scattered (DPD), rooms, maze or empty."""
+    wall_probability: float | None = None
+    """Of a wall scattered on a free cell; none: the layout's own, 0.1 for scattered, else 0."""
+    terminal_rewards: tuple[float, ...] = (10.0, 5.0, -5.0, -10.0)
+    """Rewards of entering the cells that end an episode, one kind of cell each (DPD)."""
+    terminal_probability: float = 0.01
+    """Of each kind of terminal cell on a free cell (our choice; near DPD's Figure 7)."""
+    penalty: float = -1.0
+    """Reward of each step that leads to, or stays on, a penalty cell (DPD: -1)."""
+    penalty_probability: float = 0.1
+    """Of a penalty cell on a free cell (our choice; near DPD's Figure 7)."""
+    start: Literal["centre", "random"] = "centre"
+    """The free cell nearest to the centre (DPD: the centre), or a random empty one per world."""
+    action_noise: float = 0.1
+    """A move is replaced by a random one of all four with this probability (DPD, as reported)."""
+    termination_probability: float = 0.01
+    """Of the episode's end after every step, whatever it led to (DPD)."""
+    time_limit: int = 0
+    """Agent steps until truncation; 0 for none.  Solvers ignore it (our choice)."""
+    view_radius: int = 1
+    """An observation is the square of cells up to so far away (our choice; DPD varies it)."""
+    discount: float = 0.99
+    """A world is kept if its optimal discounted return is positive (our choice of discount)."""
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {self.layout}.")
+        _check_size("height", self.height, self.layout)
+        _check_size("width", self.width, self.layout)
+        if self.height * self.width > MOST_CELLS:
+            raise ValueError(
+                f"height times width must be at most {MOST_CELLS}, not {self.cells}: "
+                "use smaller worlds."
+            )
+        if (self.height - 2) * (self.width - 2) < 2:
+            raise ValueError(
+                f"A world of {self.height} by {self.width} has no room for a reward beside its "
+                "start: use a height or width of at least 4."
+            )
+        for name in ("wall_probability", "action_noise", "termination_probability"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a probability, from 0 to 1, not {value}.")
+        if self.terminal_probability < 0 or self.penalty_probability < 0:
+            raise ValueError(
+                "terminal_probability and penalty_probability must be 0 or more, not "
+                f"{self.terminal_probability} and {self.penalty_probability}."
+            )
+        filled = self.penalty_probability + len(self.terminal_rewards) * self.terminal_probability
+        if not filled <= 1:
+            raise ValueError(
+                "penalty_probability and terminal_probability of every terminal reward sum to "
+                f"{filled:g}: lower them to 1 at most."
+            )
+        if len(self.terminal_rewards) > 25 or not all(map(math.isfinite, self.terminal_rewards)):
+            raise ValueError(
+                f"terminal_rewards must be at most 25 finite numbers, not {self.terminal_rewards}."
+            )
+        if self.terminal_probability == 0 or max(self.terminal_rewards, default=0.0) <= 0:
+            raise ValueError(
+                "No world would hold a positive reward: give terminal_rewards a positive one and "
+                "terminal_probability more than 0."
+            )
+        if not -math.inf < self.penalty <= 0:
+            raise ValueError(
+                f"penalty must be 0 or less, not {self.penalty}: a reward that does not end the "
+                "episode could be collected for ever; put it among terminal_rewards."
+            )
+        if self.start not in ("centre", "random"):
+            raise ValueError(f"start must be centre or random, not {self.start}.")
+        if self.time_limit < 0:
+            raise ValueError(f"time_limit must be 0 (none) or more, not {self.time_limit}.")
+        if self.view_radius < 0:
+            raise ValueError(f"view_radius must be 0 or more, not {self.view_radius}.")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount must be above 0 and at most 1, not {self.discount}.")
+        if self.discount == 1 and self.termination_probability == 0:
+            raise ValueError(
+                "Returns need not be finite with discount 1 and termination_probability 0: lower "
+                "discount or give episodes a termination_probability."
+            )
+
+    @property
+    def cells(self) -> int:
+        """Cells of one world, border and walls among them."""
+        return self.height * self.width
+
+    @property
+    def view_size(self) -> int:
+        """Cells along one side of an observation."""
+        return 2 * self.view_radius + 1
+
+    @property
+    def kind_rewards(self) -> tuple[float, ...]:
+        """The reward of entering a cell, by its kind."""
+        return (0.0, 0.0, self.penalty, *self.terminal_rewards)
+
+    @property
+    def num_kinds(self) -> int:
+        """How many symbols an observation is made of."""
+        return FIRST_TERMINAL + len(self.terminal_rewards)
+
+    @property
+    def scattered(self) -> float:
+        """The probability of a scattered wall, the layout's own where none is set."""
+        if self.wall_probability is None:
+            return LAYOUTS[self.layout].wall_probability
+        return self.wall_probability
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The difference of cells of each action."""
+        return (-self.width, 1, self.width, -1)
+
+
+def _check_size(name: str, size: int, layout: str) -> None:
+    smallest, odd = LAYOUTS[layout].smallest, LAYOUTS[layout].odd
+    if size < smallest or (odd and size % 2 == 0):
+        wanted = f"an odd number of at least {smallest}" if odd else f"at least {smallest}"
+        raise ValueError(f"{name} must be {wanted} for layout {layout}, not {size}.")

@@ -1,0 +1,124 @@
+"""How the worlds move: pure functions of worlds, state, action and given randomness.
+
+One step: the move slips by a random number of quarter turns, a wall stops it, the
+reward is that of the cell where it ends, and the episode ends on a terminal cell,
+or by chance after any step.  Shapes are fixed and nothing waits for the device, so
+a step can be captured in a CUDA graph.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
+
+from gridworld.config import NUM_ACTIONS, WorldConfig
+from gridworld.worlds import Worlds
+
+_BITS = 31
+_UNIT = 2**_BITS
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The randomness of steps, drawn apart so that arms of an experiment can share it."""
+
+    slip: Int64[Tensor, "*steps"]
+    """Clockwise quarter turns by which each move is off: 0 = as intended."""
+    ends: Bool[Tensor, "*steps"]
+    """Whether the episode ends after the step whatever it led to."""
+
+    def __getitem__(self, step: int) -> "Chance":
+        """The randomness of one step of several, `[T, B]` to `[B]`."""
+        return Chance(self.slip[step], self.ends[step])
+
+
+@dataclass(frozen=True)
+class Transition:
+    """Where a step led, before any autoreset."""
+
+    state: Int64[Tensor, " B"]
+    time: Int64[Tensor, " B"]
+    """Agent steps since the episode's start."""
+    reward: Float32[Tensor, " B"]
+    terminated: Bool[Tensor, " B"]
+    truncated: Bool[Tensor, " B"]
+    """At the time limit, unless terminated."""
+
+
+def draw_chance(config: WorldConfig, shape: tuple[int, ...], generator: torch.Generator) -> Chance:
+    """Draws the randomness of `shape` steps, on the generator's device.
+
+    With probability `action_noise` a move is replaced by any of the four, the intended
+    one among them: each quarter turn has a quarter of that probability.  Probabilities
+    are rounded to multiples of 2**-30.
+    """
+    if config.action_noise == config.termination_probability == 0:
+        nothing = torch.zeros((), dtype=torch.int64, device=generator.device).expand(shape)
+        return Chance(nothing, nothing.bool())
+    # One draw of 63 bits serves both: drawing costs more than all that follows.
+    bits = torch.empty(shape, dtype=torch.int64, device=generator.device)
+    bits = bits.random_(generator=generator)
+    low, high = bits & (_UNIT - 1), bits >> (_BITS + 1)
+    calm = high >= NUM_ACTIONS * round(config.action_noise * _UNIT / NUM_ACTIONS)
+    slip = high.bitwise_and_(NUM_ACTIONS - 1).masked_fill_(calm, 0)
+    return Chance(slip, low < round(config.termination_probability * _UNIT))
+
+
+def step(
+    worlds: Worlds,
+    state: Int64[Tensor, " B"],
+    time: Int64[Tensor, " B"],
+    action: Int64[Tensor, " B"],
+    chance: Chance,
+) -> Transition:
+    """Plays one agent step, also of episodes that are over: reset these first.
+
+    Args:
+        worlds: the pool.
+        state: flat states.
+        time: agent steps since each episode's start.
+        action: 0 up, 1 right, 2 down, 3 left; not checked.
+        chance: the step's randomness, of `draw_chance`.
+    """
+    # Modulo 4, by its two lowest bits.
+    entry = (action + chance.slip).bitwise_and_(NUM_ACTIONS - 1).add_(state, alpha=NUM_ACTIONS)
+    arrived = state + worlds.move.view(-1).index_select(0, entry)
+    terminated = worlds.terminal.view(-1).index_select(0, arrived).logical_or_(chance.ends)
+    later = time + 1
+    limit = worlds.config.time_limit
+    return Transition(
+        state=arrived,
+        time=later,
+        reward=worlds.reward.view(-1).index_select(0, arrived),
+        terminated=terminated,
+        truncated=(later >= limit) & ~terminated if limit else torch.zeros_like(terminated),
+    )
+
+
+def restart(
+    worlds: Worlds,
+    state: Int64[Tensor, " B"],
+    time: Int64[Tensor, " B"],
+    ended: Bool[Tensor, " B"],
+    world: Int64[Tensor, " B"],
+) -> tuple[Int64[Tensor, " B"], Int64[Tensor, " B"]]:
+    """Puts those that ended at the start of a world; returns states and times.
+
+    Args:
+        worlds: the pool.
+        state: flat states.
+        time: agent steps since each episode's start.
+        ended: who starts anew.
+        world: the world to start in, for all (looked at only for those that ended): the
+            same as before, or `draw_worlds`.
+    """
+    start = worlds.start.index_select(0, world)
+    return torch.where(ended, start, state), time.masked_fill(ended, 0)
+
+
+def draw_worlds(
+    worlds: Worlds, shape: tuple[int, ...], generator: torch.Generator
+) -> Int64[Tensor, "..."]:
+    """Draws worlds of the pool, all equally likely, on the generator's device."""
+    return torch.randint(len(worlds), shape, generator=generator, device=generator.device)

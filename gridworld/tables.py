@@ -1,0 +1,65 @@
+"""What follows from the kinds of a world's cells: moves, windows, observation ids."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Int, Int16, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from gridworld.config import WALL, WorldConfig
+
+_BITS_OF_A_KEY = 62
+"""A key of several symbols stays below 2**62, within int64."""
+
+
+def moves(config: WorldConfig, wall: Bool[Tensor, "W cells"]) -> Int16[Tensor, "W cells A"]:
+    """Tabulates by how many cells each action moves: 0 against a wall, and from within one."""
+    ways = []
+    for offset in config.offsets:
+        # Wraps around at the border alone, which is wall.
+        free = ~(wall | wall.roll(-offset, dims=1))
+        ways.append(free * offset)
+    return torch.stack(ways, dim=-1).to(torch.int16)
+
+
+def windows(
+    config: WorldConfig, kind: UInt8[Tensor, "W cells"]
+) -> UInt8[Tensor, "W cells view view"]:
+    """Tabulates the square of kinds around each cell; outside of the world is wall."""
+    radius, view = config.view_radius, config.view_size
+    grid = kind.view(-1, config.height, config.width)
+    grid = F.pad(grid, (radius, radius, radius, radius), value=WALL)
+    square = grid.unfold(1, view, 1).unfold(2, view, 1)  # [W, height, width, view, view]
+    return square.flatten(1, 2).contiguous()
+
+
+def observation_ids(
+    window: UInt8[Tensor, "W cells view view"], wall: Bool[Tensor, "W cells"], num_kinds: int
+) -> Int[Tensor, "W cells"]:
+    """Numbers the different windows of each world from 0, in the order of their symbols.
+
+    Cells of one world that look alike share a number.  Walls, where nobody ever
+    stands, have number 0.
+    """
+    num_worlds, num_cells = wall.shape
+    symbols = window.flatten(2)
+    # Where nobody stands nothing is seen: such cells take on the look of one where one can.
+    somewhere = wall.to(torch.uint8).argmin(1)
+    seen = symbols[torch.arange(num_worlds, device=wall.device), somewhere]
+    symbols = torch.where(wall[:, :, None], seen[:, None], symbols)
+
+    # A few symbols at a time: each round ranks (rank so far, next symbols), which is exact.
+    rank = torch.arange(num_worlds, device=wall.device)[:, None].expand(num_worlds, num_cells)
+    position, num_symbols = 0, symbols.shape[2]
+    while position < num_symbols:
+        room = _BITS_OF_A_KEY - math.ceil(math.log2(wall.numel() + 1))
+        count = min(int(room / math.log2(num_kinds)), num_symbols - position)
+        key = rank
+        for symbol in symbols[:, :, position : position + count].unbind(-1):
+            key = key * num_kinds + symbol
+        rank = key.unique(return_inverse=True)[1]
+        position += count
+    # Worlds lead, so each world's ranks are consecutive.
+    rank = rank - rank.amin(1, keepdim=True)
+    return torch.where(wall, 0, rank)

@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agents.gates import make
+from agents.tabular import Arm, Lesson, Signal, gradients
+
+
+@pytest.fixture
+def students(build_students):
+    return build_students(world=(1, 0, 1, 0, 0))
+
+
+@pytest.fixture
+def signal(students):
+    credit = torch.randn(5, 4, students.num_observations)
+    return Signal(credit=credit, visits=torch.rand(5, 30))
+
+
+def taught(students, arms, signal):
+    """What one update makes of the logits, and the lesson."""
+    learner = replace(students, logits=students.logits.clone())
+    lesson = Lesson(learner, arms, lambda: signal, learning_rate=0.5)
+    lesson.update()
+    return learner.logits, lesson
+
+
+def test_each_arm_is_judged_by_its_own_gate_and_each_student_apart(students, signal):
+    arms = [Arm(1, None), Arm(2, make("sum")), Arm(2, make("cosine"))]
+    found, _ = taught(students, arms, signal)
+    rows = gradients(students, signal)
+    cosine = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1])
+    # Main-only 0, sum 1, the cosine gate max(0, cos).
+    weight = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
+    weight[3:] = cosine[3:].clamp(min=0)
+    direction = rows[:, 0] + weight[:, None] * rows[:, 1]
+    wanted = students.logits - 0.5 * direction.reshape(students.logits.shape)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_cosines_and_weights_are_means_since_the_last_look(students, signal):
+    arms = [Arm(2, None), Arm(3, make("cosine_unweighted"))]
+    _, lesson = taught(students, arms, signal)
+    rows = gradients(students, signal)
+    first = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1])
+    rows = gradients(lesson.students, signal)
+    second = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1])
+    lesson.update()
+    cosine, weight = lesson.drain()
+    assert (cosine[:2] == 0).all()
+    assert (weight[:2] == 0).all()
+    torch.testing.assert_close(cosine[2:], ((first + second) / 2)[2:])
+    torch.testing.assert_close(weight[2:], (((first > 0).float() + (second > 0)) / 2)[2:])
+    lesson.update()
+    assert not torch.equal(lesson.drain()[0], cosine)
+
+
+def test_a_gate_with_memory_remembers_every_student_apart(students, signal):
+    arms = [Arm(5, make("projection", decay=0.9))]
+    together, _ = taught(students, arms, signal)
+    for number in range(5):
+        one = replace(
+            students,
+            world=students.world[number : number + 1],
+            teacher=students.teacher[number : number + 1],
+            logits=students.logits[number : number + 1],
+            value=students.value[number : number + 1],
+        )
+        own = Signal(signal.credit[number : number + 1], signal.visits[number : number + 1])
+        alone, _ = taught(one, [Arm(1, make("projection", decay=0.9))], own)
+        torch.testing.assert_close(alone[0], together[number])

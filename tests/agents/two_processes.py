@@ -1,0 +1,210 @@
+"""Updates that two processes make together, for `test_processes.py`, or one with all the data.
+
+`python -m tests.agents.two_processes RANK FOLDER` is one of the two: it learns from its half
+of every trajectory and leaves in the folder what it made of every case.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from agents.agent import ActorCritic
+from agents.core import GRUConfig
+from agents.gates import make
+from agents.heads import HeadLoss
+from agents.learner import Learner, LearnerConfig
+from agents.losses import A2CConfig, NoneConfig, PPOConfig
+from agents.metrics import RunningMean
+from agents.processes import ALONE, join, leave
+from agents.torsos.mlp import MlpConfig
+from agents.types import Trajectory
+from envs.base import Step
+from envs.episodes import Episodes
+from tests.agents.learning import Head, Probe
+
+T, B, A = 5, 4, 3
+UPDATES = 3
+CPU = torch.device("cpu")
+
+
+class Cousin(Head):
+    """Wants of the value what the main loss roughly wants, so that a gate is half open."""
+
+    trains = ("torso", "value")
+
+    def shared_loss(self, output, trajectory):
+        return (output.value[:-1] - trajectory.reward).square()
+
+
+class Rare(Cousin):
+    """Has something to learn in environment 0 alone; elsewhere its loss is a constant."""
+
+    def forward(self, agent, output, trajectory, targets):
+        marked = trajectory.state[:-1] == 0
+        if not marked.any():
+            return HeadLoss(torch.zeros(trajectory.valid.shape), marked)
+        result = super().forward(agent, output, trajectory, targets)
+        return HeadLoss(result.loss, result.valid & marked)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A learner, and what spoils its second trajectory."""
+
+    algorithm: Any = A2CConfig()
+    heads: Mapping[str, Callable[[], Head]] = field(default_factory=dict)
+    gate: str = "sum"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    memory: int = 0
+    spoilt: bool = False
+
+
+AUX = {"aux": lambda: Cousin(weight=0.5)}
+CASES = {
+    "no head": Case(),
+    "normalised advantages": Case(A2CConfig(normalize_advantage=True)),
+    "sum": Case(heads=AUX),
+    "cosine": Case(heads=AUX, gate="cosine"),
+    "cosine of every layer": Case(heads=AUX, gate="cosine", options={"gate_scope": "layer"}),
+    "cosine now and then": Case(heads=AUX, gate="cosine", options={"gate_every": 2}),
+    "projection": Case(heads=AUX, gate="projection"),
+    "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
+    "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),
+    "a head with nothing to learn in one process": Case(heads={"aux": Rare}, gate="cosine"),
+    "no main loss": Case(NoneConfig(), heads=AUX),
+    "memory": Case(heads=AUX, gate="cosine", memory=5),
+    "ppo": Case(PPOConfig(epochs=2, minibatches=1), heads=AUX, gate="cosine"),
+    "ppo that stops early": Case(PPOConfig(epochs=4, minibatches=1, max_kl=1e-9)),
+    "a loss that is not finite in one process": Case(heads=AUX, gate="cosine", spoilt=True),
+    "the same without a head": Case(spoilt=True),
+}
+
+
+def joined(update: int, case: Case) -> Trajectory:
+    """Four environments' steps, of which the first two have 3 invalid ones in 10, the others none.
+
+    The last environment's reward is not a number in the second, if the case is spoilt.
+    """
+    generator = torch.Generator().manual_seed(update)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    terminated, truncated = torch.zeros(2, T, B, dtype=torch.bool)
+    terminated[0, 1] = terminated[3, 1] = truncated[1, 0] = True
+    first = torch.ones(1, B, dtype=torch.bool)
+    reward = normal(T, B)
+    if case.spoilt and update == 1:
+        reward[1, 3] = torch.nan
+    return Trajectory(
+        action=torch.randint(A, (T, B), generator=generator),
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        valid=torch.cat([first, ~(terminated | truncated)[:-1]]),
+        log_probability=torch.rand(T, B, generator=generator).log(),
+        observation=normal(T + 1, B, 6),
+        state=torch.arange(B).expand(T + 1, B),
+        core_state=normal(B, case.memory) if case.memory else None,
+        begins=torch.tensor([True, False, False, True]),
+        value=normal(T + 1, B),
+    )
+
+
+def make_learner(case, processes):
+    torch.manual_seed(0)
+    torso = MlpConfig(widths=(7, 5)).build((6,))
+    agent = ActorCritic(torso, A, core=GRUConfig(case.memory).build(5) if case.memory else None)
+    config = LearnerConfig(
+        learning_rate=0.01, learning_rate_end=0.0, total_steps=10_000, max_gradient_norm=0.5
+    )
+    return Learner(
+        agent,
+        case.algorithm.build(0.9, processes),
+        {name: head() for name, head in case.heads.items()},
+        make(case.gate),
+        replace(config, **case.options),
+        processes,
+    )
+
+
+def weights_of(learner):
+    """Of agent and heads, by name."""
+    state = learner.state_dict()
+    return {**state["agent"], **{f"head {name}": p for name, p in state["heads"].items()}}
+
+
+def learn(case, processes=ALONE):
+    """Learns from all environments if alone, else from this process's half of them."""
+    learner = make_learner(case, processes)
+    mine = torch.arange(B).chunk(processes.size)[processes.rank]
+    logs = [learner.update(joined(i, case).select(mine)) for i in range(UPDATES)]
+    return {
+        "weights": weights_of(learner),
+        "logs": logs,
+        "steps": learner.steps,
+        "updates": learner.updates,
+        "skipped": learner.skipped,
+    }
+
+
+def one_step(returns):
+    """An episode of one step in every environment."""
+    size = len(returns)
+    flag = torch.ones(size, dtype=torch.bool)
+    return Step(torch.zeros(size, 1), torch.tensor(returns), flag, ~flag, flag, flag)
+
+
+def speak(processes):
+    """What the small parts say where there are two: 1 and 2, of which the first has 3 entries."""
+    rank = processes.rank
+    value = torch.tensor([[1.0, 1.0, 1.0, 9.0], [2.0, 9.0, torch.nan, 9.0]][rank])
+    valid = torch.tensor([[True, True, True, False], [True, False, False, False]][rank])
+    running = RunningMean(processes)
+    running.add({"loss": torch.tensor(1.0 + rank), "cosine": torch.tensor([torch.nan, 0.5][rank])})
+    running.add({"loss": torch.tensor(3.0 + rank), "cosine": torch.tensor([0.1, 0.3][rank])})
+    episodes = Episodes(2, CPU)
+    episodes.update(one_step([[1.0, 3.0], [5.0, 7.0]][rank]))
+    if rank == 0:
+        episodes.update(one_step([2.0, 6.0]))
+    weight = torch.tensor(1.0, requires_grad=True)
+    processes.share(weight * torch.ones(4), valid).backward()
+    tensors = [torch.tensor([1.0, 2.0]) * (rank + 1), torch.tensor(10.0 * (rank + 1))]
+    processes.sum_(tensors)
+    return {
+        "leads": processes.leads,
+        "size": processes.size,
+        "sum": processes.sum(torch.tensor([1.0, rank])).tolist(),
+        "sum_": [tensor.tolist() for tensor in tensors],
+        "mean": float(processes.mean(value, valid)),
+        "share": float(processes.share(value, valid)),
+        "slope": float(weight.grad),
+        "nothing": float(processes.mean(value, torch.zeros(4, dtype=torch.bool))),
+        "any": [processes.any(flag, CPU) for flag in (False, rank == 1, True)],
+        "running": running.drain(),
+        "episodes": vars(episodes.drain(processes.sum)),
+        "later": vars(episodes.drain(processes.sum)),
+    }
+
+
+def main(rank, folder):
+    torch.set_num_threads(1)
+    os.environ["WORLD_SIZE"] = "2"  # as torchrun says it
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=int(rank), world_size=2
+    )
+    processes = join(CPU)
+    learnt = {name: learn(case, processes) for name, case in CASES.items()}
+    said = speak(processes)
+    leave()
+    torch.save({"learnt": learnt, "said": said}, Path(folder) / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
