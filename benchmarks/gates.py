@@ -136,11 +136,7 @@ def report(results: dict[Setting, float]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints the table; returns the exit code."""
-    try:
-        options = tyro.cli(Options, args=list(arguments), description=__doc__)
-    except ValueError as error:
-        print(f"gates.py: {error}", file=sys.stderr)
-        return 2
+    options = tyro.cli(Options, args=list(arguments), description=__doc__)
     torch.set_num_threads(options.threads)
     lines = report(measure(options))
     publish([*header("gates.py", arguments), *lines], options.output)

@@ -173,7 +173,7 @@ def solving(options: Options) -> list[Line]:
             lambda: tables.append(q_learning(worlds, learning, generator)), options, rounds=1
         )
         done = count * learning.agents * learning.steps
-        value = optimum(softmax_policy(tables[0], 0))
+        value = optimum(softmax_policy(tables[0], 0.0))
         lines.append(Line("Q-learning", count, seconds, done, value))
     return lines
 

@@ -76,10 +76,10 @@ def choose_hardware(
 
 def choose_device(name: str) -> tuple[torch.device, str]:
     """Turns `--device` into a device that is there, and says why that one."""
+    # torchrun numbers the processes of a machine; each takes a GPU of its own.
+    index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
     if name == "auto":
         if torch.cuda.is_available():
-            # torchrun numbers the processes of a machine; each takes a GPU of its own.
-            index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
             return torch.device("cuda", index), torch.cuda.get_device_name(index)
         return torch.device("cpu"), "no GPU found"
     found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -87,7 +87,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         raise UsageError(
             f"--device {name!r} is not available here: use {' or '.join(['cpu', *found])}."
         )
-    return torch.device(name), "as asked"
+    return torch.device("cuda", index) if name == "cuda" else torch.device(name), "as asked"
 
 
 def choose_threads(

@@ -53,6 +53,7 @@ class Session:
         return {
             "learner": self.learner.state_dict(),
             "device": self.env.device.type,
+            "processes": self.processes.size,
             "collector": self.collector.state_dict(),
             # What is being played meanwhile, or elsewhere, cannot be continued.
             "env": self.env.snapshot() if self._is_plain else None,
@@ -67,6 +68,11 @@ class Session:
         self.learner.load_state_dict(state["learner"])
         resumed = f"Resumed at step {self.learner.steps:,}"
         device = self.env.device.type
+        if state["processes"] != self.processes.size:
+            return (
+                f"{resumed}; {state['processes']} processes were at work and now "
+                f"{self.processes.size}: new episodes start."
+            )
         if state["device"] != device:
             self.collector.episodes.load_state_dict(state["collector"]["episodes"])
             self.collector.episodes.restart()

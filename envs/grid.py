@@ -122,8 +122,8 @@ class GridConfig:
         )
 
     @property
-    def _protocol(self) -> str:
-        """Held-out worlds are named as such, not by their numbers."""
+    def protocol(self) -> str:
+        """What belongs beside a score; held-out worlds are named as such, not by their numbers."""
         if not self.without_copies_of:
             return "raw" + departures(self)
         usual = GridConfig(
@@ -155,7 +155,7 @@ class GridConfig:
             observation_dtype=dtype,
             num_actions=NUM_ACTIONS,
             action_set="Gridworld:up-right-down-left",
-            protocol=self._protocol,
+            protocol=self.protocol,
             num_symbols=num_symbols,
             world_set=self.world_set,
         )

@@ -55,7 +55,7 @@ def generate(
     start = torch.empty_like(world_id)
     pending = torch.arange(len(world_id), device=device)
     for attempt in range(MOST_ATTEMPTS):
-        keys = Keys.of(seeds[pending], world_id[pending], pending * 0 + attempt + pending)
+        keys = Keys.of(seeds[pending], world_id[pending], torch.full_like(pending, attempt))
         kind[pending], start[pending] = draft(config, keys)
         pending = pending[~is_solvable(config, kind[pending], start[pending])]
         if not len(pending):

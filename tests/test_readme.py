@@ -12,7 +12,7 @@ from configs.cli import parse, parse_evaluate
 from configs.resume import is_resume, parse_resume
 
 ROOT = Path(__file__).resolve().parent.parent
-TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd")
+TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "torchrun")
 """Programs of others."""
 
 
@@ -74,6 +74,11 @@ def test_every_training_command_is_taken(arguments, tmp_path, monkeypatch):
         assert stop.value.code == 0
     else:
         parse(arguments)
+
+
+@of("torchrun", "--nproc-per-node", "2", "train.py")
+def test_every_command_for_several_processes_is_taken(arguments):
+    parse(arguments)
 
 
 @of("python", "evaluate.py")

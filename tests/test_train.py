@@ -298,14 +298,14 @@ def poison(monkeypatch):
     """Makes the main loss NaN from the given update on, for so many updates."""
 
     def poison(first, count=10**9):
-        entropy, calls = agents.losses.entropy, []
+        entropy, calls = agents.losses.a2c.entropy, []
 
         def poisoned(logits):
             calls.append(None)
             bad = first < len(calls) <= first + count
             return entropy(logits) * (torch.nan if bad else 1.0)
 
-        monkeypatch.setattr(agents.losses, "entropy", poisoned)
+        monkeypatch.setattr(agents.losses.a2c, "entropy", poisoned)
 
     return poison
 

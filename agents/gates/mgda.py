@@ -48,14 +48,14 @@ class MGDA(Gate):
         """Finds the weights of unit rows, and those of the rows from them.
 
         With w_i = u_i s_i, s_i = 1 / |g_i|, it is to minimise `u @ C @ u` where `u @ s = 1`.
-        Up to a factor that is the minimum over u >= 0 of `u @ (C + s s') @ u / 2 - u @ s`, which
-        exists also where rows oppose each other.
+        Up to a factor that is the minimum over u >= 0 of `u @ C @ u / 2 - u @ s`.  Where gradients
+        surround 0 only the trifle on the diagonal keeps it finite, and w is as good.
         """
         alive = gramian.norm > 0
         shortest = torch.where(alive, gramian.norm, torch.inf).amin(-1, keepdim=True)
         inverse = torch.where(alive, shortest / gramian.norm, 0.0).double()
-        matrix = steady(gramian.cosine) + inverse.unsqueeze(-1) * inverse.unsqueeze(-2)
-        unit = nonnegative_minimum(matrix, -inverse.unsqueeze(-1)).squeeze(-1)
+        linear = -inverse.unsqueeze(-1)
+        unit = nonnegative_minimum(steady(gramian.cosine), linear).squeeze(-1)
         weight = unit * inverse
         total = weight.sum(-1, keepdim=True)
         return torch.where(total == 0, 0.0, weight / total).to(gramian.norm.dtype)

@@ -49,8 +49,9 @@ class SampledConfig:
 class _Unroll:
     """What one unroll leaves behind; written over and over, since fresh memory costs more."""
 
-    row: Int64[Tensor, "T+1 lanes"]
-    """Student and observation, as an index into all their values."""
+    row: Int64[Tensor, "N lanes"]
+    """Student and observation, as an index into all their values; the one after the last step
+    included, N = T + 1."""
     entry: Int64[Tensor, "T lanes"]
     """The same with the action, actions first."""
     place: Int64[Tensor, "T lanes"]

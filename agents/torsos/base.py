@@ -61,7 +61,7 @@ def orthogonal(layer: LayerT, gain: float = SQRT_2) -> LayerT:
 
 
 def check_image(
-    name: str, observation_shape: tuple[int, ...], num_symbols: int, smallest: int
+    name: str, observation_shape: tuple[int, ...], smallest: int, num_symbols: int = 0
 ) -> int:
     """Returns the number of channels of an image, or says which torso fits instead.
 

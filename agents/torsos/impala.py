@@ -28,7 +28,7 @@ class ImpalaConfig:
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Impala":
         """Makes the torso for images of (C, H, W), which are no symbols."""
         smallest = 2 ** len(self.channels)
-        channels = check_image("impala", observation_shape, num_symbols, smallest)
+        channels = check_image("impala", observation_shape, smallest, num_symbols)
         return Impala(channels, observation_shape[1:], self.channels, self.width)
 
 

@@ -22,7 +22,7 @@ class NatureConfig:
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Nature":
         """Makes the torso for images of (C, H, W), which are no symbols."""
-        channels = check_image("nature", observation_shape, num_symbols, smallest=36)
+        channels = check_image("nature", observation_shape, 36, num_symbols)
         return Nature(channels, observation_shape[1:], self.width)
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,6 +17,9 @@ MEANINGS = {
     "cross": "teacher of the world before\nits rewards were changed",
     "same": "teacher of the student's own world",
 }
+
+NEAR = 0.05
+"""Of the way from random to the optimum; labels of lines nearer to each other would overlap."""
 
 
 def draw(results: Results) -> Figure:
@@ -48,8 +50,8 @@ def draw(results: Results) -> Figure:
 
 def write(results: Results, path: Path) -> None:
     """Draws the figure into a file, the same bytes for the same results."""
-    with matplotlib.rc_context({"svg.hashsalt": "sweep"}):
-        draw(results).savefig(path, dpi=160, metadata={"Software": None})
+    # Without the version of matplotlib, which is no result.
+    draw(results).savefig(path, dpi=160, metadata={"Software": None})
 
 
 def _title(results: Results) -> str:
@@ -77,23 +79,18 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
             label=gate,
         )
         axes.fill_between(results.steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    levels = (
-        ("optimum", results.optimum, "bottom"),
-        # Below its line: a perfect teacher's is that of the optimum.
-        ("teacher", results.taught_by(teaching), "top"),
-        ("random policy", results.random, "top"),
-    )
-    for name, values, side in levels:
-        level = float(values.mean())
+    for name, level in _levels(results, teaching).items():
         axes.axhline(level, color="black", linestyle=":", linewidth=1.0)
+        # Above the optimum and below all others there are no curves for long.
+        above = name.startswith("optimum")
         axes.annotate(
             name,
             (0.99, level),
-            (0, 2 if side == "bottom" else -2),
+            (0, 2 if above else -2),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             horizontalalignment="right",
-            verticalalignment=side,
+            verticalalignment="bottom" if above else "top",
             fontsize=7,
         )
     axes.margins(x=0)
@@ -102,3 +99,12 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def _levels(results: Results, teaching: Teaching) -> dict[str, float]:
+    """The dotted lines by their names; a teacher near the optimum is named beside it."""
+    optimum, idle = float(results.optimum.mean()), float(results.random.mean())
+    teacher = float(results.taught_by(teaching).mean())
+    if optimum - teacher < NEAR * (optimum - idle):
+        return {"optimum, teacher": optimum, "": teacher, "random policy": idle}
+    return {"optimum": optimum, "teacher": teacher, "random policy": idle}

@@ -78,6 +78,8 @@ def resumed(config: SweepConfig) -> SweepConfig:
     try:
         content = json.loads((folder / CONFIG).read_text("utf-8"))
         begun = from_json(content)
+        if to_json(begun) != content:
+            raise ValueError("options are missing")
     except (OSError, TypeError, KeyError, ValueError) as error:
         raise UsageError(f"--resume {folder} is not a sweep's folder ({error}).") from error
     return replace(begun, output=str(folder), workers=config.workers)

@@ -50,6 +50,7 @@ def teacher_policies(
 def _action_values(config: SweepConfig, worlds: Worlds, seed: int) -> Float[Tensor, "W cells A"]:
     discount = config.world.discount
     if config.teacher == "q-learning":
-        options = QLearningConfig(discount=discount)
+        steps = config.teacher_steps or QLearningConfig.steps
+        options = QLearningConfig(steps=steps, discount=discount)
         return q_learning(worlds, options, generator(seed, "teachers", worlds.device))
     return action_values(worlds, optimal_values(worlds, discount), discount)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ from agents.evaluation import Scores, bootstrap_interval, play, quotas, steps, w
 from agents.seeding import generator
 from agents.torsos.mlp import MlpConfig
 from envs.catch import CatchConfig
+from envs.grid import GridConfig
 
 
 def evaluate(env, build_agent, episodes):
@@ -63,6 +65,31 @@ def test_the_same_seed_plays_the_same_episodes(build_catch, build_agent):
     assert first == second
     assert set(first.returns) == {1.0, -1.0}
     assert first.lengths == (2,) * 20
+
+
+def test_each_return_has_the_optimum_of_its_own_world_beside_it(build_agent):
+    config = GridConfig(height=5, width=6, num_worlds=3, terminal_probability=0.1)
+    build = partial(config.build, "Gridworld", 2, 0, torch.device("cpu"))
+    scores = evaluate(build(), build_agent, episodes=9)
+    # The same once more, by hand: five episodes of one environment and four of the other.
+    env, left, optima = build(), [5, 4], [[], []]
+    actions = generator(0, "evaluation", env.device)
+    for step in steps(env, build_agent(env.spec), actions, env.reset()):
+        for index in range(2):
+            if step.ended[index] and left[index]:
+                left[index] -= 1
+                optima[index].append(float(env.optimum[index]))
+        if not any(left):
+            break
+    assert scores.optima == (*optima[0], *optima[1])
+    assert len(set(scores.optima)) > 1
+    assert scores.optimum == pytest.approx(sum(scores.optima) / 9)
+
+
+def test_where_nobody_knows_the_optimum_none_is_told(build_catch, build_agent):
+    scores = evaluate(build_catch(), build_agent, 3)
+    assert scores.optima == ()
+    assert scores.optimum is None
 
 
 class Counting(ActorCritic):

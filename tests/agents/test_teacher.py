@@ -353,3 +353,26 @@ def test_on_a_gpu_a_memory_that_was_saved_on_the_host_is_taken_up(
         teacher(trajectory)
     teacher.memory = teacher.memory.cpu()
     assert_close(teacher(on_device[2]).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_teacher_of_other_worlds_is_refused(tmp_path, agent, catch):
+    path = tmp_path / "elsewhere"
+    export_policy(path, agent, card_of(catch.spec, world_set="4 worlds from number 0 of seed 0"))
+    spec = replace(catch.spec, world_set="4 worlds from number 4 of seed 0")
+    with pytest.raises(ValueError, match=r"learnt in 4 worlds from number 0 of .* but Catch has 4"):
+        load_teacher(path, spec, CPU)
+    load_teacher(path, replace(spec, world_set="4 worlds from number 0 of seed 0"), CPU)
+
+
+def test_a_policy_that_reads_symbols_is_loaded_as_one(tmp_path, catch):
+    torso = MlpConfig(widths=(7, 5)).build((3, 5), num_symbols=4)
+    symbols = {"observation_dtype": "torch.uint8", "num_symbols": 4}
+    options = {"env_options": {"terminal_rewards": (1.0, -1.0), "rows": 3}}
+    path = tmp_path / "symbolic"
+    agent = ActorCritic(torso, catch.spec.num_actions)
+    export_policy(path, agent, card_of(catch.spec, **symbols, **options))
+    loaded, card = load_policy(path, CPU)
+    observation = torch.randint(4, (2, 6, 3, 5), dtype=torch.uint8)
+    assert_close(loaded.logits(observation), agent.logits(observation))
+    # JSON has no tuples; options must stay as they were, or no environment is built of them.
+    assert card.env_options == options["env_options"]

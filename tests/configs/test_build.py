@@ -13,6 +13,7 @@ from configs.errors import UsageError
 CPU = torch.device("cpu")
 HARDWARE = build.Hardware(CPU, "fp32", 1, "")
 SMALL = "--env Catch --num-envs 2 --unroll-length 3 --device cpu --precision fp32"
+WORLDS = SMALL.replace("Catch", "Gridworld --env.num-worlds 4 --env.height 6 --env.width 7")
 
 
 @pytest.fixture
@@ -24,13 +25,13 @@ def teacher(tmp_path):
     return tmp_path / "teacher"
 
 
-def session_of(line):
-    return build.build(parse(f"{SMALL} {line}".split()), HARDWARE)
+def session_of(line, small=SMALL):
+    return build.build(parse(f"{small} {line}".split()), HARDWARE)
 
 
-def complaint(line):
+def complaint(line, small=SMALL):
     with pytest.raises(UsageError) as refused:
-        session_of(line)
+        session_of(line, small)
     said = str(refused.value)
     assert "\n" not in said
     return said
@@ -359,3 +360,35 @@ def test_the_learner_is_told_the_schedule_of_the_run():
     assert learner.learning_rate == 0.5
     learner.steps = 50
     assert learner.learning_rate == pytest.approx(0.3)  # half-way from 0.5 to 0.1
+
+
+@pytest.mark.parametrize("line", ["", "--core gru", "--torso mlp --env.observation flat"])
+def test_a_gridworld_teaches_its_own_worlds(line):
+    session = session_of(f"{line} --aux distill --aux.distill.temperature 0.5", WORLDS)
+    metrics = session.update()
+    assert torch.isfinite(torch.stack(list(metrics.values()))).all()
+    (head,) = session.learner.heads.values()
+    teacher = head.get_extra_state()["teacher"]
+    assert teacher == "optimal of 4 worlds from number 0 of seed 0+height=6+width=7"
+
+
+def test_another_of_a_gridworlds_own_teachers_is_taken_by_its_name():
+    session = session_of("--aux distill --teacher redraw", WORLDS)
+    (head,) = session.learner.heads.values()
+    assert head.get_extra_state()["teacher"].startswith("redraw of 4 worlds")
+
+
+def test_a_run_teaches_in_its_own_worlds_and_no_others(tmp_path):
+    session = session_of("", WORLDS)
+    export_policy(tmp_path / "teacher", session.learner.agent, session.card)
+    line = f"--aux distill --teacher {tmp_path / 'teacher'}"
+    session_of(line, WORLDS).update()
+    said = complaint(f"{line} --env.layout empty", WORLDS)
+    assert said.startswith("--teacher: the teacher at ")
+    assert "learnt in 4 worlds from number 0 of seed 0+height=6+width=7, but " in said
+    assert said.endswith("in the same worlds, or one of optimal, q-learning, redraw, swap, remove.")
+
+
+def test_a_gridworld_without_a_fitting_teacher_says_why():
+    said = complaint("--env.terminal-rewards 1 -1 --aux distill --teacher swap", WORLDS)
+    assert said.startswith("swap needs two positive terminal_rewards")

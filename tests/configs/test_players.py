@@ -11,6 +11,7 @@ from configs.build import Hardware
 from configs.errors import UsageError
 from configs.players import load_player
 from envs.atari import AtariConfig
+from envs.grid import GridConfig
 from envs.gym import GymConfig
 
 CPU = torch.device("cpu")
@@ -34,7 +35,8 @@ def policy(tmp_path):
             "steps": 8,
             "env_options": {"rows": 4},
         } | changes
-        torso = MlpConfig(**card["torso_options"]).build(card["observation_shape"])
+        shape, num_symbols = card["observation_shape"], card.get("num_symbols", 0)
+        torso = MlpConfig(**card["torso_options"]).build(shape, num_symbols)
         path = tmp_path / "policy.safetensors"
         export_policy(path, ActorCritic(torso, card["num_actions"]), PolicyCard(**card))
         return str(path)
@@ -99,6 +101,25 @@ def test_a_policy_that_is_not_there_or_damaged_or_foreign_is_refused(policy, tmp
     weights, card = load_tensors(tmp_path / "policy.safetensors")
     save_tensors(tmp_path / "policy.safetensors", weights, card | {"format": "other"})
     assert "is damaged or foreign" in refused(path)
+
+
+def test_a_policy_of_the_gridworld_plays_worlds_that_it_was_not_trained_in(policy):
+    # Rewards of the settings are a list in the file, and a tuple in the options.
+    options = {"height": 6, "width": 7, "num_worlds": 4, "terminal_rewards": (3.0, -1.0)}
+    symbols = {"observation_shape": (3, 3), "observation_dtype": "torch.uint8"}
+    grid = symbols | {
+        "env": "Gridworld",
+        "action_set": "Gridworld:up-right-down-left",
+        "num_actions": 4,
+        "num_symbols": 5,
+        "env_options": options,
+    }
+    run = policy(**grid)
+    env = load_player(run, HARDWARE, render=False).build(2, 0, HARDWARE, render=False)
+    assert env.spec.protocol.startswith("raw+held-out+")
+    seen = GridConfig(**options).build("Gridworld", 2, 0, CPU).snapshot()["worlds"]
+    assert not torch.isin(env.snapshot()["worlds"], seen).any()
+    assert "(3, 3), 5" in refused(policy(**grid | {"num_symbols": 4}))
 
 
 class Silent(gymnasium.Env):

@@ -77,6 +77,30 @@ def test_no_number_is_cut_and_no_line_too_long(width):
     assert folded == name + "b"
 
 
+def of_worlds(run="runs/w"):
+    # Means 3 and 6: a half.
+    scores = Scores((1.0, 5.0), (7, 8), (4.0, 8.0))
+    return Result(run, "Gridworld", "raw+held-out", 1, 1, "fp32", scores)
+
+
+def test_where_the_optimum_is_known_the_score_is_compared_with_it(tmp_path):
+    assert of_worlds().of_optimum == 0.5
+    assert of_worlds().summary().endswith("median 3.00, 50 % of the optimum 6.00.")
+    write_one(tmp_path / "one.json", of_worlds())
+    assert json.loads((tmp_path / "one.json").read_text())["optimum"] == 6.0
+    assert build().of_optimum is None
+
+
+@pytest.mark.parametrize(
+    ("others", "heading"),
+    [([], "optimum"), ([build("runs/c")], "optimum"), ([build(env="Pong")], "ratio")],
+)
+def test_the_last_column_compares_with_whatever_is_known(others, heading):
+    lines = printed([of_worlds(), *others], 100)
+    assert lines[0].split()[-1] == heading
+    assert lines[3].endswith(" 50 %")
+
+
 def test_a_narrow_screen_folds_the_protocol_not_the_numbers():
     lines = printed([build("run", "Breakout", (45000.0,) * 2, 1, "baselines+noop_max=1")], 80)
     assert max(map(len, lines)) <= 80
@@ -100,6 +124,7 @@ def test_one_result_is_a_json_object_and_several_are_a_list_that_names_the_runs(
         "median": 15.0,
         "interval_95": [10.0, 20.0],
         "human_normalised": pytest.approx(0.4618, abs=1e-4),
+        "optimum": None,
         "returns": [10.0, 20.0],
         "lengths": [100, 200],
     }
@@ -126,6 +151,7 @@ def test_a_csv_has_a_line_for_each_run(tmp_path, result):
         "interval_high": "20.0",
         "median": "15.0",
         "human_normalised": str(result.human_normalised),
+        "optimum": "",
     }
     assert (second["run"], second["human_normalised"]) == ("b, c", "")
     write_one(tmp_path / "one.csv", result)

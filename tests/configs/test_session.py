@@ -171,6 +171,19 @@ def test_one_of_several_processes_starts_new_episodes_and_says_so(tmp_path):
     )
 
 
+def test_another_number_of_processes_goes_on_with_new_episodes_and_says_so(tmp_path):
+    first = replace(session_of(num_envs=2), processes=Processes(0, 2))  # of four
+    train(first, 3)
+    first.save(tmp_path)
+    alone = session_of(num_envs=4)
+    assert alone.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state) == (
+        "Resumed at step 24; 2 processes were at work and now 1: new episodes start."
+    )
+    assert alike(weights(first), weights(alone))
+    train(alone, 1)
+    assert alone.learner.steps == 40
+
+
 def test_closing_ends_the_thread_of_a_pipeline_and_frees_the_environments(monkeypatch):
     closed = []
     session = session_of(pipeline=True)

@@ -16,15 +16,20 @@ from configs.train import GateOptions, RunOptions, TrainConfig, defaults
 from envs import EnvFamilies
 from envs.atari import BASELINES, MACHADO
 
-EXAMPLES = {"catch": "Catch", "gym": "CartPole-v1", "atari": "Breakout"}
+EXAMPLES = {
+    "catch": "Catch",
+    "gym": "CartPole-v1",
+    "atari": "Breakout",
+    "gridworld": "Gridworld",
+}
 AUX = [(), *((head,) for head in names(Heads)), names(Heads)]
 COMBINATIONS = [
     Choice(EXAMPLES[family], family, algo, torso, aux, gate)
     for family, algo, torso, aux in product(
         names(EnvFamilies), names(Algorithms), names(Torsos), dict.fromkeys(AUX)
     )
-    for gate in (names(Gates) if aux else [None])
-]
+    for gate in (["cosine"] if aux else [None])
+] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names(Gates)]
 
 
 def parsed(line):

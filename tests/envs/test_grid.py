@@ -1,5 +1,7 @@
 from dataclasses import fields, replace
+from importlib import import_module
 
+import jaxtyping
 import pytest
 import torch
 
@@ -37,7 +39,6 @@ def test_options_reach_the_worlds():
         ({"world_seed": 2**63}, "--env.world-seed must be 0 or more"),
         ({"without_copies_of": 1}, "at most --env.first-world 0, not 1"),
         ({"first_world": 4, "without_copies_of": -1}, "must be 0 or more and at most"),
-        ({"observation": "pixels"}, "--env.observation must be symbols, one-hot or flat"),
         ({"max_episode_steps": -1}, "--env.max-episode-steps must be 0"),
         ({"layout": "castle"}, "--env.layout must be one of scattered, rooms"),
         ({"height": 2}, "--env.height must be at least 3 for layout scattered, not 2"),
@@ -56,8 +57,15 @@ def test_options_that_make_no_sense_are_refused_by_their_flag(options, message):
     assert "_" not in str(refused.value)
 
 
-def test_worlds_that_cannot_be_made_are_refused_by_their_flags():
-    # A single free cell in twenty holds anything, and one of six by seven has twenty.
+def test_an_unknown_encoding_is_refused(monkeypatch):
+    # Else the checked annotation would refuse it first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"--env\.observation must be symbols, one-hot or flat"):
+        GridConfig(observation="pixels")
+
+
+def test_worlds_that_cannot_be_made_are_refused_by_their_flags(monkeypatch):
+    monkeypatch.setattr(import_module("gridworld.generate"), "MOST_ATTEMPTS", 3)
     options = {"terminal_rewards": (1.0,), "terminal_probability": 1e-9, "num_worlds": 1}
     with pytest.raises(ValueError, match=r"World 0 of seed 0 .* higher --env\.terminal-prob"):
         build(**options)
@@ -87,10 +95,10 @@ def test_an_observation_is_a_window_in_the_encoding_asked_for(encoding, shape, d
 
 
 def test_options_are_part_of_the_protocol_and_held_out_worlds_are_named():
-    usual = GridConfig()
-    assert usual.build("Gridworld", 1, 0, CPU).spec.protocol == "raw"
-    assert build().spec.protocol == ("raw+num_worlds=8+height=6+width=7+terminal_probability=0.05")
-    held_out = GridConfig(**SMALL).held_out().build("Gridworld", 1, 0, CPU).spec
+    assert GridConfig().protocol == "raw"
+    assert GridConfig().held_out().protocol == "raw+held-out"
+    assert build().spec.protocol == "raw+num_worlds=8+height=6+width=7+terminal_probability=0.05"
+    held_out = GridConfig(**SMALL).held_out()
     assert held_out.protocol == "raw+held-out+height=6+width=7+terminal_probability=0.05"
 
 

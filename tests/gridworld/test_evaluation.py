@@ -135,7 +135,7 @@ def test_chunks_make_no_difference(build_worlds, monkeypatch):
 def test_the_best_policy_is_worth_the_optimal_value(build_worlds):
     worlds = build_worlds(4)
     value = optimal_values(worlds, 0.97)
-    teacher = softmax_policy(action_values(worlds, value, 0.97), temperature=0)
+    teacher = softmax_policy(action_values(worlds, value, 0.97), temperature=0.0)
     result = evaluate(worlds, teacher, 0.97)
     torch.testing.assert_close(result.value, value, rtol=0, atol=1e-9)
     # And in worlds whose rewards lie elsewhere it is worth less than the best there.

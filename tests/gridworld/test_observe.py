@@ -26,13 +26,15 @@ def test_symbols_are_the_square_around_the_cell(build_worlds):
 
 
 def test_one_hot_has_a_plane_per_kind():
-    # [2, 2, 3]: a batch of two views of 2 x 3 symbols of 0..3.
-    seen = torch.tensor([[[0, 1, 3], [1, 1, 0]], [[3, 3, 3], [0, 0, 1]]], dtype=torch.uint8)
+    # A batch of two views of 3 x 3, symbols of 0 to 3.
+    seen = torch.tensor(
+        [[[0, 1, 3], [1, 1, 0], [0, 0, 0]], [[3, 3, 3], [0, 0, 1], [1, 0, 1]]], dtype=torch.uint8
+    )
     planes = one_hot(seen, 4)
-    assert planes.shape == (2, 4, 2, 3)
+    assert planes.shape == (2, 4, 3, 3)
     assert planes.dtype == torch.float32
-    assert planes[0, 1].tolist() == [[0, 1, 0], [1, 1, 0]]
-    assert planes[1, 3].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert planes[0, 1].tolist() == [[0, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert planes[1, 3].tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
     assert not planes[:, 2].any()
     assert torch.equal(planes.argmax(1), seen.long())
 

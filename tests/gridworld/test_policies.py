@@ -17,18 +17,18 @@ def test_softmax_by_hand():
 
 def test_temperature_nought_is_greedy_and_shares_ties():
     value = torch.tensor([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0], [-5.0, -1.0, -2.0, -9.0]])
-    assert softmax_policy(value, 0).tolist() == [[0, 0.5, 0, 0.5], [0.25] * 4, [0, 1, 0, 0]]
+    assert softmax_policy(value, 0.0).tolist() == [[0, 0.5, 0, 0.5], [0.25] * 4, [0, 1, 0, 0]]
 
 
 def test_rounding_does_not_break_ties():
     value = torch.tensor([0.1 + 0.2, 0.3, 0.0, 0.3 - 1e-6], dtype=torch.float64)
     assert value[0] != value[1]
-    assert softmax_policy(value, 0).tolist() == [0.5, 0.5, 0, 0]
+    assert softmax_policy(value, 0.0).tolist() == [0.5, 0.5, 0, 0]
 
 
 def test_low_temperatures_come_near_to_greedy_and_high_ones_to_uniform():
     value = torch.tensor([1.0, 2.0, 0.0, -1.0], dtype=torch.float64)
-    torch.testing.assert_close(softmax_policy(value, 1e-3), softmax_policy(value, 0))
+    torch.testing.assert_close(softmax_policy(value, 1e-3), softmax_policy(value, 0.0))
     torch.testing.assert_close(
         softmax_policy(value, 1e9), torch.full_like(value, 0.25), rtol=1e-6, atol=1e-6
     )

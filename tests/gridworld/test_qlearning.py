@@ -79,7 +79,7 @@ def test_teachers_come_near_to_the_best(build_worlds):
     worlds = build_worlds(30, seed=1)
     best = optimal_values(worlds, 0.99).gather(1, worlds.start_cell[:, None]).squeeze(1)
     learned = q_learning(worlds, QLearningConfig(steps=1500), torch.Generator().manual_seed(0))
-    teacher = evaluate(worlds, softmax_policy(learned, 0), 0.99).expected_return
+    teacher = evaluate(worlds, softmax_policy(learned, 0.0), 0.99).expected_return
     uniform = evaluate(worlds, torch.full_like(learned, 0.25), 0.99).expected_return
     assert (teacher < best + 1e-9).all()
     assert teacher.mean() > 0.9 * best.mean()

@@ -37,8 +37,10 @@ def test_visits_are_discounted_and_on_the_students_own_cells(build_students):
     assert (visits[idle] == 0).all()
 
 
-def adversary(students):
-    """Students whose teachers do nearly the opposite of what is best."""
+@pytest.fixture
+def misled(build_students):
+    """Students whose teachers do nearly the opposite of what is best, where little is to be won."""
+    students = build_students(terminal_rewards=(1.0, 0.5, -0.5, -1.0), penalty=-0.1)
     policy = students.cell_policy()
     signal = exact_signal(replace(students, logits=torch.zeros_like(students.logits)))
     worst = signal.credit.argmin(1)
@@ -64,12 +66,12 @@ def learn(students, gate, updates=60):
 
 
 @pytest.mark.parametrize("gate", ["cosine", "cosine_unweighted", "projection"])
-def test_without_noise_no_gate_lets_a_bad_teacher_lower_the_return(build_students, gate):
+def test_without_noise_no_gate_lets_a_bad_teacher_lower_the_return(misled, gate):
     # Propositions 1 and 3 of Du et al., with small steps of plain gradient descent.
-    returns = learn(adversary(build_students()), gate)
-    assert (returns.diff(dim=0) > -1e-6).all()
+    returns = learn(misled, gate)
+    assert (returns.diff(dim=0) > 0).all()
 
 
-def test_without_a_gate_a_bad_teacher_lowers_the_return(build_students):
-    returns = learn(adversary(build_students()), "sum")
+def test_without_a_gate_a_bad_teacher_lowers_the_return(misled):
+    returns = learn(misled, "sum")
     assert (returns[-1] < returns[0]).all()

@@ -87,7 +87,7 @@ def sampled_and_exact(build_students, **options):
     """The gradients of a crowd that plays with the exact critic, and the exact ones of one step."""
     students = build_students(world=(0,), view_radius=4, scale=0.7)
     policy = students.cell_policy()
-    solved = evaluate(students.worlds, policy, 0.99)
+    solved = evaluate(students.worlds, policy, 0.99, students.world)
     crowd = replace(
         students,
         world=students.world.repeat(CROWD),
@@ -96,7 +96,7 @@ def sampled_and_exact(build_students, **options):
         value=torch.zeros(CROWD, students.num_observations),
     )
     # No cells look alike, so that a table of observations can hold the exact values.
-    seen = students.worlds.observation.expand(CROWD, -1)
+    seen = students.worlds.observation[:1].expand(CROWD, -1)
     live = ~(students.worlds.wall | students.worlds.terminal)[0]
     crowd.value.scatter_(1, seen[:, live], solved.value.float()[:, live].expand(CROWD, -1))
     config = SampledConfig(num_envs=16, unroll_length=32, critic_rate=0.0, **options)
@@ -106,7 +106,7 @@ def sampled_and_exact(build_students, **options):
         practice.signal()
     rows = torch.stack([gradients(crowd, practice.signal()) for _ in range(4)]).mean(0)
     # A sampled gradient is the mean over steps, the exact one the sum over an episode.
-    length = evaluate(students.worlds, policy, 1.0).visitation.sum()
+    length = evaluate(students.worlds, policy, 1.0, students.world).visitation.sum()
     exact = gradients(students, exact_signal(students))[0] / length.float()
     return rows, exact
 

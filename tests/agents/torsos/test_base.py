@@ -60,6 +60,11 @@ def test_what_is_no_image_is_sent_to_the_mlp(shape):
         check_image("nature", shape, smallest=36)
 
 
+def test_symbols_are_no_pixels_whatever_their_shape():
+    with pytest.raises(ValueError, match=r"--torso nature needs images, .* 7 symbols: .* mlp\.$"):
+        check_image("nature", (2, 40, 40), smallest=36, num_symbols=7)
+
+
 def test_too_small_an_image_is_refused_and_the_smallest_is_not():
     assert check_image("nature", (2, 36, 40), smallest=36) == 2
     for shape in ((2, 35, 40), (2, 40, 35)):

@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
@@ -27,3 +29,14 @@ def test_one_layer_is_enough():
 def test_senseless_widths_are_refused(widths):
     with pytest.raises(ValueError, match=r"--torso\.mlp\.widths"):
         MlpConfig(widths=widths)
+
+
+def test_a_symbol_counts_as_its_one_hot_vector():
+    torso = MlpConfig(widths=(4, 3)).build((2, 5), num_symbols=6)
+    plain = MlpConfig(widths=(4, 3)).build((2, 5, 6))
+    plain.load_state_dict(torso.state_dict())
+    symbols = torch.randint(6, (7, 2, 5), dtype=torch.uint8)
+    one_hot = torch.zeros(7, 2, 5, 6)
+    for batch, row, column in product(range(7), range(2), range(5)):
+        one_hot[batch, row, column, int(symbols[batch, row, column])] = 1.0
+    assert_close(torso(symbols).features, plain(one_hot).features)
