@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def train(folder, line):
     """Runs `train.py` in a process of its own; returns its folder."""
     subprocess.run(
-        [sys.executable, ROOT / "train.py", *line.split(), "--run-dir", folder],
+        [sys.executable, ROOT / "train.py", *line.split(), "--threads", "1", "--run-dir", folder],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -29,8 +29,9 @@ def train(folder, line):
 
 def score(run, episodes=100):
     """The mean return of 100 episodes, actions sampled."""
-    mean: float = evaluate.evaluate(EvaluateOptions(str(run), episodes, device="cpu"))["mean"]
-    return mean
+    options = EvaluateOptions((str(run),), episodes, device="cpu", threads=1)
+    (result,) = evaluate.evaluate(options)
+    return result.scores.mean
 
 
 @pytest.fixture(scope="module")
