@@ -13,7 +13,7 @@ import torch
 from agents import seeding
 from agents.agent import ActorCritic
 from agents.collect import Collector
-from agents.gates import make
+from agents.gates import Gate, make
 from agents.heads import AuxiliaryHead, HeadContext
 from agents.learner import Learner, LearnerConfig
 from agents.losses import Algorithm
@@ -136,8 +136,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
     algorithm: Algorithm = config.algo.build(run.discount, processes)
     _check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
-    if config.judging.every > 1:
-        _check_reusable(config, scale_free=gate.scale_free)
+    _check_gate(config, gate)
     learner = Learner(
         agent,
         algorithm,
@@ -282,8 +281,12 @@ def _check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int)
         )
 
 
-def _check_reusable(config: TrainConfig, *, scale_free: bool) -> None:
-    if not scale_free:
+def _check_gate(config: TrainConfig, gate: Gate) -> None:
+    if gate.sample_rows > 0:
+        raise UsageError(f"--gate {config.choice.gate} is not for train.py yet: use --gate cosine.")
+    if config.judging.every == 1:
+        return
+    if not gate.scale_free:
         raise UsageError(
             f"--gate.every {config.judging.every} reuses weights, but those of --gate "
             f"{config.choice.gate} depend on the sizes of the gradients: use --gate.every 1, or "

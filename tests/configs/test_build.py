@@ -392,3 +392,8 @@ def test_a_run_teaches_in_its_own_worlds_and_no_others(tmp_path):
 def test_a_gridworld_without_a_fitting_teacher_says_why():
     said = complaint("--env.terminal-rewards 1 -1 --aux distill --teacher swap", WORLDS)
     assert said.startswith("swap needs two positive terminal_rewards")
+
+
+def test_a_gate_that_asks_for_gradients_of_single_steps_is_refused(teacher):
+    said = complaint(f"--aux distill --teacher {teacher} --gate attittud")
+    assert said.startswith("--gate attittud is not for train.py yet")
