@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.gates.bargaining import bargain
+from agents.gates.bargaining import ITERATIONS_IF_EQUAL, bargain
 from agents.gates.base import Gate
 from agents.gates.gramian import Gramian
 
@@ -36,13 +36,14 @@ class Nash(Gate):
     Opposed rows have no solution: weights of unit rows are at most 1000 (all are shrunk together),
     which for two rows amounts to a cosine of at least -1 + 1e-6.  d is then next to nothing.
 
-    Departures from the paper: solved by Newton's method to rounding, instead of a sequence of
-    convex approximations; no clipping here (the learner clips).
+    Departures from the paper: solved to rounding, by Newton's method or for two losses by the
+    closed form, instead of a sequence of convex approximations; no clipping here (the learner
+    clips).
     """
 
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
         """Solves for unit rows and divides by the lengths of the rows."""
-        weight = bargain(gramian.cosine, torch.ones_like(gramian.norm))
+        weight = bargain(gramian.cosine, torch.ones_like(gramian.norm), ITERATIONS_IF_EQUAL)
         return torch.where(gramian.norm > 0, weight / gramian.norm, 0.0)

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from agents.gates.bargaining import LARGEST, bargain, sensitivity
+from agents.gates.bargaining import (
+    ITERATIONS,
+    ITERATIONS_IF_EQUAL,
+    LARGEST,
+    bargain,
+    sensitivity,
+)
 
 
 def cosines(seed: int, num_rows: int, num_columns: int) -> Tensor:
@@ -26,8 +32,12 @@ def skewed(num_rows: int) -> Tensor:
 @given(seed=st.integers(0, 1000), num_rows=st.integers(1, 8))
 def test_every_row_gets_its_preference(seed: int, num_rows: int) -> None:
     cosine = cosines(seed, num_rows, num_rows + 2)
-    for preference in (torch.ones(num_rows).double(), skewed(num_rows)):
-        a = bargain(cosine, preference)
+    for preference, iterations in (
+        (torch.ones(num_rows).double(), ITERATIONS_IF_EQUAL),
+        (skewed(num_rows), ITERATIONS),
+        (skewed(num_rows).flip(-1), ITERATIONS),
+    ):
+        a = bargain(cosine, preference, iterations)
         assert (a > 0).all()
         assert_close(a * (cosine @ a), preference, atol=1e-10, rtol=0)
 
@@ -38,6 +48,20 @@ def test_two_rows_have_a_closed_form(cosine: float) -> None:
     matrix = torch.tensor([[1.0, cosine], [cosine, 1.0]], dtype=torch.float64)
     expected = torch.full((2,), (1 + cosine) ** -0.5, dtype=torch.float64)
     assert_close(bargain(matrix, torch.ones(2).double()), expected, atol=0, rtol=1e-8)
+
+
+@pytest.mark.parametrize("cosine", [0.999, 0.0, -0.9, -0.9999])
+@pytest.mark.parametrize("preference", [(0.5, 0.5), (0.9998, 2e-4), (1e-4, 0.9999)])
+def test_the_closed_form_and_newtons_method_agree(
+    cosine: float, preference: tuple[float, float]
+) -> None:
+    # A third row, at right angles to the two, changes nothing for them.
+    matrix = torch.eye(3, dtype=torch.float64)
+    matrix[0, 1] = matrix[1, 0] = cosine
+    target = torch.tensor([*preference, 1.0], dtype=torch.float64)
+    three, two = bargain(matrix, target), bargain(matrix[:2, :2], target[:2])
+    assert_close(three[:2], two, atol=0, rtol=1e-8)
+    assert_close(three[2], torch.tensor(1.0).double())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
