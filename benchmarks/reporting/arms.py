@@ -116,7 +116,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     algorithm = {} if made_of["algo"] == "none" else {"": made_of["algo"]}
     chosen = {slot: made_of[slot] for slot in CHOSEN}
     rest = {flag: value for flag, value in options(config).items() if flag != "seed"}
-    return {**algorithm, **chosen, **rest}
+    variant = {"autoreset steps": config.get("variant", "masked")}
+    return {**algorithm, **chosen, **variant, **rest}
 
 
 def _differing(settings: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -18,6 +18,9 @@ HOUSEKEEPING = (
 """Options of a run that say where it computes and what it writes, not what it learns; those of
 earlier versions too."""
 
+PROGRAMS = {"": ("train.py",), "unmasked": ("benchmarks/phantom.py", "--unmasked", "--")}
+"""What makes a run of each variant; the flags of `train.py` follow."""
+
 Config = Mapping[str, Any]
 
 
@@ -45,7 +48,8 @@ def command(config: Config) -> str:
     """The command line that makes this run again, without what is the default anyway."""
     standard = _by_flag(_template(config))
     choice, seed = config["choice"], config["run"]["seed"]
-    words = ["python", "train.py", "--env", choice["env"], "--seed", str(seed)]
+    program = PROGRAMS[config.get("variant", "")]
+    words = ["python", *program, "--env", choice["env"], "--seed", str(seed)]
     for slot, value in choice.items():
         if slot not in ("env", "family") and value:
             words += [f"--{slot}", *([value] if isinstance(value, str) else value)]
@@ -75,7 +79,7 @@ def _flatten(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, content in config.items():
         match section:
-            case "choice":
+            case "choice" | "variant":
                 parts = {}
             case "run":
                 parts = {"": content}

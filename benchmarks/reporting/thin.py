@@ -62,12 +62,15 @@ def _header(folder: Path, config: dict[str, Any], versions: Mapping[str, Any]) -
     teacher = _teacher_score(config)
     # Where the run lay is nobody's business.
     kept = {**config, "run": {**config["run"], "run_dir": "", "resume": ""}}
+    if "variant" in versions:
+        # Of the program, not of its options: see benchmarks/phantom.py.
+        kept["variant"] = versions["variant"]
     about = {
         "env": config["choice"]["env"],
         "arm": parts(config),
         "seed": config["run"]["seed"],
         "protocol": _protocol(folder),
-        "command": command(config),
+        "command": command(kept),
         "commit": f"{versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         "hardware": f"{versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
         "packages": ", ".join(packages),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agents.files import CONTENT
+from benchmarks.reporting.arms import group, same_run
 from benchmarks.reporting.runs import parse
 from benchmarks.reporting.thin import NUM_POINTS, thin
 
@@ -50,6 +51,23 @@ def test_the_first_lines_say_how_the_run_was_made(write_run, tmp_path):
     assert about["hardware"] == "a machine, 2 cores, GPU None"
     # A package that was not there is not named.
     assert about["packages"] == "torch 2.13"
+
+
+def test_a_variant_of_the_program_is_an_arm_of_its_own_and_made_by_its_own_command(
+    write_run, tmp_path
+):
+    masked = thinned(write_run(tmp_path / "masked"))
+    unmasked = thinned(write_run(tmp_path / "unmasked", variant="unmasked"))
+    assert not same_run(masked, unmasked)
+    assert masked.about["command"].startswith("python train.py --env Breakout ")
+    assert unmasked.about["command"].startswith(
+        "python benchmarks/phantom.py --unmasked -- --env Breakout "
+    )
+    names = {arm.name for arm in group([masked, unmasked])}
+    assert names == {
+        "main only, autoreset steps masked",
+        "main only, autoreset steps unmasked",
+    }
 
 
 def test_where_the_run_lay_is_not_told(write_run, tmp_path):
