@@ -9,11 +9,11 @@ from rich.console import Console
 from agents.agent import ActorCritic
 from agents.evaluation import Scores, play
 from agents.seeding import generator
-from configs.build import Hardware, choose_hardware
 from configs.cli import parse_evaluate
 from configs.errors import UsageError
 from configs.evaluate import EvaluateOptions
 from configs.film import check_film, film
+from configs.hardware import Hardware, choose_hardware
 from configs.outputs import check_writable, destination
 from configs.players import Player, load_player
 from configs.scoreboard import Result, Scoreboard, write_all, write_one

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from configs.build import choose_device
 from configs.cli import parse_sweep
 from configs.errors import UsageError
+from configs.hardware import choose_device
 from configs.sweep import SweepConfig
 from configs.sweeping import folder as folders
 from configs.sweeping.arms import arms

@@ -15,9 +15,11 @@ from agents.processes import leave
 from agents.report import NoReport, Progress, Report, Split
 from agents.teacher import ChangedTeacherError
 from configs import rundir
-from configs.build import build, choose_hardware
+from configs.build import build
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.hardware import choose_hardware
+from configs.heap import keep_freed_memory
 from configs.interrupt import StopRequest
 from configs.resume import is_resume, parse_resume
 from configs.session import Session
@@ -79,6 +81,7 @@ def resume(arguments: Sequence[str]) -> Run:
 def set_up(config: TrainConfig, step: int = 0) -> tuple[Session, str]:
     """Chooses the hardware, settles torch for the whole process and builds the session."""
     run = config.run
+    keep_freed_memory()
     if run.deterministic:
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -93,7 +96,7 @@ def train(run: Run) -> int:
     learner, processes = session.learner, session.processes
     metrics = RunningMean(processes)
     began = logged_at = saved_at = time.monotonic()
-    logged_step = learner.steps
+    logged_step = shown_step = learner.steps
     patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
     with open_report(run) as report, StopRequest() as stop:
         for note in (*run.notes, f"Writing to {run.folder}"):
@@ -121,6 +124,10 @@ def train(run: Run) -> int:
                 )
                 report.log(progress)
                 logged_at, logged_step = now, step
+                if step // options.picture_interval > shown_step // options.picture_interval:
+                    if processes.leads:
+                        report.show(step, session.pictures())
+                    shown_step = step
                 diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                 over = over or diverged
             report.tick(step, now - began)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agents.core import Core
 from agents.precision import Precision, arithmetic
+from agents.rotation import rotate
 from agents.torsos import Torso, TorsoOutput
 from agents.torsos.base import orthogonal
 from agents.types import AgentOutput, Trajectory
@@ -23,7 +24,7 @@ class Choice:
     log_probability: Float[Tensor, " B"]
     value: Float[Tensor, " B"] | None = None
     core_state: Float[Tensor, "B F"] | None = None
-    """After the observation that was acted on."""
+    """After the observation that was acted on, and the action."""
 
 
 class ActorCritic(nn.Module):
@@ -32,6 +33,9 @@ class ActorCritic(nn.Module):
     The torso runs in `precision`; core, policy and value are small and stay in float32,
     and so do the weights of all.
     """
+
+    rotation: Float[Tensor, "G D D"] | None
+    """By which policy and value see the features turned (`agents.rotated`); none: as they are."""
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class ActorCritic(nn.Module):
         # Gains of OpenAI Baselines: a nearly uniform first policy, a value of unit scale.
         self.policy = orthogonal(nn.Linear(self.num_features, num_actions), gain=0.01)
         self.value = orthogonal(nn.Linear(self.num_features, 1), gain=1.0)
+        self.register_buffer("rotation", None)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -57,7 +62,9 @@ class ActorCritic(nn.Module):
 
     def unroll(self, trajectory: Trajectory) -> AgentOutput:
         """Computes policy and value of all N = T + 1 observations of a trajectory."""
-        output: AgentOutput = self(trajectory.observation, trajectory.core_state, trajectory.reset)
+        output: AgentOutput = self(
+            trajectory.observation, trajectory.core_state, trajectory.reset, trajectory.action
+        )
         return output
 
     def forward(
@@ -65,6 +72,7 @@ class ActorCritic(nn.Module):
         observation: Shaped[Tensor, " N B *shape"],
         core_state: Float[Tensor, "B F"] | None = None,
         reset: Bool[Tensor, "N B"] | None = None,
+        action: Int[Tensor, "T B"] | None = None,
     ) -> AgentOutput:
         """Computes policy and value of N observations of B environments.
 
@@ -72,20 +80,30 @@ class ActorCritic(nn.Module):
             observation: in the order of time.
             core_state: of the core before the first of them; zeros if none is given.
             reset: before which of them the core forgets; nowhere if not given.
+            action: what was done at each of them, as far as it is known, for the core.
         """
         lead = observation.shape[:2]
-        seen = self._look(observation.flatten(0, 1))
+        seen = self.look(observation.flatten(0, 1))
         torso = seen.features.float().unflatten(0, lead)
         with arithmetic("fp32", observation.device):
-            features, state = self._remember(torso, core_state, reset)
+            features, state = self._remember(torso, core_state, reset, action)
+            turned = features if self.rotation is None else rotate(features, self.rotation)
             return AgentOutput(
                 spatial=None if seen.spatial is None else seen.spatial.unflatten(0, lead),
                 torso=torso,
                 features=features,
-                logits=self.policy(features),
-                value=self.value(features).squeeze(-1),
+                logits=self.policy(turned),
+                value=self.value(turned).squeeze(-1),
                 core_state=state,
             )
+
+    def look(
+        self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
+    ) -> TorsoOutput:
+        """Computes what the torso, or another like it, makes of a flat batch of observations."""
+        with arithmetic(self.precision, observation.device):
+            output: TorsoOutput = (self.torso if torso is None else torso)(observation)
+        return output
 
     def logits(self, observation: Shaped[Tensor, " T B *shape"]) -> Float[Tensor, "T B A"]:
         """Computes the policy alone, of one episode from its beginning."""
@@ -105,7 +123,10 @@ class ActorCritic(nn.Module):
             observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
         )
         choice = sample(output.logits[0], generator)
-        return replace(choice, value=output.value[0], core_state=output.core_state)
+        state = output.core_state
+        if self.core is not None:
+            state = self.core.acted(state, choice.action)
+        return replace(choice, value=output.value[0], core_state=state)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -117,16 +138,12 @@ class ActorCritic(nn.Module):
         with arithmetic(self.precision, self.policy.weight.device):
             yield
 
-    def _look(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
-        with arithmetic(self.precision, observation.device):
-            output: TorsoOutput = self.torso(observation)
-        return output
-
     def _remember(
         self,
         torso: Float[Tensor, "N B F"],
         state: Float[Tensor, "B F2"] | None,
         reset: Bool[Tensor, "N B"] | None,
+        action: Int[Tensor, "T B"] | None,
     ) -> tuple[Float[Tensor, "N B F3"], Float[Tensor, "B F2"] | None]:
         if self.core is None:
             return torso, None
@@ -134,7 +151,7 @@ class ActorCritic(nn.Module):
             state = torso.new_zeros(torso.shape[1], self.core.state_size)
         if reset is None:
             reset = torch.zeros(torso.shape[:2], dtype=torch.bool, device=torso.device)
-        features, after = self.core(torso, state, reset)
+        features, after = self.core(torso, state, reset, action)
         return features, after
 
 

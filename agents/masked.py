@@ -25,3 +25,25 @@ def explained_variance(
 
     spread = variance(target)
     return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)
+
+
+def explained_variance_of_vectors(
+    value: Float[Tensor, "*shape F"],
+    target: Float[Tensor, "*shape F"],
+    valid: Bool[Tensor, " *shape"],
+) -> Float[Tensor, ""]:
+    """1 - sum_f Var(target_f - value_f) / sum_f Var(target_f) over the valid entries of `shape`.
+
+    NaN where the target is constant.
+    """
+    weight = valid.unsqueeze(-1).to(target.dtype)
+    count = weight.sum().clamp(min=1)
+    lead = tuple(range(valid.dim()))
+
+    def variance(x: Tensor) -> Tensor:
+        kept = torch.where(valid.unsqueeze(-1), x, 0.0)
+        mean = kept.sum(lead) / count
+        return ((kept - mean).square() * weight).sum() / count
+
+    spread = variance(target)
+    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)

@@ -1,6 +1,6 @@
 """Adam for one owner of parameters: clips by that owner's norm, skips what is not finite."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +54,32 @@ class OwnerOptimizer:
         self._adam.found_inf = (~taken).float()  # type: ignore[attr-defined]
         self._adam.step()
         return norm, taken
+
+    def denominator(self, parameters: Sequence[nn.Parameter]) -> Float[Tensor, " P"] | None:
+        """By what Adam divides each number of a gradient: sqrt(v / (1 - beta_2^t)) + epsilon.
+
+        As the moments are now; of the next step, Adam first adds the square of its gradient.  1
+        until a step was taken.
+
+        Args:
+            parameters: some of the optimizer's.
+
+        Returns:
+            None as long as there are no moments.
+        """
+        state = self._adam.state
+        if not parameters or parameters[0] not in state:
+            return None
+        (group,) = self._adam.param_groups
+        decay = group["betas"][1]
+        pieces = []
+        for parameter in parameters:
+            moments = state[parameter]
+            correction = 1 - decay ** moments["step"]
+            root = (moments["exp_avg_sq"] / correction).sqrt() + group["eps"]
+            # A first step that was skipped leaves moments, but of nothing.
+            pieces.append(torch.where(moments["step"] > 0, root, 1.0).flatten())
+        return torch.cat(pieces)
 
     def state_dict(self) -> dict[str, Any]:
         """The moments and step counts."""

@@ -33,8 +33,9 @@ class Pipeline:
         """
         self.clock = Clock()
         self._collector = collector
-        self._player: list[Tensor] = list(player.parameters())
-        self._learned: list[Tensor] = list(learned.parameters())
+        # Without gradient, but the very same memory.
+        self._player: list[Tensor] = list(player.state_dict().values())
+        self._learned: list[Tensor] = list(learned.state_dict().values())
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collector")
         self._next: Future[Trajectory] | None = None
 

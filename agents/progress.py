@@ -13,6 +13,7 @@ TAGS = {
     "length": "1_return/length",
     "episodes": "1_return/num_episodes",
     "{head}/cosine": "2_cosine/{head}",
+    "cosines": "2_cosine/all",
     "{head}/passed": "3_passed/{head}",
     "{head}/weight": "4_weight/{head}",
     "{head}/open": "5_open/{head}",

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from jaxtyping import UInt8
 from rich.console import Console
 
 from agents.progress import Progress, Split
@@ -57,6 +59,15 @@ class Report:
         self._events.append(progress.step, numbers)
         self._terminal.show(progress)
 
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Writes pictures for TensorBoard, by name.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        if pictures:
+            self._events.show(step, pictures)
+
     def tick(self, step: int, seconds: float) -> None:
         """Keeps the live line moving between two log lines; writes nothing.
 
@@ -100,6 +111,9 @@ class NoReport:
 
     def log(self, progress: Progress) -> None:
         """Forgets a log line."""
+
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Forgets pictures."""
 
     def tick(self, step: int, seconds: float) -> None:
         """Does nothing."""

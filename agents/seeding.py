@@ -1,10 +1,12 @@
 """One stream of random numbers per component, so that adding one changes no other."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 
 def derived_seed(seed: int, component: str) -> int:
@@ -27,3 +29,36 @@ def seeded(seed: int, component: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(seed, component))
         yield
+
+
+class Stream(nn.Module):
+    """A generator that is saved with the module that it is part of.
+
+    On the host, so that it goes on wherever a run is resumed; what is drawn is small.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        assert generator.device.type == "cpu"
+        self.generator = generator
+
+    def integers(
+        self, high: int, size: Sequence[int], device: torch.device
+    ) -> Int[Tensor, " *size"]:
+        """Draws whole numbers from 0 to `high` - 1."""
+        drawn = torch.randint(high, tuple(size), generator=self.generator)
+        return drawn.to(device, non_blocking=True)
+
+    def uniform(self, size: Sequence[int], device: torch.device) -> Float[Tensor, " *size"]:
+        """Draws numbers from 0 up to 1."""
+        drawn = torch.rand(tuple(size), generator=self.generator)
+        return drawn.to(device, non_blocking=True)
+
+    def get_extra_state(self) -> Tensor:
+        """How far it has come."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on from there."""
+        # A generator's state lives on the host, whatever the device of the rest.
+        self.generator.set_state(state.cpu())

@@ -10,13 +10,14 @@ from agents.types import Trajectory
 class TableTeacher(Teacher):
     """Looks up what to do by `Trajectory.state`, which the student never sees."""
 
+    logits_are_values = True
     table: Tensor
 
     def __init__(self, table: Float[Tensor, "states A"], origin: str) -> None:
         """Takes the table as it is.
 
         Args:
-            table: logits, such as values of actions.
+            table: values of actions, which serve as logits.
             origin: names the table and the worlds that it is of, as its digest: the numbers
                 themselves may differ in their last digits from one machine to the next.
         """

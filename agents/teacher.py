@@ -19,6 +19,7 @@ from agents.agent import ActorCritic
 from agents.core import Cores
 from agents.files import DamagedFileError, checksum, load_tensors, save_tensors
 from agents.precision import Precision
+from agents.rotation import folded
 from agents.torsos import Torsos
 from agents.types import Trajectory
 from envs.base import EnvSpec
@@ -69,6 +70,8 @@ class Teacher(nn.Module, ABC):
     """What it carries from one trajectory to the next, where it is recurrent."""
     digest: str = ""
     """Of its weights: a run goes on with the teacher that it began with, or says so."""
+    logits_are_values: bool = False
+    """Whether a logit is the return that the teacher expects of the action."""
 
     @abstractmethod
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
@@ -92,7 +95,9 @@ class NetworkTeacher(Teacher):
         """Computes the logits of all observations but the last, which the next call reads."""
         # A checkpoint gives it back on the host.
         memory = None if self.memory is None else self.memory.to(trajectory.action.device)
-        output = self.agent(trajectory.observation[:-1], memory, trajectory.reset[:-1])
+        output = self.agent(
+            trajectory.observation[:-1], memory, trajectory.reset[:-1], trajectory.action
+        )
         self.memory = output.core_state
         logits: Tensor = output.logits
         return logits
@@ -107,8 +112,14 @@ def export_policy(
 
 
 def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:
-    """All but the value's, which is no part of a policy (and random in one that was loaded)."""
+    """All but the value's, which is no part of a policy (and random in one that was loaded).
+
+    A rotation of the features is multiplied into the policy's.
+    """
     weights = agent.state_dict()
+    matrix = weights.pop("rotation", None)
+    if matrix is not None:
+        weights["policy.weight"] = folded(weights["policy.weight"], matrix)
     return {name: weight for name, weight in weights.items() if not name.startswith("value.")}
 
 
@@ -132,7 +143,9 @@ def load_policy(
         torso = type(getattr(Torsos(), card.torso))(**card.torso_options).build(
             card.observation_shape, card.num_symbols
         )
-        core = type(getattr(Cores(), card.core))(**card.core_options).build(torso.num_features)
+        core = type(getattr(Cores(), card.core))(**card.core_options).build(
+            torso.num_features, card.num_actions
+        )
         agent = ActorCritic(torso, card.num_actions, precision, core)
         held = {name: tensor.float() for name, tensor in weights.items()}
         missing, unknown = agent.load_state_dict(held, strict=False)

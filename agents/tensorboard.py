@@ -1,5 +1,6 @@
 """TensorBoard's event files, written at once: no thread, so a full disk is an `OSError` here."""
 
+import io
 import math
 import os
 import struct
@@ -7,6 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import (  # type: ignore[attr-defined]
     Event,
     SessionLog,
@@ -70,6 +74,15 @@ class EventFile:
         self._write(Event(step=step, summary=Summary(value=values)))
         self._file.flush()
 
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Writes pictures through to the disk."""
+        values = [
+            Summary.Value(tag=tag(name), image=_encoded(picture))
+            for name, picture in pictures.items()
+        ]
+        self._write(Event(step=step, summary=Summary(value=values)))
+        self._file.flush()
+
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
@@ -77,6 +90,15 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _encoded(picture: UInt8[np.ndarray, "_ _ 3"]) -> Summary.Image:
+    height, width, _ = picture.shape
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return Summary.Image(
+        height=height, width=width, colorspace=3, encoded_image_string=file.getvalue()
+    )
 
 
 def _escaped(value: object) -> str:

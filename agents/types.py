@@ -52,7 +52,8 @@ class Trajectory:
         """The whole columns of some environments: a minibatch."""
         first = {"core_state", "begins"}  # no time: the batch leads
         columns = {
-            field.name: column[environments] if field.name in first else column[:, environments]
+            # Copies whole rows, where indexing goes entry by entry.
+            field.name: column.index_select(0 if field.name in first else 1, environments)
             for field in fields(self)
             if (column := getattr(self, field.name)) is not None
         }
@@ -70,7 +71,7 @@ class Targets:
     def select(self, environments: Int[Tensor, " B2"]) -> "Targets":
         """The targets of a minibatch, which is a slice of environments."""
         columns = {
-            field.name: column[:, environments]
+            field.name: column.index_select(1, environments)
             for field in fields(self)
             if isinstance(column := getattr(self, field.name), Tensor)
         }

@@ -87,9 +87,10 @@ def judgement(setting: Setting, device: str) -> Callable[[], object]:
 
     rows, losses = draw(setting.num_losses), torch.ones(setting.num_losses, device=device)
     samples = draw(gate.sample_rows) if gate.sample_rows > 0 else None
-    gate.judge(rows, losses, samples=samples)
+    slices = draw(gate.slices * len(rows)).view(-1, *rows.shape) if gate.slices > 0 else None
+    gate.judge(rows, losses, samples=samples, slices=slices)
     later = samples if setting.gate == REFRESHING else None
-    return lambda: gate.judge(rows, losses, samples=later)
+    return lambda: gate.judge(rows, losses, samples=later, slices=slices)
 
 
 def milliseconds(judge: Callable[[], object], options: Options) -> float:

@@ -14,8 +14,8 @@ from statistics import fmean, median
 
 from agents.report import METRICS_FILE
 from configs import rundir
-from configs.build import Hardware, choose_hardware
 from configs.cli import parse
+from configs.hardware import Hardware, choose_hardware
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG_LINES = 8

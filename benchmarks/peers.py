@@ -36,7 +36,7 @@ from benchmarks.measure import (
     publish,
     train_run,
 )
-from configs.build import choose_device
+from configs.hardware import choose_device
 from configs.presets import preset
 
 PEER, DOCUMENTED = "CleanRL", "documented"

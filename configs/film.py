@@ -10,9 +10,9 @@ from agents.evaluation import Moment, watch
 from agents.files import write_atomically
 from agents.seeding import generator
 from agents.video import Screen, find_encoder, points
-from configs.build import Hardware
 from configs.errors import UsageError
 from configs.evaluate import EvaluateOptions
+from configs.hardware import Hardware
 from configs.outputs import check_writable
 from configs.players import load_player
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from agents.agent import ActorCritic
 from agents.teacher import PolicyCard, load_policy
-from configs.build import Hardware
 from configs.errors import UsageError
+from configs.hardware import Hardware
 from envs import HELD_OUT, EnvFamilies, VecEnv, find
 
 

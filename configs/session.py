@@ -1,15 +1,18 @@
 """The objects of a run, and their state as a checkpoint holds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from agents.checkpoint import save_checkpoint
 from agents.collect import Collector
+from agents.gallery import Gallery
 from agents.learner import Learner
 from agents.pipeline import Pipeline
 from agents.processes import ALONE, Processes
@@ -29,6 +32,7 @@ class Session:
     processes: Processes = ALONE
     threads: int = 1
     """Of PyTorch on the CPU while learning."""
+    gallery: Gallery = field(default_factory=Gallery)
 
     def update(self) -> dict[str, Tensor]:
         """Collects a trajectory and learns from it; returns scalars for the log."""
@@ -37,7 +41,12 @@ class Session:
         torch.set_num_threads(1)
         trajectory = self.collector.collect()
         torch.set_num_threads(self.threads)
+        self.gallery.keep(self.learner, trajectory)
         return self.learner.update(trajectory)
+
+    def pictures(self) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+        """Draws what can be seen of the learner, by name."""
+        return self.gallery.draw(self.learner)
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint and the policy into a run's folder.

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents.core import Cores, FeedForwardConfig
-from agents.gates import Gates, Scope
+from agents.gates import Gates
 from agents.heads import Heads
+from agents.judging import JudgingConfig
 from agents.losses import Algorithms
 from agents.torsos import Torsos
 from configs.choice import Choice, names
@@ -53,6 +54,8 @@ class RunOptions:
     """Between checkpoints; the first comes within the first minute in any case."""
     log_steps: int = 0
     """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
+    picture_steps: int = 0
+    """Agent steps between pictures in TensorBoard, where heads draw; 0: a twentieth of the run."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False
@@ -65,7 +68,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "threads", "log_steps", "max_gradient_norm"):
+        for name in ("seed", "threads", "log_steps", "picture_steps", "max_gradient_norm"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         ends_well = 0 <= self.learning_rate_end < float("inf")
         _require(self, "learning_rate_end", ends_well, "0 or more and finite")
@@ -79,25 +82,16 @@ class RunOptions:
         """Agent steps between lines of the log."""
         return self.log_steps or max(1, self.steps // 500)
 
+    @property
+    def picture_interval(self) -> int:
+        """Agent steps between pictures, which come with the next line of the log."""
+        return self.picture_steps or max(1, self.steps // 20)
+
 
 def _require(options: object, name: str, holds: bool, what: str) -> None:
     if not holds:
         flag = f"--{name.replace('_', '-')}"
         raise ValueError(f"{flag} must be {what}, not {getattr(options, name)}.")
-
-
-@dataclass(frozen=True)
-class GateOptions:
-    """How gradients are judged, whatever the gate."""
-
-    scope: Scope = "shared"
-    """Judge all shared parameters together, each tensor apart, or each layer apart."""
-    every: int = 1
-    """Judge at every n-th update and reuse the weights in between."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"--gate.every must be at least 1, not {self.every}.")
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ class TrainConfig:
     torso: Any
     heads: Mapping[str, Any]
     gate: Any
-    judging: GateOptions = field(default_factory=GateOptions)
+    judging: JudgingConfig = field(default_factory=JudgingConfig)
     core: Any = field(default_factory=FeedForwardConfig)
 
     def to_json(self) -> dict[str, Any]:
@@ -225,7 +219,7 @@ def flags(choice: Choice) -> type:
     if choice.aux:
         add("aux", *_named("aux", default.heads))
     if choice.gate is not None:
-        add("judging", Annotated[GateOptions, tyro.conf.arg(name="gate")], default.judging)
+        add("judging", Annotated[JudgingConfig, tyro.conf.arg(name="gate")], default.judging)
         add("gate", *_named("gate", {choice.gate: default.gate}))
     return make_dataclass("Flags", listed, frozen=True)
 

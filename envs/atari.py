@@ -179,6 +179,7 @@ class AtariConfig:
             action_set=f"Atari:full{num_actions}" if full else f"{game}:minimal{num_actions}",
             reward_transform="sign",
             protocol=self.protocol(backend),
+            num_frames=self.frame_stack,
             steps_per_second=60 / self.frame_skip,  # the console shows 60 frames a second
         )
         return AtariVecEnv(emulators, spec, device, render)

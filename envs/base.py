@@ -58,6 +58,8 @@ class EnvSpec:
     """How fast a film of an episode looks true, in agent steps."""
     num_symbols: int = 0
     """How many kinds of symbols 0, 1, ... an observation is made of; 0: it holds amounts."""
+    num_frames: int = 1
+    """How many frames the channels of an image hold, the newest last; 1: they show one moment."""
     world_set: str = ""
     """Names the worlds, where there are many: a teacher learnt in others is refused."""
 

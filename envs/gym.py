@@ -100,6 +100,7 @@ class GymVecEnv(VecEnv):
             num_actions=int(actions.n),
             action_set=f"{name}:discrete{actions.n}",
             protocol="raw" + departures(config),
+            num_frames=shape[0] if self._is_pixels and not self._moves_channels else 1,
             steps_per_second=float(self._pool.metadata.get("render_fps") or 15),
         )
         # A list, since one number would seed environment i with seed + i.

@@ -19,12 +19,12 @@ from typing import Any
 
 from agents.gates.attittud import AttittudConfig
 from agents.gates.auxinash import AuxiNashConfig
-from agents.gates.backward import gated_backward, reused_backward
+from agents.gates.backward import add_gradient, gated_backward, gradient_rows, reused_backward
 from agents.gates.base import Gate, Judgement
 from agents.gates.cagrad import CAGradConfig
 from agents.gates.cosine import CosineConfig
 from agents.gates.cosine_unweighted import CosineUnweightedConfig
-from agents.gates.diagnose import Diagnosis, diagnose
+from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gradnorm import GradNormConfig
 from agents.gates.gradvac import GradVacConfig
 from agents.gates.gramian import Gramian
@@ -35,6 +35,8 @@ from agents.gates.ol_aux import OLAuxConfig
 from agents.gates.orthogonal import OrthogonalConfig
 from agents.gates.pcgrad import PCGradConfig
 from agents.gates.projection import ProjectionConfig
+from agents.gates.rotograd import RotoGradConfig
+from agents.gates.significant import SignificantConfig
 from agents.gates.sum import SumConfig
 from agents.gates.upgrad import UPGradConfig
 
@@ -46,13 +48,17 @@ __all__ = [
     "Judgement",
     "gated_backward",
     "reused_backward",
+    "gradient_rows",
+    "add_gradient",
     "Scope",
     "column_groups",
     "Diagnosis",
     "diagnose",
+    "main_cosine",
     "SumConfig",
     "CosineConfig",
     "CosineUnweightedConfig",
+    "SignificantConfig",
     "ProjectionConfig",
     "OrthogonalConfig",
     "PCGradConfig",
@@ -65,6 +71,7 @@ __all__ = [
     "GradNormConfig",
     "OLAuxConfig",
     "AttittudConfig",
+    "RotoGradConfig",
 ]
 
 
@@ -75,6 +82,7 @@ class Gates:
     sum: SumConfig = SumConfig()
     cosine: CosineConfig = CosineConfig()
     cosine_unweighted: CosineUnweightedConfig = CosineUnweightedConfig()
+    significant: SignificantConfig = SignificantConfig()
     projection: ProjectionConfig = ProjectionConfig()
     orthogonal: OrthogonalConfig = OrthogonalConfig()
     pcgrad: PCGradConfig = PCGradConfig()
@@ -87,6 +95,7 @@ class Gates:
     gradnorm: GradNormConfig = GradNormConfig()
     ol_aux: OLAuxConfig = OLAuxConfig()
     attittud: AttittudConfig = AttittudConfig()
+    rotograd: RotoGradConfig = RotoGradConfig()
 
 
 def make(name: str, **options: Any) -> Gate:

@@ -25,13 +25,32 @@ class AuxiNashConfig:
 
     preference: tuple[float, ...] = ()
     """Bargaining power of each loss, main first; they sum to 1.  Empty: the same for all."""
+    learn_every: int = 0
+    """Let the main loss of every n-th trajectory move the preference; 0: never.  The paper: 25."""
+    learn_rate: float = 5e-3
+    """Of the preference.  As in the paper, where it sums to the number of losses."""
+    learn_terms: int = 3
+    """Of the Neumann series, as in the paper; 0: what the last step alone did.  Each costs two
+    backward passes."""
 
     def __post_init__(self) -> None:
+        if self.learn_every < 0:
+            raise ValueError(f"learn_every must be 0 (never) or more, not {self.learn_every}.")
+        if not 0 < self.learn_rate < float("inf"):
+            raise ValueError(f"learn_rate must be above 0 and finite, not {self.learn_rate}.")
+        if self.learn_terms < 0:
+            raise ValueError(f"learn_terms must be 0 or more, not {self.learn_terms}.")
+        plain = AuxiNashConfig.learn_rate, AuxiNashConfig.learn_terms
+        if self.learn_every == 0 and (self.learn_rate, self.learn_terms) != plain:
+            raise ValueError(
+                "learn_rate and learn_terms have no effect on a preference that is not learnt: "
+                "add a positive learn_every, or drop them."
+            )
         self.build()
 
     def build(self) -> "AuxiNash":
-        """Builds the gate."""
-        return AuxiNash(self.preference)
+        """Builds the gate; `agents.hypergradient` learns its preference."""
+        return AuxiNash(self.preference, learnt=self.learn_every > 0)
 
 
 class AuxiNash(Gate):
@@ -44,8 +63,8 @@ class AuxiNash(Gate):
     of the number of rows.  Rows that vanish take no part: the preferences of the others are
     scaled to sum to 1.
 
-    `preference` is a buffer.  Whoever learns p writes it in place, and finds in `sensitivity` how
-    the weights depend on it.
+    `preference` is a buffer.  Whoever learns p, as `agents.hypergradient` does, writes it in
+    place, and finds in `sensitivity` how the weights depend on it.
 
     Departures from the paper: as in `nash`; its code scales p to sum to the number of losses,
     here as in the text to 1.
@@ -53,8 +72,9 @@ class AuxiNash(Gate):
 
     preference: Tensor
 
-    def __init__(self, preference: Sequence[float] = ()) -> None:
+    def __init__(self, preference: Sequence[float] = (), *, learnt: bool = False) -> None:
         super().__init__()
+        self.needs_network = learnt
         given = torch.tensor(list(preference), dtype=torch.float64)
         if len(preference) > 0 and not abs(sum(preference) - 1) < 1e-6:
             raise ValueError(f"preference must sum to 1, not to {sum(preference):g}.")

@@ -27,6 +27,7 @@ def gated_backward(
     *,
     groups: Sequence[int] | None = None,
     samples: Sequence[Tensor] | None = None,
+    slices: Sequence[Sequence[Tensor]] | None = None,
     reduce: Reduce | None = None,
 ) -> Judgement:
     """Adds the gated gradient to `.grad` of `shared`, and the ungated one to that of `private`.
@@ -46,24 +47,83 @@ def gated_backward(
         private: parameters that get the sum of each loss's own gradient.
         groups: lengths of consecutive blocks of columns judged apart, from `column_groups`.
         samples: `gate.sample_rows` scalars, random combinations of per-sample main losses.
+        slices: for each of `gate.slices` slices of the data the shares of all losses, which add up
+            to `losses`.  So do their gradients: S times as many passes, in place of those of
+            `losses`.  The graph is not freed.
         reduce: applied to the rows and the values of the losses before they are judged, and to
-            those of `samples`: averages over ranks, or adds up micro-batches.
+            those of `samples` and of each slice: averages over ranks, or adds up micro-batches.
     """
     if len(losses) > 1 and not gate.one_pass:
         sample_rows = None
         if samples is not None:
-            sample_rows, _ = _reduced(_rows(samples, shared, (), retain=True), samples, reduce)
-        rows, values = _reduced(_rows(losses, shared, private), losses, reduce)
-        judgement = gate.judge(rows, values, groups, sample_rows)
+            sample_rows, _ = _reduced(
+                gradient_rows(samples, shared, (), retain=True), samples, reduce
+            )
+        if slices is None:
+            rows, values = _reduced(gradient_rows(losses, shared, private), losses, reduce)
+            slice_rows = None
+        else:
+            cut = [
+                _reduced(gradient_rows(part, shared, private, retain=True), part, reduce)
+                for part in slices
+            ]
+            slice_rows = torch.stack([rows for rows, _ in cut])
+            rows, values = slice_rows.sum(0), torch.stack([value for _, value in cut]).sum(0)
+        judgement = gate.judge(rows, values, groups, sample_rows, slice_rows)
     else:
         total = sum(losses[1:], losses[0])
-        rows, _ = _reduced(_rows([total], shared, private), [total], reduce)
+        rows, _ = _reduced(gradient_rows([total], shared, private), [total], reduce)
         num_groups = 1 if groups is None else len(groups)
         judgement = _unmeasured(rows[0], num_groups, len(losses), gate.num_references)
-    lengths = [parameter.numel() for parameter in shared]
-    for parameter, piece in zip(shared, judgement.direction.split(lengths), strict=True):
-        _add(parameter, piece.view_as(parameter))
+    add_gradient(shared, judgement.direction)
     return judgement
+
+
+def gradient_rows(
+    losses: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    private: Sequence[Tensor],
+    retain: bool = False,
+) -> Float[Tensor, "L P"]:
+    """Takes one gradient of each loss: a row over `shared`, added to `.grad` over `private`.
+
+    For those who judge by themselves; `add_gradient` is the other half.
+
+    Args:
+        losses: scalars.
+        shared: parameters that the rows are over.
+        private: parameters that get the sum of each loss's own gradient.
+        retain: whether the graph is needed again.
+    """
+    lengths = [parameter.numel() for parameter in shared]
+    dtypes = (parameter.dtype for parameter in shared)
+    rows = torch.empty(
+        len(losses),
+        sum(lengths),
+        dtype=fold(torch.promote_types, dtypes, torch.float32),
+        device=losses[0].device,
+    )
+    parameters = [*shared, *private]
+    for index, (loss, row) in enumerate(zip(losses, rows, strict=True)):
+        gradients = _gradients(loss, parameters, retain or index < len(losses) - 1)
+        own = gradients[len(shared) :]
+        for parameter, piece, gradient in zip(shared, row.split(lengths), gradients, strict=False):
+            # Straight into the matrix: no second copy of P numbers.
+            if gradient is None:
+                piece.zero_()
+            else:
+                piece.view_as(parameter).copy_(gradient)
+        for parameter, gradient in zip(private, own, strict=True):
+            if gradient is not None:
+                _add(parameter, gradient)
+    return rows
+
+
+def add_gradient(shared: Sequence[Tensor], direction: Float[Tensor, " P"]) -> None:
+    """Adds a direction over all of `shared` to their `.grad`."""
+    lengths = [parameter.numel() for parameter in shared]
+    for parameter, piece in zip(shared, direction.split(lengths), strict=True):
+        _add(parameter, piece.view_as(parameter))
 
 
 def reused_backward(
@@ -95,37 +155,6 @@ def reused_backward(
     total = sum(weighted[1:], weighted[0])
     for parameter, gradient in zip(shared, _gradients(total, shared, False), strict=True):
         _add(parameter, torch.zeros_like(parameter) if gradient is None else gradient)
-
-
-def _rows(
-    losses: Sequence[Tensor],
-    shared: Sequence[Tensor],
-    private: Sequence[Tensor],
-    retain: bool = False,
-) -> Float[Tensor, "L P"]:
-    """Takes one gradient of each loss: a row over `shared`, added to `.grad` over `private`."""
-    lengths = [parameter.numel() for parameter in shared]
-    dtypes = (parameter.dtype for parameter in shared)
-    rows = torch.empty(
-        len(losses),
-        sum(lengths),
-        dtype=fold(torch.promote_types, dtypes, torch.float32),
-        device=losses[0].device,
-    )
-    parameters = [*shared, *private]
-    for index, (loss, row) in enumerate(zip(losses, rows, strict=True)):
-        gradients = _gradients(loss, parameters, retain or index < len(losses) - 1)
-        own = gradients[len(shared) :]
-        for parameter, piece, gradient in zip(shared, row.split(lengths), gradients, strict=False):
-            # Straight into the matrix: no second copy of P numbers.
-            if gradient is None:
-                piece.zero_()
-            else:
-                piece.view_as(parameter).copy_(gradient)
-        for parameter, gradient in zip(private, own, strict=True):
-            if gradient is not None:
-                _add(parameter, gradient)
-    return rows
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor], retain: bool) -> Sequence[Tensor | None]:

@@ -12,14 +12,14 @@ any R reference rows that a gate keeps (a moving average, a basis) follow.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.gates.gramian import Gramian, form, widen
+from agents.gates.gramian import Gramian, finite_rows, form
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,16 @@ class Gate(nn.Module, ABC):
     """How many gradients of random combinations of per-sample main losses it asks for."""
     sample_every: int = 1
     """It asks for them at every n-th judgement, beginning with the first."""
+    slices: int = 0
+    """S, into how many slices the data is cut whose gradients it asks for, each of every loss."""
     needs_losses: bool = False
     """Whether `forward` reads the values of the losses."""
     scale_free: bool = False
     """Whether weights are multipliers of each row alone, which may be reused between judgements."""
     one_pass: bool = False
     """Whether all weights are 1 in any case: one backward pass of the summed loss will do."""
+    needs_network: bool = False
+    """Whether its method has another half, outside the gate, that only a network can have."""
 
     def check(self, num_losses: int) -> None:
         """Refuses a number of losses that the gate cannot judge.
@@ -131,6 +135,7 @@ class Gate(nn.Module, ABC):
         losses: Float[Tensor, "*batch L"] | None = None,
         groups: Sequence[int] | None = None,
         samples: Float[Tensor, "*batch K P"] | None = None,
+        slices: Float[Tensor, "*batch S L P"] | None = None,
     ) -> Judgement:
         """Weighs and combines the gradients `rows`; advances the gate's memory once.
 
@@ -140,25 +145,31 @@ class Gate(nn.Module, ABC):
             groups: lengths of consecutive blocks of columns judged apart; one block if None.
             samples: `sample_rows` gradients of random combinations of per-sample main losses, at
                 every `sample_every`-th judgement.
+            slices: rows of each of the gate's `slices` of the data; they add up to `rows`.
 
         Raises:
-            ValueError: if the gate needs `losses` or `samples` and they are missing, if it cannot
-                judge so many losses, or if `groups` do not add up to P.
+            ValueError: if the gate needs `losses`, `samples` or `slices` and they are missing, if
+                it cannot judge so many losses, or if `groups` do not add up to P.
         """
         self.check(rows.shape[-2])
         if self.needs_losses and losses is None:
             raise ValueError(f"{type(self).__name__} needs the values of the losses.")
         if self.sample_rows > 0 and samples is None and self.sample_every == 1:
             raise ValueError(f"{type(self).__name__} needs {self.sample_rows} rows of samples.")
+        if self.slices > 0 and (slices is None or slices.shape[-3] != self.slices):
+            raise ValueError(f"{type(self).__name__} needs rows of {self.slices} slices.")
         groups = (rows.shape[-1],) if groups is None else tuple(groups)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = _without_non_finite(rows)
-            samples = None if samples is None else _without_non_finite(samples)
+            rows = finite_rows(rows)
+            samples = None if samples is None else finite_rows(samples)
             references = self.references(rows, groups, samples)
             alone = rows.shape[-2] == 1
             if self.num_references > 0:
                 rows = torch.cat([rows, references], dim=-2)
             gramian = form(rows, groups)
+            if self.slices > 0 and slices is not None:
+                sliced = form(finite_rows(slices).flatten(-3, -2), groups)
+                gramian = replace(gramian, slices=sliced)
             if alone:
                 # Nothing to judge, as in `gated_backward`.
                 weights = torch.zeros_like(gramian.norm)
@@ -178,9 +189,10 @@ class Gate(nn.Module, ABC):
         losses: Float[Tensor, "*batch L"] | None = None,
         groups: Sequence[int] | None = None,
         samples: Float[Tensor, "*batch K P"] | None = None,
+        slices: Float[Tensor, "*batch S L P"] | None = None,
     ) -> Float[Tensor, "*batch P"]:
         """Returns the direction of `judge`, which see."""
-        return self.judge(rows, losses, groups, samples).direction
+        return self.judge(rows, losses, groups, samples, slices).direction
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
@@ -191,13 +203,6 @@ class Gate(nn.Module, ABC):
             if saved.shape != buffer.shape or saved.dtype != buffer.dtype:
                 setattr(self, name, torch.empty_like(saved, device=buffer.device))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-
-def _without_non_finite(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M P"]:
-    rows = widen(rows)
-    # A sum is finite only if all its terms are: no mask of M x P numbers is needed.
-    finite = rows.sum(-1, keepdim=True).isfinite()
-    return torch.where(finite, rows, 0.0)
 
 
 def _combine(

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.base import Gate, Judgement
+from agents.gates.gramian import finite_rows, form
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,15 @@ def diagnose(gate: Gate, judgement: Judgement) -> Diagnosis:
         open=(passed > 0).to(passed.dtype),
         norm_ratio=_ratio(auxiliary, main),
     )
+
+
+@torch.no_grad()
+def main_cosine(rows: Float[Tensor, "*batch L P"]) -> Float[Tensor, "*batch K"]:
+    """Measures the cosine of row 0 with each of the others, over all columns.
+
+    0 where one of the two vanishes or is not finite.
+    """
+    return form(finite_rows(rows)).cosine[..., 0, 0, 1:]
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ class Gramian:
     """In [-1, 1]; 1 on the diagonal, and exactly 0 wherever one of the two rows vanishes."""
     norm: Float[Tensor, "*batch G M"]
     """Euclidean; 0 exactly where the row vanishes."""
+    slices: "Gramian | None" = None
+    """For a gate that asks: of the L losses' rows over each of S slices of the data, slice after
+    slice."""
 
 
 def form(rows: Float[Tensor, "*batch M P"], groups: Sequence[int] | None = None) -> Gramian:
@@ -53,6 +56,14 @@ def form(rows: Float[Tensor, "*batch M P"], groups: Sequence[int] | None = None)
 def widen(rows: Tensor) -> Tensor:
     """Converts to float32 what is narrower and leaves the rest: sums over P need the digits."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def finite_rows(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M P"]:
+    """Puts a row of zeros in the place of every row that is not finite throughout."""
+    rows = widen(rows)
+    # A sum is finite only if all its terms are: no mask of M x P numbers is needed.
+    finite = rows.sum(-1, keepdim=True).isfinite()
+    return torch.where(finite, rows, 0.0)
 
 
 def magnitude(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M"]:

@@ -4,16 +4,20 @@ A head owns one auxiliary loss.  The agent is an argument, never a submodule, so
 head's parameters are its own alone, and the agent does not know which heads exist.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
+from agents.seeding import Stream
 from agents.teacher import Teacher
+from agents.torsos import Torso
 from agents.types import AgentOutput, Targets, Trajectory
 from envs.base import EnvSpec
 
@@ -33,17 +37,22 @@ class HeadLoss:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that moves linearly from `start` to `end` over the first `steps` agent steps."""
+    """A number that moves from `start` to `end` over the first `steps` agent steps."""
 
     start: float
     end: float
     steps: int
+    curve: Literal["linear", "exponential"] = "linear"
+    """By equal differences, or by equal factors (between numbers above 0)."""
 
     def __call__(self, step: int) -> float:
         """The value at an agent step."""
         if self.steps <= 0:
             return self.end
-        return self.start + (self.end - self.start) * min(1.0, step / self.steps)
+        progress = min(1.0, step / self.steps)
+        if self.curve == "exponential":
+            return self.start * math.pow(self.end / self.start, progress)
+        return self.start + (self.end - self.start) * progress
 
 
 class AuxiliaryHead(nn.Module, ABC):
@@ -70,13 +79,33 @@ class AuxiliaryHead(nn.Module, ABC):
     def after_update(self, agent: ActorCritic) -> None:
         """Follows the agent after an optimizer step (momentum copies)."""
 
+    def picture(
+        self, agent: ActorCritic, trajectory: Trajectory
+    ) -> UInt8[Tensor, "height width 3"] | None:
+        """Draws what the head makes of a trajectory, in RGB; none where there is nothing to see."""
+        return None
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory held from one update to the next, but for what is trained: copies, replay."""
+        return sum(buffer.nbytes for buffer in self.buffers())
+
 
 @dataclass(frozen=True)
 class HeadContext:
     """What a head may ask for when it is built."""
 
     spec: EnvSpec
+    torso: Torso
+    """The agent's: to be copied, never kept."""
     num_features: int
+    """Width of `AgentOutput.features`, after the core; the torso has its own `num_features`."""
     device: torch.device
     load_teacher: Callable[[str], Teacher]
     """From a path (empty: the teacher shipped for the environment) to a `Teacher`."""
+    stream: Callable[[str], Stream]
+    """From a name of the head's choice to random numbers that are its alone."""
+    discount: float
+    """Gamma of the main loss, per agent step."""
+    unroll_length: int
+    """T, agent steps of a trajectory."""

@@ -5,11 +5,12 @@ teacher's, at every state the student visits: "on-policy distill" of Czarnecki e
 al. 2019 (arXiv 1902.02186, Table 1), the auxiliary of Du et al. 2018 (arXiv
 1812.02224, Atari) and the term of kickstarting (Schmitt et al. 2018, arXiv
 1803.03835).  It is not the gradient of any function, since the states depend on
-the student; Du et al.'s Proposition 1 asks only for a vector field.
+the student; Du et al.'s Proposition 1 asks only for a vector field.  The table's
+other losses on the student's states are options (`distill_losses.py`).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,8 +18,11 @@ from torch import Tensor
 
 from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.distill_losses import DistillLoss, cross_entropy, distill_loss
 from agents.teacher import ChangedTeacherError, Teacher
 from agents.types import AgentOutput, Trajectory
+
+Where = Literal["everywhere", "better"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,39 @@ class DistillConfig:
     (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
     temperature: float = 1.0
     """The teacher's policy is softmax(logits / temperature); 0 = its greedy action."""
+    smoothing: float = 0.0
+    """Share of the uniform policy that is mixed into the teacher's."""
+    loss: DistillLoss = "student"
+    """Cross-entropy to the teacher, or another of Czarnecki et al.'s losses (see the page)."""
+    where: Where = "everywhere"
+    """better: only where the teacher expects a higher return than the student does."""
     coefficient: float = 1.0
     """Weight of the loss (1 in Du et al.)."""
     coefficient_end: float | None = None
     """Weight at the end of the schedule; none: the same throughout."""
     coefficient_steps: int = 0
-    """Agent steps over which the weight moves linearly to its end."""
+    """Agent steps over which the weight moves to its end."""
+    coefficient_schedule: Literal["linear", "exponential"] = "linear"
+    """How it moves: by equal differences, or by equal factors."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(
                 f"--aux.distill.temperature must be 0 (greedy) or more, not {self.temperature}."
             )
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(
+                f"--aux.distill.smoothing must be 0 or more and below 1, not {self.smoothing}."
+            )
+        if "entropy" in self.loss and self.temperature == self.smoothing == 0:
+            raise ValueError(
+                f"--aux.distill.loss {self.loss} takes the logarithm of the teacher's policy, "
+                "which is 0 where a greedy teacher does not go: give --aux.distill.smoothing "
+                "0.01, or a --aux.distill.temperature above 0."
+            )
+        self._check_coefficients()
+
+    def _check_coefficients(self) -> None:
         if not 0 <= self.coefficient < float("inf"):
             raise ValueError(
                 f"--aux.distill.coefficient must be 0 or more, not {self.coefficient}."
@@ -55,13 +80,38 @@ class DistillConfig:
                 "A schedule of the coefficient needs both --aux.distill.coefficient-end and a "
                 "positive --aux.distill.coefficient-steps."
             )
+        if self.coefficient_schedule == "exponential" and not (
+            self.coefficient > 0 and self.coefficient_end
+        ):
+            raise ValueError(
+                "--aux.distill.coefficient-schedule exponential needs --aux.distill.coefficient "
+                "and --aux.distill.coefficient-end above 0: end at 0.001, say, or go linearly."
+            )
 
     def build(self, context: HeadContext) -> "Distill":
-        """Makes the head; loads the teacher."""
-        end = self.coefficient if self.coefficient_end is None else self.coefficient_end
+        """Makes the head; loads the teacher.
+
+        Raises:
+            ValueError: the teacher knows no values, and they are asked for.
+        """
         teacher = context.load_teacher(self.teacher)
-        schedule = Schedule(self.coefficient, end, self.coefficient_steps)
-        return Distill(teacher, self.temperature, schedule)
+        if self.where == "better" and not teacher.logits_are_values:
+            raise ValueError(
+                "--aux.distill.where better compares values, and an exported policy has none: use "
+                "one of the gridworld's own teachers, or --aux.distill.where everywhere."
+            )
+        end = self.coefficient if self.coefficient_end is None else self.coefficient_end
+        schedule = Schedule(
+            self.coefficient, end, self.coefficient_steps, self.coefficient_schedule
+        )
+        return Distill(
+            teacher,
+            self.temperature,
+            schedule,
+            smoothing=self.smoothing,
+            loss=self.loss,
+            where=self.where,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,20 +120,34 @@ class DistillTargets(Targets):
 
     probabilities: Float[Tensor, "T B A"]
     entropy: Float[Tensor, "T B"]
+    value: Float[Tensor, "T B"] | None = None
+    """What the teacher expects there, where that is asked for."""
 
 
 class Distill(AuxiliaryHead):
     """-sum_a pi_T(a | x_t) log pi(a | x_t); reaches torso, core, policy; owns no parameters."""
 
     trains = ("torso", "core", "policy")
-    non_negative = True
 
-    def __init__(self, teacher: Teacher, temperature: float, coefficient: Schedule) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        temperature: float,
+        coefficient: Schedule,
+        *,
+        smoothing: float = 0.0,
+        loss: DistillLoss = "student",
+        where: Where = "everywhere",
+    ) -> None:
         super().__init__()
         # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
         self._teacher = (teacher,)
         self.temperature = temperature
         self.coefficient = coefficient
+        self.non_negative = loss == "student"
+        self._smoothing = smoothing
+        self._loss: DistillLoss = loss
+        self._compares = where == "better"
 
     def get_extra_state(self) -> dict[str, Any]:
         """Which teacher it was and what it remembers, for checkpoints; its weights stay with it."""
@@ -103,23 +167,30 @@ class Distill(AuxiliaryHead):
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
         """Asks the teacher once per trajectory."""
         logits = self._teacher[0](trajectory)
-        probabilities = teacher_policy(logits, self.temperature)
-        return DistillTargets(probabilities, -probabilities.xlogy(probabilities).sum(-1))
+        probabilities = teacher_policy(logits, self.temperature, self._smoothing)
+        entropy = -probabilities.xlogy(probabilities).sum(-1)
+        value = (probabilities * logits).sum(-1) if self._compares else None
+        return DistillTargets(probabilities, entropy, value)
 
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Computes the cross-entropy of every step, and how near the student is."""
+        """Computes the loss of every step, and how near the student is."""
         assert isinstance(targets, DistillTargets)
         log_policy = output.logits[:-1].log_softmax(-1)
-        loss = -(targets.probabilities * log_policy).sum(-1)
+        loss = distill_loss(self._loss, targets.probabilities, log_policy, trajectory)
+        distance = cross_entropy(targets.probabilities, log_policy.detach()) - targets.entropy
         counts = trajectory.valid.to(loss.dtype)
         agrees = log_policy.argmax(-1) == targets.probabilities.argmax(-1)
         metrics = {
-            "kl": average(loss.detach() - targets.entropy, counts),
+            "kl": average(distance, counts),
             "agreement": average(agrees.to(loss.dtype), counts),
             "teacher_entropy": average(targets.entropy, counts),
         }
+        if targets.value is not None:
+            better = targets.value > output.value[:-1].detach()
+            loss = torch.where(better, loss, 0.0)
+            metrics["teacher_better"] = average(better.to(loss.dtype), counts)
         return HeadLoss(loss, trajectory.valid, metrics)
 
 
@@ -129,10 +200,20 @@ def average(value: Float[Tensor, "T B"], weight: Float[Tensor, "T B"]) -> Float[
 
 
 def teacher_policy(
-    logits: Float[Tensor, "*batch A"], temperature: float
+    logits: Float[Tensor, "*batch A"], temperature: float, smoothing: float = 0.0
 ) -> Float[Tensor, "*batch A"]:
-    """softmax(logits / temperature); at 0 uniform over the largest logits."""
+    """softmax(logits / temperature); at 0 uniform over the largest logits.
+
+    Args:
+        logits: the teacher's.
+        temperature: of the softmax.
+        smoothing: share of the uniform policy that is mixed in.
+    """
     if temperature == 0:
         best = (logits == logits.amax(-1, keepdim=True)).to(logits.dtype)
-        return best / best.sum(-1, keepdim=True)
-    return (logits / temperature).softmax(-1)
+        policy = best / best.sum(-1, keepdim=True)
+    else:
+        policy = (logits / temperature).softmax(-1)
+    if smoothing == 0:
+        return policy
+    return (1 - smoothing) * policy + smoothing / logits.shape[-1]

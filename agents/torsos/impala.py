@@ -64,10 +64,15 @@ class Impala(Torso):
             channels = depth
         self.stages = nn.Sequential(*layers)
         with torch.no_grad():
-            size = self.stages(blank).numel()
-        self.dense = orthogonal(nn.Linear(size, width))
+            blank = self.stages(blank)
+        self.spatial_shape = tuple(blank.shape[1:])
+        self.dense = orthogonal(nn.Linear(blank.numel(), width))
 
     def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes features [batch, width] and the last stage's map."""
         spatial = F.relu(self.stages(observation))
-        return TorsoOutput(torch.relu(self.dense(spatial.flatten(1))), spatial)
+        return TorsoOutput(self.features_of(spatial), spatial)
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """Rectified, from the last stage's map."""
+        return torch.relu(self.dense(latent.flatten(1)))

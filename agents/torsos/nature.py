@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from agents.torsos.base import InputConv2d, Torso, TorsoOutput, check_image, orthogonal
@@ -41,10 +41,15 @@ class Nature(Torso):
             nn.ReLU(),
         )
         with torch.no_grad():
-            size = self.convolutions(torch.zeros(1, channels, *image)).numel()
-        self.dense = orthogonal(nn.Linear(size, width))
+            blank = self.convolutions(torch.zeros(1, channels, *image))
+        self.spatial_shape = tuple(blank.shape[1:])
+        self.dense = orthogonal(nn.Linear(blank.numel(), width))
 
     def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
         """Computes features [batch, width] and the 64-channel map."""
         spatial = self.convolutions(observation)
-        return TorsoOutput(torch.relu(self.dense(spatial.flatten(1))), spatial)
+        return TorsoOutput(self.features_of(spatial), spatial)
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """Rectified, from the 64-channel map."""
+        return torch.relu(self.dense(latent.flatten(1)))

@@ -14,7 +14,7 @@ from agents.teacher import POLICY_FILE, find_policy
 from benchmarks.reporting.arms import parts
 from benchmarks.reporting.command import command
 from benchmarks.reporting.runs import FIRST_LINE
-from configs.build import SHIPPED_TEACHERS
+from configs.teachers import SHIPPED_TEACHERS
 
 NUM_POINTS = 100
 COLUMNS = ("return", "length", "entropy", "explained_variance", "sps")

@@ -17,8 +17,13 @@ def parse_gate(text: str) -> Gate:
         gate = make(name, **options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"--gates {text}: {error}") from error
-    if gate.needs_losses or gate.sample_rows:
-        wanted = "the values of losses" if gate.needs_losses else "gradients of single steps"
+    needs = {
+        "the values of losses": gate.needs_losses,
+        "gradients of single steps": gate.sample_rows > 0,
+        "gradients of slices of environments": gate.slices > 0,
+    }
+    wanted = next((what for what, needed in needs.items() if needed), None)
+    if wanted is not None:
         raise ValueError(
             f"--gates {text} needs {wanted}, which tabular students do not have: choose another "
             "gate, or train a network with it by train.py."

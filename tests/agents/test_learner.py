@@ -10,6 +10,7 @@ from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.gates import make
 from agents.heads import Schedule
 from agents.heads.distill import Distill
+from agents.judging import JudgingConfig
 from agents.learner import Learner
 from agents.losses import A2CConfig, NoneConfig, PPOConfig
 from tests.agents.learning import (
@@ -236,7 +237,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(
     build_agent, catch, collected, tmp_path, gate, options, every
 ):
     def fresh(seed=0):
-        config = replace(CONFIG, gate_every=every, total_steps=100)
+        config = replace(CONFIG, judging=JudgingConfig(every=every), total_steps=100)
         agent = build_agent(catch.spec, seed)
         return Learner(agent, A2C, {"aux": Head()}, make(gate, **options), config)
 

@@ -18,6 +18,7 @@ from agents.agent import ActorCritic
 from agents.core import GRUConfig
 from agents.gates import make
 from agents.heads import HeadLoss
+from agents.judging import JudgingConfig
 from agents.learner import Learner, LearnerConfig
 from agents.losses import A2CConfig, NoneConfig, PPOConfig
 from agents.metrics import RunningMean
@@ -71,8 +72,12 @@ CASES = {
     "normalised advantages": Case(A2CConfig(normalize_advantage=True)),
     "sum": Case(heads=AUX),
     "cosine": Case(heads=AUX, gate="cosine"),
-    "cosine of every layer": Case(heads=AUX, gate="cosine", options={"gate_scope": "layer"}),
-    "cosine now and then": Case(heads=AUX, gate="cosine", options={"gate_every": 2}),
+    "cosine of every layer": Case(
+        heads=AUX, gate="cosine", options={"judging": JudgingConfig("layer")}
+    ),
+    "cosine now and then": Case(
+        heads=AUX, gate="cosine", options={"judging": JudgingConfig(every=2)}
+    ),
     "projection": Case(heads=AUX, gate="projection"),
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),

@@ -7,8 +7,8 @@ from agents.agent import ActorCritic
 from agents.files import load_tensors, save_tensors
 from agents.teacher import PolicyCard, export_policy
 from agents.torsos.mlp import MlpConfig
-from configs.build import Hardware
 from configs.errors import UsageError
+from configs.hardware import Hardware
 from configs.players import load_player
 from envs.atari import AtariConfig
 from envs.grid import GridConfig

@@ -9,6 +9,7 @@ from agents.processes import Processes
 from agents.teacher import load_policy
 from configs import build, rundir
 from configs.choice import Choice
+from configs.hardware import Hardware
 from configs.train import defaults
 
 CPU = torch.device("cpu")
@@ -23,7 +24,7 @@ def config_of(env="Catch", family="catch", algo="a2c", core="none", **options):
 
 
 def session_of(env="Catch", family="catch", **options):
-    return build.build(config_of(env, family, **options), build.Hardware(CPU, "fp32", 1, ""))
+    return build.build(config_of(env, family, **options), Hardware(CPU, "fp32", 1, ""))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ VARIANTS = [
     ("gradnorm", {"alpha": 0.0}),
     ("ol_aux", {"interval": 1, "log": "all"}),
     ("attittud", {"eta": (1.0, 0.5, -1.0), "rank": 2, "fresh": True}),
+    ("significant", {"slices": 3, "unknown": 0.5}),
 ]
 MAIN_DESCENT = ["cosine", "cosine_unweighted", "projection"]
 NO_CONFLICT = ["mgda", "upgrad", "nash", "auxinash"]
@@ -37,7 +38,10 @@ ORDERED = ["pcgrad", "gradvac"]
 """Visit the rows in some order: with more than two, another order gives other weights."""
 SIZELESS = ["nash", "auxinash"]
 """Do not care how long a gradient is."""
-ONE_SIDED = ["sum", "cosine", "cosine_unweighted", "projection", "orthogonal", "attittud"]
+ONE_SIDED = [
+    *("sum", "cosine", "cosine_unweighted", "significant"),
+    *("projection", "orthogonal", "attittud"),
+]
 """Add to the main gradient what they make of each auxiliary."""
 
 every_gate = pytest.mark.parametrize(
@@ -51,12 +55,20 @@ def judge(
     groups: tuple[int, ...] | None = None,
     samples: Tensor | None = None,
 ) -> Judgement:
-    """Judges at losses of 1, with samples if the gate needs some: always the same ones."""
+    """Judges at losses of 1, with samples or slices if the gate needs some: always alike."""
     *batch, _, num_columns = rows.shape
     if samples is None:
         samples = random_rows(99, gate.sample_rows, num_columns)
     samples = samples.to(rows).expand(*batch, -1, -1)
-    return gate.judge(rows, rows.new_ones(rows.shape[:-1]), groups, samples)
+    return gate.judge(
+        rows, rows.new_ones(rows.shape[:-1]), groups, samples, sliced(rows, gate.slices)
+    )
+
+
+def sliced(rows: Tensor, count: int) -> Tensor:
+    """Slices of unequal size that point the same way, so that every sign is significant."""
+    part = torch.arange(10.0, 10.0 + count, dtype=rows.dtype)
+    return rows.unsqueeze(-3) * (part / part.sum())[:, None, None]
 
 
 def judged(gate: Gate, rows: Tensor) -> Tensor:
@@ -322,7 +334,7 @@ for name, options in eval(sys.argv[1]):
         gate, eager = make(name, **options), make(name, **options)
         draw = lambda: (
             torch.randn(*batch, 3, 7), torch.ones(*batch, 3), (4, 3),
-            torch.randn(*batch, gate.sample_rows, 7),
+            torch.randn(*batch, gate.sample_rows, 7), torch.randn(*batch, gate.slices, 3, 7),
         )
         inputs = draw()
         for either in (gate, eager):

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from agents.heads import HeadContext
+from agents.seeding import Stream, generator
 from agents.teacher import NetworkTeacher, PolicyCard
 from envs.base import EnvSpec
 
-B, A = 2, 4
+T, B, A = 3, 2, 4
 
 
 @pytest.fixture
@@ -36,5 +37,12 @@ def teacher(build_agent, opinionated, spec):
 @pytest.fixture
 def context(spec, agent, teacher):
     return HeadContext(
-        spec, agent.torso.num_features, torch.device("cpu"), load_teacher=lambda path: teacher
+        spec=spec,
+        torso=agent.torso,
+        num_features=agent.num_features,
+        device=torch.device("cpu"),
+        load_teacher=lambda path: teacher,
+        stream=lambda name: Stream(generator(0, name, torch.device("cpu"))),
+        discount=0.9,
+        unroll_length=T,
     )

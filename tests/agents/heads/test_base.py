@@ -27,6 +27,11 @@ def test_a_schedule_over_no_steps_is_at_its_end():
     assert Schedule(start=2.0, end=0.5, steps=0)(0) == 0.5
 
 
+@pytest.mark.parametrize(("step", "expected"), [(0, 4.0), (50, 2.0), (100, 1.0), (1000, 1.0)])
+def test_a_schedule_may_move_by_equal_factors(step, expected):
+    assert Schedule(start=4.0, end=1.0, steps=100, curve="exponential")(step) == expected
+
+
 def test_a_head_may_do_without_targets_and_without_following_the_agent(agent, build_trajectory):
     head, trajectory = Plain(), build_trajectory()
     targets = head.prepare(agent, trajectory)

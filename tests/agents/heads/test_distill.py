@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from agents.heads import Heads
 from agents.heads.base import Schedule
 from agents.heads.distill import Distill, DistillConfig, teacher_policy
+from agents.heads.distill_losses import distill_loss
 from agents.teacher import ChangedTeacherError, Teacher
 from agents.types import AgentOutput
 
@@ -177,10 +178,85 @@ def test_the_weight_is_constant_unless_a_schedule_is_asked_for(context):
     assert [schedule(step) for step in (0, 50, 200, 300)] == [1.0, 0.75, 0.0, 0.0]
 
 
+def test_a_weight_may_move_by_equal_factors(context):
+    moving = DistillConfig(
+        coefficient=8.0,
+        coefficient_end=0.5,
+        coefficient_steps=400,
+        coefficient_schedule="exponential",
+    )
+    schedule = moving.build(context).coefficient
+    assert [schedule(step) for step in (0, 100, 200, 400, 500)] == [8.0, 4.0, 2.0, 0.5, 0.5]
+
+
+def test_smoothing_mixes_in_the_uniform_policy():
+    logits = torch.tensor([0.0, 3.0, 1.0, 0.0])
+    expected = torch.tensor([0.05, 0.85, 0.05, 0.05])  # 0.8 (0, 1, 0, 0) + 0.2 / 4
+    assert_close(teacher_policy(logits, 0.0, 0.2), expected)
+
+
+@pytest.mark.parametrize("name", ["n_distill", "expected_entropy", "entropy"])
+def test_another_loss_is_taken_by_its_name(name, agent, teacher, context, build_trajectory):
+    trajectory = build_trajectory(terminated=[(1, 1)])
+    head = DistillConfig(loss=name, temperature=0.5).build(context)
+    output = agent(trajectory.observation)
+    result = head(agent, output, trajectory, head.prepare(agent, trajectory))
+    log_student = output.logits[:-1].log_softmax(-1)
+    policy = teacher_policy(teacher(trajectory), 0.5)
+    assert torch.equal(result.loss, distill_loss(name, policy, log_student, trajectory))
+    usual = Distill(teacher, 0.5, WEIGHT)
+    expected = usual(agent, output, trajectory, usual.prepare(agent, trajectory)).metrics
+    assert result.metrics == expected  # how near the student is does not depend on the loss
+    assert usual.non_negative
+    assert not head.non_negative
+
+
+class Table(Fixed):
+    """Its logits are the returns that it expects."""
+
+    logits_are_values = True
+
+
+def test_only_where_the_teacher_expects_more_it_is_imitated(agent, build_trajectory):
+    # Greedy, half the time uniform: (5/8, 1/8, 1/8, 1/8) of (4, 0, 0, -4) is 2.
+    teacher = Table([4.0, 0.0, 0.0, -4.0])
+    head = Distill(teacher, 0.0, WEIGHT, smoothing=0.5, where="better")
+    trajectory = build_trajectory(terminated=[(1, 1)])
+    value = torch.tensor([[1.9, 2.1], [3.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+    features, logits = torch.zeros(T + 1, B, F), torch.zeros(T + 1, B, A)
+    output = AgentOutput(None, features, features, logits, value)
+    result = head(agent, output, trajectory, head.prepare(agent, trajectory))
+    # Against a uniform student every cross-entropy is log 4.
+    expected = log(4.0) * torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    assert_close(result.loss, expected)
+    assert torch.equal(result.valid, trajectory.valid)
+    assert_close(result.metrics["teacher_better"], torch.tensor(3 / 5))  # (2, 1) is invalid
+
+
+def test_a_teacher_without_values_cannot_be_asked_where_it_is_better(context):
+    with pytest.raises(ValueError, match=r"--aux.distill.where better .* one of the gridworld's"):
+        DistillConfig(where="better").build(context)
+
+
+@pytest.mark.parametrize("name", ["entropy", "expected_entropy"])
+def test_the_logarithm_of_a_greedy_teacher_is_refused(name):
+    with pytest.raises(ValueError, match=f"--aux.distill.loss {name} .*--aux.distill.smoothing"):
+        DistillConfig(loss=name, temperature=0.0)
+    DistillConfig(loss=name, temperature=0.0, smoothing=0.01)
+
+
+@pytest.mark.parametrize("end", [None, 0.0])
+def test_a_weight_cannot_move_by_equal_factors_to_nothing(end):
+    options = {} if end is None else {"coefficient_end": end, "coefficient_steps": 10}
+    with pytest.raises(ValueError, match=r"--aux\.distill\.coefficient-schedule exponential"):
+        DistillConfig(coefficient_schedule="exponential", **options)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"temperature": -0.1},
+        {"smoothing": 1.0},
         {"coefficient": -1.0},
         {"coefficient_end": -1.0, "coefficient_steps": 10},
         {"coefficient_end": 0.5},

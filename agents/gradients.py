@@ -1,0 +1,86 @@
+"""The gradients that a judgement rests on: of losses, of slices of them, of random combinations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.gates import gradient_rows
+from agents.heads import AuxiliaryHead
+from agents.processes import ALONE, Processes
+from agents.seeding import generator
+from agents.sharing import divide
+from agents.steploss import StepLoss
+
+
+class Gradients:
+    """Takes gradients over the shared parameters, as rows that are added up over processes.
+
+    Nothing frees a graph before the last use of it: each method says whether it retains it.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        heads: Mapping[str, AuxiliaryHead],
+        processes: Processes = ALONE,
+        seed: int = 0,
+    ) -> None:
+        """Finds out what is shared.
+
+        Args:
+            agent: whose parameters.
+            heads: that share some of them, by name.
+            processes: whose gradients are added up.
+            seed: of random combinations.
+        """
+        named, self.private = divide(agent, heads)
+        self.names = tuple(named)
+        self.shared = list(named.values())
+        self._processes = processes
+        # On the host, so that it goes on wherever a run is resumed.
+        self.generator = generator(seed, f"samples {processes.rank}", torch.device("cpu"))
+
+    def rows(
+        self, shares: Sequence[Tensor], *, private: bool = True, retain: bool = False
+    ) -> Float[Tensor, "L P"]:
+        """One row for each loss; its own gradient is added to `.grad` of private parameters.
+
+        Args:
+            shares: this process's, of each loss.
+            private: whether private parameters get theirs now.
+            retain: whether the graph is needed again.
+        """
+        own = self.private if private else ()
+        return self._processes.sum(gradient_rows(shares, self.shared, own, retain=retain))
+
+    def combinations(self, loss: StepLoss, count: int) -> Float[Tensor, "K P"]:
+        """Rows of the sum of single steps' losses, each times a normal random number.
+
+        Private parameters get nothing; retains the graph.
+        """
+        factors = torch.randn(count, *loss.steps.shape, generator=self.generator)
+        factors = factors.to(loss.steps.device, non_blocking=True)
+        shares = [loss.combined(factor, self._processes) for factor in factors.unbind()]
+        return self.rows(shares, private=False, retain=True)
+
+    def slices(self, losses: Sequence[StepLoss], count: int) -> Float[Tensor, "S L P"]:
+        """Rows of each slice of environments, which add up to those of the losses.
+
+        Private parameters get theirs, slice by slice.
+        """
+        parts = zip(*(loss.sliced(count, self._processes) for loss in losses), strict=True)
+        rows = [self.rows(shares, retain=s < count - 1) for s, shares in enumerate(parts)]
+        return torch.stack(rows)
+
+    def add_up(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Turns `.grad` of this process's share into that of the whole loss."""
+        parameters = list(parameters)
+        if self._processes.size > 1:
+            # A head may have nothing to learn here and something elsewhere.
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        self._processes.sum_([p.grad for p in parameters if p.grad is not None])

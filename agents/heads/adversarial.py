@@ -1,0 +1,83 @@
+"""A head that does harm on purpose: the probe by which gates are told apart.
+
+Its loss is the main loss, negated.  Summed at a coefficient of 1 it cancels the main
+gradient over the shared parameters, above 1 it reverses it; a gate that protects the main
+loss must let a run with this head end where the run without it does.  Of no paper; this
+project's own probe.
+
+Negating the policy term alone is the harder probe.  The main gradient g also holds the
+value's, so what opposes the policy opposes g only in part: a gate that removes from the
+head's gradient no more than what points against g lets the rest through, which raises no
+main loss to first order and still unlearns the policy.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.losses import A2CConfig
+from agents.masked import masked_mean
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """Does harm on purpose, to probe a gate: the main loss, negated."""
+
+    negates: Literal["main", "policy"] = "main"
+    """The whole main loss, as A2C has it, or its policy term alone."""
+    coefficient: float = 2.0
+    """Weight of the loss; under --gate sum, 1 cancels the main loss of A2C and 2 reverses it."""
+    normalize_advantage: bool = False
+    """Give the advantages zero mean and unit variance; for main losses that do so (PPO)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(
+                f"--aux.adversarial.coefficient must be 0 or more, not {self.coefficient}."
+            )
+
+    def build(self, context: HeadContext) -> "Adversarial":
+        """Makes the head, which has no parameters."""
+        return Adversarial(self, context.discount)
+
+
+class Adversarial(AuxiliaryHead):
+    """+A log pi(a) - c_v (v - V)^2 / 2 + c_e H(pi), with the numbers that A2C has by default.
+
+    The value's own weights are constants here: it is the features that are to mislead it.
+    """
+
+    trains = ("torso", "core", "policy")
+    non_negative = False
+
+    def __init__(self, config: AdversarialConfig, discount: float) -> None:
+        super().__init__()
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self._whole = config.negates == "main"
+        self._main = A2CConfig(normalize_advantage=config.normalize_advantage).build(discount)
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the loss of every step."""
+        weight, bias = agent.value.weight.detach(), agent.value.bias.detach()
+        value = functional.linear(output.features, weight, bias).squeeze(-1)
+        main = self._main.loss(replace(output, value=value), trajectory)
+        loss = -main.policy
+        if self._whole:
+            loss = loss - self._main.value_coefficient * main.value
+            loss = loss + self._main.entropy_coefficient * main.entropy
+        # How likely the agent still makes the better actions, which the head works against:
+        # those of positive advantage A, where the policy term -A log pi(a) is positive too.
+        better = trajectory.valid & (main.policy.detach() > 0)
+        chosen = output.logits[:-1].detach().softmax(-1)
+        chosen = chosen.gather(-1, trajectory.action.unsqueeze(-1)).squeeze(-1)
+        metrics = {
+            "better_actions": torch.where(better.any(), masked_mean(chosen, better), torch.nan)
+        }
+        return HeadLoss(loss, trajectory.valid, metrics)

@@ -1,0 +1,165 @@
+"""Contrast: two changed versions of one observation are alike, those of different ones are not.
+
+Laskin, Srinivas, Abbeel 2020, "CURL: Contrastive Unsupervised Representations for
+Reinforcement Learning" (https://arxiv.org/abs/2004.04136); settings of the authors' code
+for Atari, aravindsrinivas/curl_rainbow.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.augment import RandomMask, RandomShift, is_image
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import masked_mean
+from agents.momentum import MomentumCopy
+from agents.subset import StepSampler, at_steps
+from agents.torsos.base import orthogonal
+from agents.types import AgentOutput, Trajectory
+
+LOGIT_SCALE = 0.1
+"""Of the bilinear products (curl_rainbow)."""
+
+
+@dataclass(frozen=True)
+class CurlConfig:
+    """Tells observations apart, however they are changed a little (CURL)."""
+
+    coefficient: float = 1.0
+    """Weight of the loss (1 in curl_rainbow; 0.01 for Pong, Boxing, Private Eye, Freeway)."""
+    fraction: float = 0.5
+    """Of the steps that the loss is computed at; each costs two more passes of the torso."""
+    momentum: float = 0.999
+    """What the key encoder keeps of itself at an update (0.999 in curl_rainbow)."""
+    hidden: int = 256
+    """Width of the projection's hidden layer (256 in curl_rainbow)."""
+    width: int = 128
+    """Width of queries and keys (128 in curl_rainbow)."""
+    shift: int | None = None
+    """Pixels that an image is moved by at most; none: 4, as in curl_rainbow. Images alone."""
+    mask: float | None = None
+    """Probability that an entry is hidden; none: 0.1. All observations but images."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
+            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
+            "hidden": (self.hidden >= 1, "at least 1"),
+            "width": (self.width >= 1, "at least 1"),
+            "shift": (self.shift is None or self.shift >= 0, "0 or more"),
+            "mask": (self.mask is None or 0 <= self.mask < 1, "0 or more and below 1"),
+        }
+        for name, (holds, what) in checks.items():
+            if not holds:
+                raise ValueError(f"--aux.curl.{name} must be {what}, not {getattr(self, name)}.")
+
+    def build(self, context: HeadContext) -> "Curl":
+        """Makes the head; copies the torso.
+
+        Raises:
+            ValueError: an option is for other observations.
+        """
+        spec, stream = context.spec, context.stream("observations")
+        change: nn.Module
+        if is_image(spec):
+            if self.mask is not None:
+                raise ValueError(
+                    f"--aux.curl.mask is for symbols and vectors, but {spec.name} shows images: "
+                    "use --aux.curl.shift."
+                )
+            change = RandomShift(4 if self.shift is None else self.shift, stream)
+        else:
+            if self.shift is not None:
+                raise ValueError(
+                    f"--aux.curl.shift needs images, but {spec.name} shows observations of shape "
+                    f"{spec.observation_shape}: use --aux.curl.mask."
+                )
+            probability = 0.1 if self.mask is None else self.mask
+            change = RandomMask(probability, spec.num_symbols, stream)
+        return Curl(self, context, change)
+
+
+@dataclass(frozen=True)
+class CurlTargets(Targets):
+    """What is contrasted, at S steps drawn in each environment."""
+
+    step: Int[Tensor, "S B"]
+    query: Shaped[Tensor, "S B *shape"]
+    """Changed observations, which the trained torso looks at."""
+    key: Float[Tensor, "S B Z"]
+    """What the momentum copy makes of the same observations, changed in another way."""
+
+
+class Curl(AuxiliaryHead):
+    """-log exp(q_i' W k_i) / sum_j exp(q_i' W k_j) over all steps drawn from a batch.
+
+    Invalid steps are neither queries nor keys.
+    """
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(self, config: CurlConfig, context: HeadContext, change: nn.Module) -> None:
+        super().__init__()
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.sampler = StepSampler(config.fraction, context.stream("steps"))
+        self.change = change
+        self.project = nn.Sequential(
+            orthogonal(nn.Linear(context.torso.num_features, config.hidden)),
+            nn.LayerNorm(config.hidden),
+            nn.ReLU(),
+            orthogonal(nn.Linear(config.hidden, config.width)),
+            nn.LayerNorm(config.width),
+        )
+        self.bilinear = nn.Parameter(torch.eye(config.width))
+        self.key_torso = MomentumCopy(context.torso, config.momentum)
+        self.key_project = MomentumCopy(self.project, config.momentum)
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> CurlTargets:
+        """Draws steps, changes their observations twice and looks at one of the two."""
+        step = self.sampler(trajectory.valid)
+        observation = at_steps(trajectory.observation, step).flatten(0, 1)
+        query, key = self.change(observation), self.change(observation)
+        features = agent.look(key, self.key_torso).features.float()
+        lead = step.shape
+        return CurlTargets(
+            step, query.unflatten(0, lead), self.key_project(features).unflatten(0, lead)
+        )
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the contrastive loss at the steps drawn, and how often the own key is found."""
+        assert isinstance(targets, CurlTargets)
+        valid = at_steps(trajectory.valid, targets.step)
+        features = agent.look(targets.query.flatten(0, 1)).features.float()
+        query, key = self.project(features), targets.key.flatten(0, 1)
+        logits = contrast(query @ self.bilinear @ key.T * LOGIT_SCALE, valid.flatten())
+        loss = -logits.log_softmax(-1).diagonal()
+        own = torch.arange(logits.shape[0], device=logits.device)
+        found = (logits.detach().argmax(-1) == own).view_as(valid)
+        metrics = {
+            "retrieval": masked_mean(found.float(), valid),
+            "chance": 1 / valid.sum().clamp(min=1),
+        }
+        return HeadLoss(loss.view_as(valid), valid, metrics)
+
+    def after_update(self, agent: ActorCritic) -> None:
+        """Lets the key encoder follow."""
+        self.key_torso.follow(agent.torso)
+        self.key_project.follow(self.project)
+
+
+def contrast(logits: Float[Tensor, "n n"], valid: Bool[Tensor, " n"]) -> Float[Tensor, "n n"]:
+    """Takes the keys of invalid steps out of the competition.
+
+    Each query keeps its own key, so that the loss of an invalid one, which is masked
+    afterwards, is finite.
+    """
+    own = torch.eye(len(valid), dtype=torch.bool, device=valid.device)
+    return logits.masked_fill(~(valid | own), float("-inf"))

@@ -1,0 +1,83 @@
+"""Forward dynamics: the features of the next observation, from those of this one and the action.
+
+The forward model of Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised
+Prediction" (https://arxiv.org/abs/1705.05363).  Alone it is content with features that
+never change; `inverse` keeps them from that.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import explained_variance_of_vectors
+from agents.torsos.base import orthogonal
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class ForwardConfig:
+    """Predicts the next features from these and the action."""
+
+    coefficient: float = 0.2
+    """Weight of the loss (beta = 0.2 in ICM)."""
+    hidden: int = 256
+    """Width of the hidden layer (256 in ICM)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(
+                f"--aux.forward.coefficient must be 0 or more, not {self.coefficient}."
+            )
+        if self.hidden < 1:
+            raise ValueError(f"--aux.forward.hidden must be at least 1, not {self.hidden}.")
+
+    def build(self, context: HeadContext) -> "Forward":
+        """Makes the head."""
+        return Forward(
+            context.torso.num_features,
+            context.spec.num_actions,
+            self.hidden,
+            Schedule(self.coefficient, self.coefficient, 0),
+        )
+
+
+class Forward(AuxiliaryHead):
+    """1/2 |f(phi(x_t), a_t) - phi(x_t+1)|^2, phi being the torso's features.
+
+    Departure from the paper's code: no gradient reaches phi(x_t+1), so the target is not
+    drawn to what is easily predicted.
+    """
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(
+        self, num_features: int, num_actions: int, hidden: int, coefficient: Schedule
+    ) -> None:
+        super().__init__()
+        self.coefficient = coefficient
+        self.num_actions = num_actions
+        self.predict = nn.Sequential(
+            orthogonal(nn.Linear(num_features + num_actions, hidden)),
+            nn.ReLU(),
+            orthogonal(nn.Linear(hidden, num_features), gain=0.01),
+        )
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the squared error of every step, and how much of the target is explained."""
+        action = F.one_hot(trajectory.action, self.num_actions).to(output.torso.dtype)
+        predicted: Tensor = self.predict(torch.cat([output.torso[:-1], action], -1))
+        target = output.torso[1:].detach()
+        valid = trajectory.valid
+        loss = 0.5 * (predicted - target).square().sum(-1)
+        seen = explained_variance_of_vectors(predicted.detach(), target, valid)
+        # Against the guess that nothing changes, which explains much of slow worlds.
+        still = explained_variance_of_vectors(output.torso[:-1].detach(), target, valid)
+        metrics = {"explained_variance": seen, "persistence": still}
+        return HeadLoss(loss, valid, metrics)

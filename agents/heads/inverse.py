@@ -1,0 +1,94 @@
+"""Inverse dynamics: which action led from one observation to the next?
+
+The inverse model of Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised
+Prediction" (https://arxiv.org/abs/1705.05363), and an auxiliary loss in Shelhamer et al.
+2016 (https://arxiv.org/abs/1612.07307).  What the agent can influence has to be in the
+features, what it cannot need not be.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import masked_mean
+from agents.torsos.base import orthogonal
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class InverseConfig:
+    """Names the action between two observations."""
+
+    coefficient: float = 0.8
+    """Weight of the loss (1 - beta = 0.8 in ICM)."""
+    hidden: int = 256
+    """Width of the hidden layer (256 in ICM)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(
+                f"--aux.inverse.coefficient must be 0 or more, not {self.coefficient}."
+            )
+        if self.hidden < 1:
+            raise ValueError(f"--aux.inverse.hidden must be at least 1, not {self.hidden}.")
+
+    def build(self, context: HeadContext) -> "Inverse":
+        """Makes the head.
+
+        Raises:
+            ValueError: there is only one action.
+        """
+        if context.spec.num_actions < 2:
+            raise ValueError(
+                f"--aux inverse has nothing to tell apart in {context.spec.name}, which has one "
+                "action: leave it out."
+            )
+        return Inverse(
+            context.torso.num_features,
+            context.spec.num_actions,
+            self.hidden,
+            Schedule(self.coefficient, self.coefficient, 0),
+        )
+
+
+class Inverse(AuxiliaryHead):
+    """-log p(a_t | phi(x_t), phi(x_t+1)), phi being the torso's features.
+
+    The observation that follows an end is the episode's true last one, so the last step
+    of an episode counts too; the step that only resets does not.
+    """
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(
+        self, num_features: int, num_actions: int, hidden: int, coefficient: Schedule
+    ) -> None:
+        super().__init__()
+        self.coefficient = coefficient
+        self.predict = nn.Sequential(
+            orthogonal(nn.Linear(2 * num_features, hidden)),
+            nn.ReLU(),
+            orthogonal(nn.Linear(hidden, num_actions), gain=0.01),
+        )
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the cross-entropy of every step, and how often the guess is right."""
+        pair = torch.cat([output.torso[:-1], output.torso[1:]], -1)
+        log_guess: Float[Tensor, "T B A"] = self.predict(pair).log_softmax(-1)
+        action, valid = trajectory.action, trajectory.valid
+        loss = -log_guess.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        right = log_guess.detach().argmax(-1) == action
+        # The policy is a guess that needs no second observation.
+        favourite = output.logits[:-1].detach().softmax(-1).amax(-1)
+        metrics = {
+            "accuracy": masked_mean(right.float(), valid),
+            "chance": masked_mean(favourite, valid),
+        }
+        return HeadLoss(loss, valid, metrics)

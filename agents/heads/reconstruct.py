@@ -1,0 +1,117 @@
+"""Reconstruction: draw the observation again from its features.
+
+A deterministic autoencoder beside the policy, as in Yarats et al. 2019, "Improving Sample
+Efficiency in Model-Free Reinforcement Learning from Images"
+(https://arxiv.org/abs/1910.01741), without its penalties on features and decoder.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Shaped, UInt8
+from torch import Tensor
+
+from agents.agent import ActorCritic
+from agents.decoders import Decoder, amounts, decoder_for
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.mosaic import mosaic
+from agents.precision import arithmetic
+from agents.subset import StepSampler, at_steps
+from agents.types import AgentOutput, Trajectory
+from envs.base import EnvSpec
+
+PICTURED = 8
+"""Observations in a picture."""
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """Draws the observation again from its features (an autoencoder)."""
+
+    coefficient: float = 1.0
+    """Weight of the loss (1 in Yarats et al.)."""
+    fraction: float = 0.25
+    """Of the steps that the loss is computed at; each costs a pass of the torso and one back."""
+    hidden: int = 256
+    """Width of the hidden layer, where observations are no images."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
+            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "hidden": (self.hidden >= 1, "at least 1"),
+        }
+        for name, (holds, what) in checks.items():
+            if not holds:
+                raise ValueError(
+                    f"--aux.reconstruct.{name} must be {what}, not {getattr(self, name)}."
+                )
+
+    def build(self, context: HeadContext) -> "Reconstruct":
+        """Makes the head; images are deconvolved, everything else is made by dense layers."""
+        return Reconstruct(
+            context.spec,
+            decoder_for(context.spec, context.torso.num_features, self.hidden),
+            StepSampler(self.fraction, context.stream("steps")),
+            Schedule(self.coefficient, self.coefficient, 0),
+        )
+
+
+@dataclass(frozen=True)
+class ReconstructTargets(Targets):
+    """The steps drawn in each environment."""
+
+    step: Int[Tensor, "S B"]
+
+
+class Reconstruct(AuxiliaryHead):
+    """Error of d(phi(x)) against x, phi being the torso's features, d the decoder."""
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(
+        self, spec: EnvSpec, decoder: Decoder, sampler: StepSampler, coefficient: Schedule
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.sampler = sampler
+        self.coefficient = coefficient
+        self._num_symbols = spec.num_symbols
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> ReconstructTargets:
+        """Draws steps."""
+        return ReconstructTargets(self.sampler(trajectory.valid))
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the error at the steps drawn, and how good the drawings are."""
+        assert isinstance(targets, ReconstructTargets)
+        valid = at_steps(trajectory.valid, targets.step)
+        observation = at_steps(trajectory.observation, targets.step).flatten(0, 1)
+        drawn = self._draw(agent, observation)
+        error = self.decoder.error(drawn, observation).view_as(valid)
+        return HeadLoss(error, valid, self.decoder.measures(drawn, observation, valid.flatten()))
+
+    @torch.no_grad()
+    def picture(
+        self, agent: ActorCritic, trajectory: Trajectory
+    ) -> UInt8[Tensor, "height width 3"]:
+        """Draws some observations of a trajectory, and below each what the head makes of it."""
+        everything = trajectory.observation[:-1].flatten(0, 1)
+        count = min(PICTURED, len(everything))
+        chosen = torch.linspace(0, len(everything) - 1, count, device=everything.device).long()
+        observation = everything[chosen]
+        restored = self.decoder.restored(self._draw(agent, observation))
+        above = observation if self._num_symbols else amounts(observation)
+        return mosaic([above, restored], self._num_symbols)
+
+    def _draw(
+        self, agent: ActorCritic, observation: Shaped[Tensor, " batch *shape"]
+    ) -> Float[Tensor, " batch *drawn"]:
+        features = agent.look(observation).features
+        with arithmetic(agent.precision, observation.device):
+            drawn: Tensor = self.decoder(features)
+        return drawn

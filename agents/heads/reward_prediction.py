@@ -1,0 +1,169 @@
+"""Reward prediction: from three observations, will the next reward be positive, none, negative?
+
+From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.2).  Rewards are
+rare, so sequences are drawn from a replay such that half of them lead to one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.replay import Replay, draw, make_replay
+from agents.seeding import Stream
+from agents.torsos.base import orthogonal
+from agents.types import AgentOutput, Trajectory
+
+_FLAG = "--aux.reward-prediction"
+_CLASSES = 3
+"""Negative, none, positive."""
+_LENGTH = 3
+"""Observations of a sequence (the paper's)."""
+
+
+@dataclass(frozen=True)
+class RewardPredictionConfig:
+    """Predicts the sign of the next reward."""
+
+    sequences: int = 1
+    """Drawn at each update, per environment."""
+    replay_steps: int = 4096
+    """Agent steps that are remembered, all environments together (2,000 a worker in the paper)."""
+    width: int = 128
+    """Units of the hidden layer (128 in the paper)."""
+    coefficient: float = 1.0
+    """Weight of the loss (1 in the paper)."""
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "replay_steps", "width"):
+            if getattr(self, name) < 1:
+                flag = f"{_FLAG}.{name.replace('_', '-')}"
+                raise ValueError(f"{flag} must be at least 1, not {getattr(self, name)}.")
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
+
+    def build(self, context: HeadContext) -> "RewardPrediction":
+        """Makes the head and its replay.
+
+        Raises:
+            ValueError: the replay does not fit into memory.
+        """
+        replay = make_replay(
+            f"{_FLAG}.replay-steps",
+            self.replay_steps,
+            context.spec,
+            context.unroll_length,
+            context.device,
+        )
+        return RewardPrediction(self, replay, context.stream("replay"), context.torso.num_features)
+
+
+@dataclass(frozen=True)
+class RewardPredictionTargets(Targets):
+    """Sequences beside each environment (but from any), and what each led to."""
+
+    observation: Shaped[Tensor, "sequences B length *shape"]
+    sign: Int[Tensor, "sequences B"]
+    """0, 1, 2: negative, none, positive."""
+    valid: Bool[Tensor, "sequences B"]
+
+
+class RewardPrediction(AuxiliaryHead):
+    """-log p(sign of r_t | x_{t-2}, x_{t-1}, x_t); reaches the torso alone.
+
+    A layer of rectified units reads the torso's features of the three.  Where fewer than three
+    lie in the same episode and trajectory, the first of them is repeated.
+    """
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(
+        self, config: RewardPredictionConfig, replay: Replay, stream: Stream, num_features: int
+    ) -> None:
+        super().__init__()
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.replay = replay
+        self.stream = stream
+        self._sequences = config.sequences
+        self.layers = nn.Sequential(
+            orthogonal(nn.Linear(_LENGTH * num_features, config.width)),
+            nn.ReLU(),
+            # All classes nearly equally likely at first, as the policy's actions are.
+            orthogonal(nn.Linear(config.width, _CLASSES), gain=0.01),
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the replay."""
+        return self.replay.nbytes
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> RewardPredictionTargets:
+        """Remembers the trajectory; draws sequences, half of them before a reward."""
+        replay = self.replay
+        replay.add(trajectory)
+        size = (self._sequences, trajectory.action.shape[1])
+        rewarding = replay.valid & (replay.reward != 0)
+        resting = replay.valid & (replay.reward == 0)
+        coin, lot = self.stream.uniform((2, *size), replay.device).flatten(1)
+        # Where there is nothing of one kind, all are of the other.
+        wants_reward = (coin < 0.5) & rewarding.any() | ~resting.any()
+        chosen = torch.where(wants_reward, draw(rewarding, lot), draw(resting, lot))
+        _, length, num_envs = replay.valid.shape
+        place, time = chosen // (length * num_envs), chosen // num_envs % length
+        environment = chosen % num_envs
+        start = episode_start(replay.valid)[place, time, environment]
+        steps = time.unsqueeze(-1) - torch.arange(_LENGTH - 1, -1, -1, device=replay.device)
+        times = steps.maximum(start.unsqueeze(-1))
+        observation = replay.observation[place[:, None], times, environment[:, None]]
+        sign = replay.reward.flatten()[chosen].sign().long() + 1
+        valid = replay.valid.flatten()[chosen]
+        return RewardPredictionTargets(
+            observation.unflatten(0, size), sign.view(size), valid.view(size)
+        )
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the cross-entropy of every sequence, `[sequences, B]`."""
+        assert isinstance(targets, RewardPredictionTargets)
+        lead = targets.observation.shape[:3]
+        seen = agent.look(targets.observation.flatten(0, 2)).features.float()
+        logits = self.layers(seen.unflatten(0, lead).flatten(2))
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.sign.flatten(), reduction="none")
+        metrics = {
+            "balanced_accuracy": balanced_accuracy(logits, targets.sign, targets.valid),
+            "rewarding": _mean(targets.sign != 1, targets.valid),
+        }
+        return HeadLoss(loss.view(lead[:2]), targets.valid, metrics)
+
+
+def episode_start(valid: Bool[Tensor, "places T B"]) -> Int[Tensor, "places T B"]:
+    """When the episode of each step began; 0 where that was before the trajectory."""
+    # The observation after an invalid step is the first of the next episode.
+    opens = torch.cat([torch.zeros_like(valid[:, :1]), ~valid[:, :-1]], 1)
+    time = torch.arange(valid.shape[1], device=valid.device).view(1, -1, 1)
+    return (time * opens).cummax(1).values
+
+
+def balanced_accuracy(
+    logits: Float[Tensor, "sequences B classes"],
+    sign: Int[Tensor, "sequences B"],
+    valid: Bool[Tensor, "sequences B"],
+) -> Float[Tensor, ""]:
+    """Mean, over the classes that occur, of the share of each that is recognised."""
+    occurs = F.one_hot(sign, logits.shape[-1]).bool() & valid.unsqueeze(-1)
+    hit = occurs & (logits.argmax(-1) == sign).unsqueeze(-1)
+    # NaN, not measured, where a class does not occur.
+    return (hit.sum((0, 1)) / occurs.sum((0, 1))).nanmean()
+
+
+def _mean(
+    flag: Bool[Tensor, "sequences B"], valid: Bool[Tensor, "sequences B"]
+) -> Float[Tensor, ""]:
+    return (flag & valid).sum() / valid.sum()

@@ -1,0 +1,211 @@
+"""Self-prediction: the next K latents, from this one and the actions taken.
+
+Schwarzer et al. 2021, "Data-Efficient Reinforcement Learning with Self-Predictive
+Representations" (https://arxiv.org/abs/2007.05929); settings of the authors' code,
+mila-iqia/spr.  The target is a momentum copy, so no negative examples are needed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import masked_mean
+from agents.momentum import MomentumCopy
+from agents.precision import arithmetic
+from agents.subset import StepSampler, at_steps
+from agents.torsos import TorsoOutput
+from agents.torsos.base import orthogonal
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class SprConfig:
+    """Predicts the latents of the next steps from the actions (SPR)."""
+
+    coefficient: float = 5.0
+    """Weight of the loss, a mean over the jumps (5 in the authors' code)."""
+    jumps: int | None = None
+    """K, steps that are predicted; none: 5 as in the paper, or fewer in shorter trajectories."""
+    fraction: float = 0.1
+    """Of the steps that are predicted from; each costs a pass of the torso and K of the model."""
+    momentum: float = 0.99
+    """What the target keeps of itself at an update (0.99 without augmentation in the paper)."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
+            "jumps": (self.jumps is None or self.jumps >= 1, "at least 1"),
+            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
+        }
+        for name, (holds, what) in checks.items():
+            if not holds:
+                raise ValueError(f"--aux.spr.{name} must be {what}, not {getattr(self, name)}.")
+
+    def build(self, context: HeadContext) -> "Spr":
+        """Makes the head; copies the torso.
+
+        Raises:
+            ValueError: a trajectory is too short for so many jumps.
+        """
+        length = context.unroll_length
+        if self.jumps is not None and self.jumps > length:
+            raise ValueError(
+                f"--aux.spr.jumps {self.jumps} looks further ahead than a trajectory of {length} "
+                "steps reaches: use fewer, or a longer --unroll-length."
+            )
+        return Spr(self, context, min(5, length) if self.jumps is None else self.jumps)
+
+
+@dataclass(frozen=True)
+class SprTargets(Targets):
+    """Where predictions begin, and what is to be predicted."""
+
+    step: Int[Tensor, "S B"]
+    goal: Float[Tensor, "T B F"]
+    """Unit vectors: the target's projections of `observation[1]` to `observation[T]`."""
+
+
+class Spr(AuxiliaryHead):
+    """|u_k - v_k|^2 = 2 - 2 cos, averaged over jumps k = 1 ... K.
+
+    v_k is the target's projection of the latent of x_t+k, u_k the prediction of it from the
+    latent of x_t and the actions a_t ... a_t+k-1, both of length 1.  A latent is the torso's
+    last feature map, or its features where there is no map, rescaled to 0..1; the projection
+    is the torso's own layer above the map (in the paper the Q network's first one), or none.
+    A jump counts if all of its steps are valid: it may end at an episode's true last
+    observation, and never beyond.
+    """
+
+    trains = ("torso",)
+    non_negative = True
+
+    def __init__(self, config: SprConfig, context: HeadContext, jumps: int) -> None:
+        super().__init__()
+        torso, num_actions = context.torso, context.spec.num_actions
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.jumps = jumps
+        self.sampler = StepSampler(config.fraction, context.stream("steps"))
+        self.transition: nn.Module
+        if torso.spatial_shape is None:
+            self.transition = FlatTransition(torso.num_features, num_actions)
+        else:
+            self.transition = SpatialTransition(torso.spatial_shape[0], num_actions)
+        self.predict = orthogonal(nn.Linear(torso.num_features, torso.num_features))
+        self.target = MomentumCopy(torso, config.momentum)
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> SprTargets:
+        """Draws where to begin, and looks at what follows."""
+        observation = trajectory.observation[1:].flatten(0, 1)
+        latent = latent_of(agent.look(observation, self.target))
+        with arithmetic(agent.precision, observation.device):
+            goal = self.target.network.features_of(latent).float()
+        goal = F.normalize(goal, dim=-1).unflatten(0, trajectory.valid.shape)
+        return SprTargets(self.sampler(trajectory.valid), goal)
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the distance to the goal of every jump [K, S, B], and their cosines."""
+        assert isinstance(targets, SprTargets)
+        length, step = len(trajectory.action), targets.step
+        begin = at_steps(trajectory.observation, step).flatten(0, 1)
+        latent = latent_of(agent.look(begin))
+        reached = torch.ones_like(step, dtype=torch.bool)
+        losses, valid = [], []
+        for jump in range(self.jumps):
+            now = (step + jump).clamp(max=length - 1)
+            reached = reached & (step + jump < length) & at_steps(trajectory.valid, now)
+            action = at_steps(trajectory.action, now).flatten()
+            with arithmetic(agent.precision, latent.device):
+                latent = rescaled(self.transition(latent, action).float())
+                projection = agent.torso.features_of(latent).float()
+            prediction = F.normalize(self.predict(projection), dim=-1)
+            goal = at_steps(targets.goal, now).flatten(0, 1)
+            losses.append((prediction - goal).square().sum(-1).view_as(step))
+            valid.append(reached)
+        loss, counts = torch.stack(losses), torch.stack(valid)
+        cosine = 1 - loss.detach() / 2
+        metrics = {
+            "similarity": masked_mean(cosine, counts),
+            "first_similarity": masked_mean(cosine[0], counts[0]),
+            # The longest jumps may all be cut off by ends: then there is nothing to measure.
+            "last_similarity": torch.where(
+                counts[-1].any(), masked_mean(cosine[-1], counts[-1]), torch.nan
+            ),
+            "target_similarity": likeness(targets.goal, trajectory.valid),
+        }
+        return HeadLoss(loss, counts, metrics)
+
+    def after_update(self, agent: ActorCritic) -> None:
+        """Lets the target follow."""
+        self.target.follow(agent.torso)
+
+
+class FlatTransition(nn.Module):
+    """The next features from these and an action: two dense layers."""
+
+    def __init__(self, num_features: int, num_actions: int) -> None:
+        super().__init__()
+        self.num_actions = num_actions
+        self.layers = nn.Sequential(
+            orthogonal(nn.Linear(num_features + num_actions, num_features)),
+            nn.ReLU(),
+            orthogonal(nn.Linear(num_features, num_features)),
+            nn.ReLU(),
+        )
+
+    def forward(
+        self, latent: Float[Tensor, "batch F"], action: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch F"]:
+        """Appends the action's one-hot code."""
+        code = F.one_hot(action, self.num_actions).to(latent.dtype)
+        after: Tensor = self.layers(torch.cat([latent, code], -1))
+        return after
+
+
+class SpatialTransition(nn.Module):
+    """The next feature map from this one and an action: two 3 x 3 convolutions."""
+
+    def __init__(self, channels: int, num_actions: int) -> None:
+        super().__init__()
+        self.num_actions = num_actions
+        self.layers = nn.Sequential(
+            orthogonal(nn.Conv2d(channels + num_actions, channels, 3, padding=1)),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(channels, channels, 3, padding=1)),
+            nn.ReLU(),
+        )
+
+    def forward(
+        self, latent: Float[Tensor, "batch C H W"], action: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch C H W"]:
+        """Appends a plane per action, 1 everywhere for the one that was taken."""
+        code = F.one_hot(action, self.num_actions).to(latent.dtype)
+        planes = code[:, :, None, None].expand(-1, -1, *latent.shape[2:])
+        after: Tensor = self.layers(torch.cat([latent, planes], 1))
+        return after
+
+
+def latent_of(seen: TorsoOutput) -> Float[Tensor, " batch *shape"]:
+    """The feature map, or the features where there is none, rescaled."""
+    return rescaled((seen.features if seen.spatial is None else seen.spatial).float())
+
+
+def rescaled(latent: Float[Tensor, " batch *shape"]) -> Float[Tensor, " batch *shape"]:
+    """Stretches each latent of a batch to 0..1."""
+    flat = latent.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return ((flat - low) / (high - low + 1e-5)).view_as(latent)
+
+
+def likeness(unit: Float[Tensor, "T B F"], valid: Bool[Tensor, "T B"]) -> Float[Tensor, ""]:
+    """Mean cosine between all pairs of unit vectors, which is the square of their mean's length."""
+    kept = torch.where(valid.unsqueeze(-1), unit, 0.0)
+    return (kept.sum((0, 1)) / valid.sum().clamp(min=1)).square().sum()

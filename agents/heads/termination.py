@@ -1,0 +1,140 @@
+"""Termination: will the episode end within the next k steps, and when.
+
+For each of the next k steps the head gives the probability that the episode terminates
+there, given that it has not before (a hazard h_j).  The loss is the negative
+log-likelihood of what was seen: one binary cross-entropy per step ahead, for as long as
+the episode goes on *and* is seen to,
+
+    loss_t = sum_{j < k, known} BCE(h_j(x_t), terminated_{t+j}).
+
+So a trajectory may be shorter than k, and what follows a truncation or lies beyond the
+trajectory is unknown, not "no": counting the ends that are seen late in a trajectory
+without the non-ends that are not would teach that every trajectory's end is near.  The
+probability of an end within k steps is 1 - prod_j (1 - h_j).
+
+The idea is common (Kartal et al. 2019, "Terminal Prediction as an Auxiliary Task",
+arXiv 1907.10827, regress the relative distance to the end); this form and its numbers are
+this project's.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import masked_mean
+from agents.types import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class TerminationConfig:
+    """Predicts whether the episode terminates within k steps."""
+
+    horizon: int = 8
+    """k, in agent steps."""
+    coefficient: float = 0.1
+    """Weight of the loss."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"--aux.termination.horizon must be at least 1, not {self.horizon}.")
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(
+                f"--aux.termination.coefficient must be 0 or more, not {self.coefficient}."
+            )
+
+    def build(self, context: HeadContext) -> "Termination":
+        """Makes the head."""
+        return Termination(self, context.num_features)
+
+
+@dataclass(frozen=True)
+class TerminationTargets(Targets):
+    """What is known of the k steps from each on, [time, B, steps ahead]."""
+
+    known: Bool[Tensor, "T B K"]
+    """The episode had not ended before, and the step was seen."""
+    ends: Bool[Tensor, "T B K"]
+    """It terminated there."""
+
+
+class Termination(AuxiliaryHead):
+    """Logits of k hazards, linear in the features."""
+
+    trains = ("torso", "core")
+    non_negative = True
+
+    def __init__(self, config: TerminationConfig, num_features: int) -> None:
+        super().__init__()
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.hazard = nn.Linear(num_features, config.horizon)
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> TerminationTargets:
+        """Looks up to k steps ahead of every step."""
+        horizon = self.hazard.out_features
+        goes_on = trajectory.valid & ~(trajectory.terminated | trajectory.truncated)
+        known, ends = [trajectory.valid], [trajectory.valid & trajectory.terminated]
+        for ahead in range(1, horizon):
+            # Known at t + ahead: nothing ended at t + ahead - 1, and it is part of the trajectory.
+            reaches = known[-1] & _later(goes_on, ahead - 1) & _later(trajectory.valid, ahead)
+            known.append(reaches)
+            ends.append(reaches & _later(trajectory.terminated, ahead))
+        return TerminationTargets(torch.stack(known, -1), torch.stack(ends, -1))
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the negative log-likelihood of every step, in nats."""
+        assert isinstance(targets, TerminationTargets)
+        logits = self.hazard(output.features[:-1])
+        error = functional.binary_cross_entropy_with_logits(
+            logits, targets.ends.to(logits.dtype), reduction="none"
+        )
+        loss = torch.where(targets.known, error, 0.0).sum(-1)
+        metrics = {"explained": explained(loss.detach().sum(), targets)}
+        return HeadLoss(loss, trajectory.valid, metrics | told(logits.detach(), targets))
+
+
+def explained(loss: Float[Tensor, ""], targets: TerminationTargets) -> Float[Tensor, ""]:
+    """1 - loss / loss of the best constant hazard; NaN where no end or nothing else was seen.
+
+    McFadden's R^2: 0 is no better than knowing how often episodes end, 1 is certainty.
+    """
+    ends = targets.ends.sum()
+    count = targets.known.sum()
+    rate = ends / count.clamp(min=1)
+    constant = -(ends.xlogy(rate) + (count - ends).xlogy(1 - rate))
+    return torch.where(constant > 0, 1 - loss / constant, torch.nan)
+
+
+def told(logits: Float[Tensor, "T B K"], targets: TerminationTargets) -> dict[str, Tensor]:
+    """How often "an end within k steps" is more likely than not and true, or neither.
+
+    Over the steps whose next k steps lie in the trajectory: which of them count must not
+    depend on how they ended.  NaN where there are none.
+    """
+    length, horizon = logits.shape[0], logits.shape[-1]
+    inside = torch.arange(length, device=logits.device) <= length - horizon
+    ends = targets.ends.any(-1)
+    decided = inside.unsqueeze(-1) & (ends | targets.known[..., -1])
+    never = functional.logsigmoid(-logits).sum(-1)  # log prod_j (1 - h_j)
+    hits = (never < math.log(0.5)) == ends
+    some = decided.any()
+    return {
+        name: torch.where(some, masked_mean(value.to(logits.dtype), decided), torch.nan)
+        for name, value in {"accuracy": hits, "base_rate": ends}.items()
+    }
+
+
+def _later(mask: Bool[Tensor, "T B"], steps: int) -> Bool[Tensor, "T B"]:
+    """The mask so many steps later; False beyond the trajectory."""
+    moved = torch.zeros_like(mask)
+    if steps < len(mask):
+        moved[: len(mask) - steps] = mask[steps:]
+    return moved

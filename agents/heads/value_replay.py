@@ -1,0 +1,140 @@
+"""Value replay: the critic learns from recent trajectories once more.
+
+From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.3): value
+regression on sequences from the replay, besides the on-policy one.  Targets are computed anew
+from the present value, so that what the critic has learnt since spreads further back.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from agents.agent import ActorCritic
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.masked import explained_variance
+from agents.replay import Replay, make_replay
+from agents.returns import gae
+from agents.seeding import Stream
+from agents.types import AgentOutput, Trajectory
+
+_FLAG = "--aux.value-replay"
+
+
+@dataclass(frozen=True)
+class ValueReplayConfig:
+    """Trains the critic on recent trajectories, replayed."""
+
+    fraction: float = 0.5
+    """Environments replayed at each update, per environment played (1 in the paper)."""
+    replay_steps: int = 4096
+    """Agent steps that are remembered, all environments together (2,000 a worker in the paper)."""
+    trace: float = 1.0
+    """Lambda of the targets: 1 = n-step returns (the paper), 0 = one-step differences."""
+    coefficient: float = 1.0
+    """Weight of the loss (1 in the paper)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ValueError(
+                f"{_FLAG}.fraction must be above 0 and at most 1, not {self.fraction}."
+            )
+        if self.replay_steps < 1:
+            raise ValueError(f"{_FLAG}.replay-steps must be at least 1, not {self.replay_steps}.")
+        if not 0 <= self.trace <= 1:
+            raise ValueError(f"{_FLAG}.trace must be between 0 and 1, not {self.trace}.")
+        if not 0 <= self.coefficient < float("inf"):
+            raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
+
+    def build(self, context: HeadContext) -> "ValueReplay":
+        """Makes the head and its replay.
+
+        Raises:
+            ValueError: the replay does not fit into memory.
+        """
+        replay = make_replay(
+            f"{_FLAG}.replay-steps",
+            self.replay_steps,
+            context.spec,
+            context.unroll_length,
+            context.device,
+        )
+        return ValueReplay(self, replay, context.stream("replay"), context.discount)
+
+
+@dataclass(frozen=True)
+class ReplayedTargets(Targets):
+    """Columns of the past."""
+
+    trajectory: Trajectory
+    num_envs: int
+    """B, of the trajectory that they accompany."""
+
+    def select(self, environments: Int[Tensor, " B2"]) -> "ReplayedTargets":
+        """As large a part of them as a minibatch is of its trajectory.
+
+        Which part: by the minibatch's environments, which are drawn at random.
+        """
+        replayed = self.trajectory.action.shape[1]
+        count = math.ceil(len(environments) * replayed / self.num_envs)
+        chosen = environments[:count] % replayed
+        return replace(self, trajectory=self.trajectory.select(chosen), num_envs=len(environments))
+
+
+class ValueReplay(AuxiliaryHead):
+    """(R - V(x))^2 / 2 on replayed steps; reaches torso, core, value; owns no parameters.
+
+    R = A + V(x) with A from GAE at the present value, without gradient.  As in the paper
+    nothing corrects for the policy having changed since.
+    """
+
+    trains = ("torso", "core", "value")
+    non_negative = True
+
+    def __init__(
+        self, config: ValueReplayConfig, replay: Replay, stream: Stream, discount: float
+    ) -> None:
+        super().__init__()
+        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.replay = replay
+        self.stream = stream
+        self._fraction = config.fraction
+        self._trace = config.trace
+        self._discount = discount
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the replay."""
+        return self.replay.nbytes
+
+    @torch.no_grad()
+    def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> ReplayedTargets:
+        """Remembers the trajectory and draws columns of all that are remembered."""
+        self.replay.add(trajectory)
+        num_envs, device = trajectory.action.shape[1], self.replay.device
+        count = (math.ceil(self._fraction * num_envs),)
+        place = self.stream.integers(len(self.replay), count, device)
+        environment = self.stream.integers(num_envs, count, device)
+        return ReplayedTargets(self.replay.columns(place, environment), num_envs)
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Computes the critic's loss at every replayed step, `[T, columns]`."""
+        assert isinstance(targets, ReplayedTargets)
+        replayed = targets.trajectory
+        value = agent.unroll(replayed).value
+        present = value.detach()
+        advantage = gae(
+            replayed.reward,
+            present,
+            replayed.terminated,
+            replayed.truncated,
+            discount=self._discount,
+            trace=self._trace,
+        )
+        target = present[:-1] + advantage
+        metrics = {"explained_variance": explained_variance(present[:-1], target, replayed.valid)}
+        return HeadLoss(0.5 * (target - value[:-1]).square(), replayed.valid, metrics)

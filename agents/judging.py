@@ -1,0 +1,225 @@
+"""From the losses of one update to `.grad`: which gradients are judged, when, by what measure.
+
+The gate itself knows rows of numbers alone (`agents/gates`).  Here is what an actor-critic
+adds: which of its parameters are shared, which part of the main loss is the reference, when a
+judgement is due, and what is added up over processes before it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from agents.agent import ActorCritic
+from agents.cosines import MeanCosines
+from agents.gates import (
+    Gate,
+    Judgement,
+    Scope,
+    add_gradient,
+    column_groups,
+    diagnose,
+    gated_backward,
+    main_cosine,
+    reused_backward,
+)
+from agents.gradients import Gradients
+from agents.heads import AuxiliaryHead
+from agents.metric import Metric
+from agents.optimizer import OwnerOptimizer
+from agents.processes import ALONE, Processes
+from agents.steploss import StepLoss
+from agents.terms import MainTerms
+
+Metrics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """All that one update descends."""
+
+    main: MainTerms
+    auxiliary: Sequence[StepLoss]
+    """Of the heads, in their order."""
+
+
+@dataclass(frozen=True)
+class JudgingConfig:
+    """How gradients are judged, whatever the gate."""
+
+    scope: Scope = "shared"
+    """Judge all shared parameters together, each tensor apart, or each layer apart."""
+    every: int = 1
+    """Judge at every n-th update and reuse the weights in between."""
+    main: Literal["all", "policy"] = "all"
+    """Compare auxiliaries with the gradient of the whole main loss, or of its policy and entropy
+    terms alone; the value term then goes along at the main loss's weight."""
+    metric: Literal["plain", "optimizer"] = "plain"
+    """Compare gradients as they are, or as Adam's step sizes scale them."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"--gate.every must be at least 1, not {self.every}.")
+
+
+class Judging:
+    """Owns the gate, the weights of its last judgement, and who shares which parameters."""
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        heads: Mapping[str, AuxiliaryHead],
+        gate: Gate,
+        config: JudgingConfig,
+        optimizer: OwnerOptimizer,
+        processes: Processes = ALONE,
+        seed: int = 0,
+    ) -> None:
+        """Finds out what is shared.
+
+        Args:
+            agent: whose gradients are judged.
+            heads: that share parameters with it, by name.
+            gate: judges.
+            config: how.
+            optimizer: of the agent, for its metric.
+            processes: whose gradients are added up.
+            seed: of the random combinations of losses that a gate may ask for.
+        """
+        self.gate = gate
+        self._agent, self._names = agent, tuple(heads)
+        self._config, self._optimizer, self._processes = config, optimizer, processes
+        self._gradients = Gradients(agent, heads, processes, seed)
+        named = list(zip(self._gradients.names, self._gradients.shared, strict=True))
+        self._groups = column_groups(config.scope, named) if named else (0,)
+        # Of the last judgement, for the updates between judgements.
+        self._weights: Float[Tensor, "G M"] | None = None
+        self._judgements = 0
+        self.cosines = MeanCosines()
+        """Of all losses, since they were last drawn."""
+
+    def backward(self, losses: Losses, update: int) -> tuple[Bool[Tensor, " L"], Metrics]:
+        """Adds what the gate lets through to `.grad` of the agent, and to the heads' their own.
+
+        Args:
+            losses: of a batch; all graphs are freed.
+            update: how many updates there were before.
+
+        Returns:
+            Which losses and gradients are finite, and what is to be logged.
+        """
+        shares = [losses.main.whole.share, *(loss.share for loss in losses.auxiliary)]
+        finite = self._processes.sum(torch.stack(shares)).isfinite()
+        gradients = self._gradients
+        if not self._names:
+            shares[0].backward()
+            gradients.add_up(self._agent.parameters())
+            return finite, {}
+        if self._weights is not None and update % self._config.every != 0:
+            weights = self._weights[0, : len(shares)]
+            reused_backward(shares, weights, gradients.shared, gradients.private)
+            gradients.add_up([*gradients.shared, *gradients.private])
+            return finite, {}
+        if self.gate.one_pass:
+            judgement, metrics = self._add_all(shares)
+            # One row of a summed loss stands for all.
+            rows_finite = judgement.direction.sum().isfinite()
+        else:
+            judgement, metrics, rows_finite = self._judge(losses)
+        gradients.add_up(gradients.private)
+        self._weights = judgement.weights
+        return finite & rows_finite, metrics
+
+    def _add_all(self, shares: Sequence[Tensor]) -> tuple[Judgement, Metrics]:
+        """Takes one backward pass of the summed loss."""
+        judgement = gated_backward(
+            shares,
+            self.gate,
+            self._gradients.shared,
+            self._gradients.private,
+            groups=self._groups,
+            reduce=lambda rows, values: (self._processes.sum(rows), self._processes.sum(values)),
+        )
+        return judgement, self._diagnosed(judgement)
+
+    def _judge(self, losses: Losses) -> tuple[Judgement, Metrics, Bool[Tensor, " L"]]:
+        """Takes the gradient of each loss and adds what the gate makes of them."""
+        gradients, gate = self._gradients, self.gate
+        main, value = losses.main.whole, None
+        if self._config.main == "policy":
+            main = losses.main.policy
+            value = gradients.rows([losses.main.value.share], retain=True)
+        samples = slices = None
+        if gate.sample_rows > 0 and self._judgements % gate.sample_every == 0:
+            samples = gradients.combinations(main, gate.sample_rows)
+        self._judgements += 1
+        judged = [main, *losses.auxiliary]
+        if gate.slices > 0:
+            slices = gradients.slices(judged, gate.slices)
+            rows = slices.sum(0)
+        else:
+            rows = gradients.rows([loss.share for loss in judged])
+        values = self._processes.sum(torch.stack([loss.share for loss in judged]))
+        finite = rows.sum(-1).isfinite()  # as the gate decides it
+
+        metric = Metric()
+        if self._config.metric == "optimizer":
+            metric = Metric.of_adam(self._optimizer.denominator(gradients.shared))
+        judgement = gate.judge(
+            metric.enter(rows),
+            values,
+            self._groups,
+            None if samples is None else metric.enter(samples),
+            None if slices is None else metric.enter(slices),
+        )
+        self.cosines.add(judgement.gramian, len(judged))
+        metrics = self._diagnosed(judgement)
+        direction = metric.leave(judgement.direction)
+        if self._config.metric == "optimizer":
+            metrics |= self._named("sign_differs", metric.sign_differs(rows))
+        if value is not None:
+            direction = direction + self._at_main_weight(value[0], judgement)
+            finite[0] &= value.sum().isfinite()
+            whole = torch.cat([rows[:1] + value, rows[1:]])
+            metrics |= self._named("cosine_all", main_cosine(metric.enter(whole)))
+        add_gradient(gradients.shared, direction)
+        return judgement, metrics, finite
+
+    def _at_main_weight(
+        self, row: Float[Tensor, " P"], judgement: Judgement
+    ) -> Float[Tensor, " P"]:
+        """The row at the weight that the main row has in each group."""
+        blocks = row.split(list(self._groups))
+        weights = judgement.weights[:, 0].unbind()
+        return torch.cat([w * block for w, block in zip(weights, blocks, strict=True)])
+
+    def _diagnosed(self, judgement: Judgement) -> Metrics:
+        diagnosis = diagnose(self.gate, judgement)
+        metrics: Metrics = {}
+        for field in fields(diagnosis):
+            metrics |= self._named(field.name, getattr(diagnosis, field.name))
+        return metrics
+
+    def _named(self, metric: str, values: Float[Tensor, " K"]) -> Metrics:
+        return {f"{name}/{metric}": values[index] for index, name in enumerate(self._names)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The gate's memory, and all else that the next judgement depends on."""
+        state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
+        if self.gate.sample_rows == 0:
+            return state
+        combinations = self._gradients.generator.get_state()
+        return state | {"judgements": self._judgements, "combinations": combinations}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        self.gate.load_state_dict(state["gate"])
+        weights = state["gate_weights"]
+        device = next(self._agent.parameters()).device
+        self._weights = None if weights is None else weights.to(device)
+        if self.gate.sample_rows > 0:
+            self._judgements = state["judgements"]
+            self._gradients.generator.set_state(state["combinations"])

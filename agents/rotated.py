@@ -1,0 +1,187 @@
+"""RotoGrad in an actor-critic: what the main loss and each head see, and how it goes backward."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from agents.agent import ActorCritic
+from agents.cut import Cut
+from agents.gates import Gate, diagnose
+from agents.heads import AuxiliaryHead
+from agents.modules import NamedModules
+from agents.processes import ALONE, Processes
+from agents.rotation import Rotations, rotated_backward
+from agents.types import AgentOutput
+
+
+@dataclass(frozen=True)
+class RotationConfig:
+    """Options of the rotations; those of `rotograd` say what they mean."""
+
+    pace: float
+    decay: float
+    block: int
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the losses of one update see of the agent's output."""
+
+    outputs: tuple[AgentOutput, ...]
+    """The main loss's first."""
+    cut: Cut
+
+
+class Rotated:
+    """Turns the agent's features for the main loss and for each head.
+
+    The main loss's rotation is part of the agent, which acts with it; it is multiplied into the
+    weights of an exported policy.  A head that trains the policy or the value gets a copy of its
+    own, made from the agent's at the start, in whose place `logits` or `value` are computed: its
+    rotation would mean nothing under weights that another rotation is learning with.
+
+    Rotated are the features after the core, and the torso's where there is none.  What a head
+    reads below them (`spatial`, or `torso` under a core) is judged with the features, but not
+    rotated; what it makes of the agent by running it again is neither.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        heads: Mapping[str, AuxiliaryHead],
+        gate: Gate,
+        config: RotationConfig,
+        processes: Processes = ALONE,
+    ) -> None:
+        device = agent.policy.weight.device
+        self.rotations = Rotations(len(heads) + 1, agent.num_features, config.block, device)
+        self._agent = agent
+        self._gate = gate
+        self._config = config
+        self._processes = processes
+        self._updates = 0
+        self._own = NamedModules({name: _copies(agent, head) for name, head in heads.items()})
+        self._private = [*agent.parameters(), *self._own.parameters()]
+        self._private += [weight for head in heads.values() for weight in head.parameters()]
+        agent.rotation = self.rotations.matrix[0].clone()
+
+    def own(self, name: str) -> Iterator[nn.Parameter]:
+        """The weights that a head has in place of the agent's."""
+        return self._own[name].parameters()
+
+    def views(self, output: AgentOutput) -> Views:
+        """Turns an output for every loss, and cuts all of them off from the network below."""
+        below = [output.features]
+        below += [] if self._agent.core is None else [output.torso]
+        below += [] if output.spatial is None else [output.spatial]
+        cut = Cut(below, self._processes.rank, self._processes.size)
+        features, *others = cut.pieces
+        whole = replace(
+            output,
+            torso=features if self._agent.core is None else others[0],
+            spatial=None if output.spatial is None else others[-1],
+        )
+        main = self._turned(whole, features, 0, self._agent.policy, self._agent.value)
+        outputs = [main]
+        for task, own in enumerate(self._own.values(), start=1):
+            layers = dict(own.named_children())
+            turned = self._turned(main, features, task, layers.get("policy"), layers.get("value"))
+            outputs.append(turned)
+        return Views(tuple(outputs), cut)
+
+    def _turned(
+        self,
+        output: AgentOutput,
+        features: Tensor,
+        task: int,
+        policy: nn.Module | None,
+        value: nn.Module | None,
+    ) -> AgentOutput:
+        turned = self.rotations.rotate(features, task)
+        return replace(
+            output,
+            features=turned,
+            torso=turned if self._agent.core is None else output.torso,
+            logits=output.logits if policy is None else policy(turned),
+            value=output.value if value is None else value(turned).squeeze(-1),
+        )
+
+    def backward(
+        self, losses: Sequence[Tensor], cut: Cut, learning_rate: float
+    ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
+        """Adds gradients to `.grad` of agent and heads; turns the rotations by a step.
+
+        Args:
+            losses: this process's shares of the weighted losses, of what `views` showed.
+            cut: of the same views.
+            learning_rate: of the network.
+
+        Returns:
+            Which losses and gradients are finite, and what is to be logged.
+        """
+        finite = self._processes.sum(torch.stack(list(losses))).isfinite()
+
+        def reduce(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal finite
+            # Each process has filled its own place of the rows.
+            rows = self._processes.sum(rows)
+            finite = finite & rows.sum(-1).isfinite()
+            return rows, self._processes.sum(values)
+
+        judgement = rotated_backward(
+            losses,
+            self._gate,
+            self.rotations,
+            cut,
+            self._private,
+            rate=learning_rate * self._config.pace * self._config.decay**self._updates,
+            reduce=reduce,
+        )
+        self._updates += 1
+        if self._processes.size > 1:
+            for parameter in self._private:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        self._processes.sum_([p.grad for p in self._private if p.grad is not None])
+        self._follow()
+        diagnosis = diagnose(self._gate, judgement)
+        metrics = {field.name: getattr(diagnosis, field.name) for field in fields(diagnosis)}
+        metrics["apart"] = self.rotations.apart()
+        return finite, {
+            f"{name}/{key}": values[index]
+            for index, name in enumerate(self._own)
+            for key, values in metrics.items()
+        }
+
+    def _follow(self) -> None:
+        """Lets the agent act with the main task's rotation."""
+        assert self._agent.rotation is not None
+        self._agent.rotation.copy_(self.rotations.matrix[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rotations, and the weights that heads have in place of the agent's."""
+        return {
+            "rotations": self.rotations.state_dict(),
+            "own": self._own.state_dict(),
+            "updates": self._updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        self.rotations.load_state_dict(state["rotations"])
+        self._own.load_state_dict(state["own"])
+        self._updates = state["updates"]
+        self._follow()
+
+
+def _copies(agent: ActorCritic, head: AuxiliaryHead) -> nn.ModuleDict:
+    """Copies of the layers above the features that a head trains."""
+    layers = {"policy": agent.policy, "value": agent.value}
+    return nn.ModuleDict(
+        {name: copy.deepcopy(layer) for name, layer in layers.items() if name in head.trains}
+    )

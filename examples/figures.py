@@ -1,0 +1,122 @@
+"""The figures of the examples: paths of every gate, and means with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from math import ceil
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.reporting.look import colour, tidy
+from configs.sweeping.estimates import bootstrap
+
+COLUMNS = 6
+SHADES = np.linspace(-1.0, 1.0, 9)
+"""Of cosines."""
+DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What lies under paths in the plane, on a square around the origin."""
+
+    edge: float
+    """Of the square: half its length."""
+    height: Float[np.ndarray, "grid grid"]
+    """Of the main loss; y first."""
+    agreement: Float[np.ndarray, "grid grid"]
+    """Cosine of main and auxiliary gradient."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured at some places, once per seed."""
+
+    name: str
+    place: Sequence[float]
+    values: Float[np.ndarray, "seeds places"]
+
+
+def draw_paths(
+    title: str,
+    paths: Mapping[str, Float[np.ndarray, "N S D"]],
+    goal: Sequence[float],
+    landscape: Landscape | None,
+) -> Figure:
+    """Draws a panel for each gate.
+
+    Args:
+        title: of the figure.
+        paths: of S starts in N - 1 steps, by gate.
+        goal: where the main loss, or the best of its minima, is.
+        landscape: of a plane; none for paths on a line, which are drawn by step.
+    """
+    num_rows = ceil(len(paths) / COLUMNS)
+    figure = Figure(figsize=(2.3 * COLUMNS, 0.7 + 2.4 * num_rows), layout="constrained")
+    panels = figure.subplots(num_rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes, gate in zip_longest(panels.flat, paths):
+        if gate is None:
+            axes.set_axis_off()
+        elif landscape is None:
+            axes.set_title(gate, fontsize=10)
+            axes.plot(paths[gate][..., 0], color=colour(1), linewidth=0.8)
+            axes.axhline(goal[0], color=colour(2), linestyle=":")
+            tidy(axes)
+        else:
+            axes.set_title(gate, fontsize=10)
+            _draw_landscape(axes, landscape)
+            axes.plot(paths[gate][..., 0], paths[gate][..., 1], color="black", linewidth=0.6)
+            axes.plot(*paths[gate][-1].T, "*", color=colour(2), markersize=8, clip_on=True)
+            axes.plot(*goal, "+", color=colour(1), markersize=11, markeredgewidth=1.5)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw_landscape(axes: Axes, landscape: Landscape) -> None:
+    edge = landscape.edge
+    grid = np.linspace(-edge, edge, len(landscape.height))
+    # Few colours: the files are a fifth as large as with smooth ones.
+    axes.contourf(grid, grid, landscape.agreement, SHADES, cmap="PiYG", vmin=-1.5, vmax=1.5)
+    axes.contour(grid, grid, landscape.height, 9, colors="white", linewidths=0.5)
+    # Paths that diverge leave the panel.
+    axes.set(xlim=(-edge, edge), ylim=(-edge, edge))
+
+
+def draw_lines(
+    title: str, panels: Mapping[str, Sequence[Line]], x: str, y: str, logarithmic: bool = False
+) -> Figure:
+    """Draws a panel for each set of lines: means over seeds with 95 % bootstrap intervals.
+
+    Args:
+        title: of the figure.
+        panels: lines by the panel's name; a line has the same colour in all.
+        x: what places are.
+        y: what values are.
+        logarithmic: whether places are.
+    """
+    names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
+    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
+        for line in lines:
+            number = names.index(line.name)
+            low, high = bootstrap(line.values)
+            style = {"color": colour(number), "linestyle": DASHES[number // 7]}
+            axes.plot(line.place, line.values.mean(0), label=line.name, **style)
+            axes.fill_between(line.place, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.set(title=name, xlabel=x, xscale="log" if logarithmic else "linear")
+        tidy(axes)
+    all_axes[0].set_ylabel(y)
+    handles = {
+        label: handle
+        for axes in all_axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9
+    )
+    figure.suptitle(title, fontsize=11)
+    return figure

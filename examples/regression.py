@@ -1,0 +1,179 @@
+"""Two regressions: which gate stands which auxiliary, and whom a gate learns to trust.
+
+tanh    Tran-Thien's synthetic regression: the auxiliary is the same task on other samples, a
+        similar task or an unrelated one, and its loss counts lambda times.  Settings of
+        https://github.com/vivien000/auxiliary-learning2/blob/master/experiment_2.ipynb, with
+        data drawn anew for every seed, and all sizes multiplied by --scale
+linear  AuxiNash's illustration: two parameters, one helpful and one harmful auxiliary
+
+All seeds, relations and lambdas of a gate learn at once: gates take any leading batch.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from jaxtyping import Float
+
+# A script sees its own folder, not the one it shares with the packages.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from configs.sweeping.gates import parse_gate
+from examples.arms import MAIN
+from examples.figures import Line, draw_lines
+from examples.preference import learn_whom_to_trust
+from examples.report import Row, Verdict, folder_of, positive, publish, run
+from examples.tanh import RELATIONS, Problems, Scores, Sizes, learn
+
+AVERAGED = "projection(decay=0.99)"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is learnt, how often, and where the results go."""
+
+    tasks: tuple[Literal["tanh", "linear"], ...] = ("tanh", "linear")
+    """Which of the two."""
+    gates: tuple[str, ...] = (
+        *("sum", "cosine", "cosine_unweighted", "orthogonal"),
+        *("projection", "projection(decay=0.9)", AVERAGED),
+    )
+    """Of tanh, with options where wanted."""
+    lambdas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    """Of tanh: what the auxiliary loss is multiplied by."""
+    scale: float = 0.2
+    """Of tanh, where 1 are the paper's sizes: 250 inputs, 100 outputs, four layers of 100 units,
+    1,000 samples, batches of 100."""
+    epochs: int = 100
+    """Of tanh, at most; learning ends after 10 without a better validation loss."""
+    steps: int = 2000
+    """Of linear."""
+    seeds: int = 12
+    """Of tanh; each has its own data and initial weights."""
+    linear_seeds: int = 8
+    """Of linear."""
+    output: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/examples"
+    """For tables and figures."""
+
+    def __post_init__(self) -> None:
+        for gate in self.gates:
+            parse_gate(gate)
+        if min(self.epochs, self.steps, self.seeds, self.linear_seeds) < 1:
+            raise ValueError("--epochs, --steps and both numbers of seeds must be at least 1.")
+        if not 0.02 <= self.scale <= 1:
+            raise ValueError(f"--scale must be from 0.02 to 1, not {self.scale:g}.")
+
+
+def tables(scores: dict[str, Scores], lambdas: Sequence[float]) -> list[Row]:
+    """One row for each gate, relation, lambda and seed; main-only learning has neither."""
+    return [
+        {
+            "gate": gate,
+            "relation": "" if gate == MAIN else RELATIONS[relation],
+            "lambda": "" if gate == MAIN else lambdas[number],
+            "seed": seed,
+            "validation": f"{score.validation[relation, number, seed]:.5f}",
+            "test": f"{test:.5f}",
+        }
+        for gate, score in scores.items()
+        for (relation, number, seed), test in np.ndenumerate(score.test)
+    ]
+
+
+def best(score: Scores, relation: str) -> tuple[int, Float[np.ndarray, " seeds"]]:
+    """Which lambda has the lowest validation loss on average, and the test losses with it."""
+    row = RELATIONS.index(relation)
+    number = int(score.validation[row].mean(-1).argmin())
+    return number, score.test[row, number]
+
+
+def judge(scores: dict[str, Scores], lambdas: Sequence[float]) -> list[Verdict]:
+    """What Tran-Thien found; every gate at the lambda that is best for it, as he compares them."""
+
+    def better(relation: str, gate: str, other: str, remark: str) -> list[Verdict]:
+        if not {gate, other} <= set(scores):
+            return []
+        (number, losses), (against, others) = (
+            best(scores[name], relation) for name in (gate, other)
+        )
+        return [
+            positive(
+                f"{relation}: {gate} has a lower test loss than {other} ({remark})",
+                others - losses,
+                f"{losses.mean():.4f} at lambda {lambdas[number]:g} against {others.mean():.4f} "
+                f"at {lambdas[against]:g}; difference",
+            )
+        ]
+
+    largest = int(np.argmax(lambdas))
+    unrelated = RELATIONS.index("unrelated")
+    harm = (
+        [
+            positive(
+                f"unrelated: sum at lambda {lambdas[largest]:g} has a higher test loss than {MAIN}",
+                scores["sum"].test[unrelated, largest] - scores[MAIN].test[0, 0],
+                f"{scores['sum'].test[unrelated, largest].mean():.4f} against "
+                f"{scores[MAIN].test[0, 0].mean():.4f}; difference",
+            )
+        ]
+        if "sum" in scores
+        else []
+    )
+    return [
+        *better("same", AVERAGED, "sum", "Tran-Thien: p < 1e-5"),
+        *better("similar", AVERAGED, "sum", "Tran-Thien: p = 0.02"),
+        *better("same", AVERAGED, "cosine", "Tran-Thien"),
+        *better("unrelated", "cosine", AVERAGED, "Tran-Thien, App. D.3"),
+        *harm,
+    ]
+
+
+def lines(scores: dict[str, Scores], lambdas: Sequence[float]) -> dict[str, list[Line]]:
+    """Test losses by lambda: a panel for each relation."""
+    alone = scores[MAIN].test[0, 0]
+    flat = Line(MAIN, lambdas, np.repeat(alone[:, None], len(lambdas), axis=1))
+    return {
+        relation: [
+            flat,
+            *(Line(gate, lambdas, s.test[row].T) for gate, s in scores.items() if gate != MAIN),
+        ]
+        for row, relation in enumerate(RELATIONS)
+    }
+
+
+def work(options: Options, arguments: Sequence[str]) -> None:
+    """Learns everything, and says what came out."""
+    folder = folder_of(options.output)
+    command = ["regression.py", *arguments]
+    if "tanh" in options.tasks:
+        problems = Problems.draw(Sizes.scaled(options.scale), options.seeds)
+        scores = {MAIN: learn(problems, None, (), options.epochs)}
+        for gate in options.gates:
+            scores[gate] = learn(problems, parse_gate(gate), options.lambdas, options.epochs)
+        figure = draw_lines(
+            "tanh: mean squared error on test data; bands: 95 % bootstrap intervals over seeds",
+            lines(scores, options.lambdas),
+            x="lambda",
+            y="test loss",
+            logarithmic=True,
+        )
+        rows, verdicts = tables(scores, options.lambdas), judge(scores, options.lambdas)
+        publish(folder, "regression", command, rows, {"regression": figure}, verdicts)
+    if "linear" in options.tasks:
+        rows, figure, verdicts = learn_whom_to_trust(options.linear_seeds, options.steps)
+        name = "regression_linear"
+        publish(folder, name, command, rows, {name: figure}, verdicts)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code."""
+    options = tyro.cli(Options, args=arguments, prog="regression.py", description=__doc__)
+    return run("regression.py", lambda: work(options, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+from dataclasses import replace
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from agents.augment import RandomMask, RandomShift
+from agents.heads.curl import CurlConfig, contrast
+from tests.agents.heads.places import B, T, build_place, evaluate, learn
+
+
+@pytest.fixture
+def place():
+    return build_place()
+
+
+def test_the_loss_is_the_cross_entropy_of_the_own_key():
+    # Logits log 3 for the own key of two, log 2 for the other one of the second query.
+    logits = torch.tensor([[log(3.0), 0.0], [log(2.0), log(3.0)]])
+    loss = -contrast(logits, torch.tensor([True, True])).log_softmax(-1).diagonal()
+    # -log 3/4 and -log 3/5.
+    assert_close(loss, torch.tensor([log(4 / 3), log(5 / 3)]))
+
+
+def test_an_invalid_step_is_no_key_of_others():
+    logits = torch.tensor([[log(3.0), 0.0, 9.0], [log(2.0), log(3.0), 9.0], [1.0, 2.0, 3.0]])
+    loss = -contrast(logits, torch.tensor([True, True, False])).log_softmax(-1).diagonal()
+    assert_close(loss[:2], torch.tensor([log(4 / 3), log(5 / 3)]))
+    assert loss[2].isfinite()
+
+
+def test_queries_and_keys_are_projected_and_compared_by_a_bilinear_form(place):
+    head = CurlConfig(fraction=1.0, hidden=4, width=3).build(place.context)
+    with torch.no_grad():
+        head.bilinear.normal_()
+    trajectory = place.play(ends=[(0, 1)])
+    targets = head.prepare(place.agent, trajectory)
+    output = place.agent.unroll(trajectory)
+    result = head(place.agent, output, trajectory, targets)
+
+    def project(observation):
+        features = place.agent.torso(observation[None]).features[0].detach().numpy()
+        w1, b1, _, _, w2, b2, _, _ = (p.detach().numpy() for p in head.project.parameters())
+        hidden = w1 @ features + b1
+        hidden = np.maximum((hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-5), 0)
+        last = w2 @ hidden + b2
+        return (last - last.mean()) / np.sqrt(last.var() + 1e-5)
+
+    # Step (1, 1) is invalid; all steps are drawn, in order.
+    places = [(t, b) for t in range(T) for b in range(B) if (t, b) != (1, 1)]
+    form = head.bilinear.detach().numpy()
+    for t, b in places:
+        query = project(targets.query[t, b])
+        scores = [0.1 * query @ form @ targets.key[place].numpy() for place in places]
+        own = scores[places.index((t, b))]
+        expected = -own + np.log(np.exp(scores).sum())
+        assert float(result.loss[t, b].detach()) == pytest.approx(expected, rel=1e-4)
+    assert torch.equal(result.valid, trajectory.valid)
+    assert_close(result.metrics["chance"], torch.tensor(1 / 5))
+
+
+def test_a_key_is_what_the_copy_makes_of_the_observation(place):
+    # Nothing is hidden, so both versions are the observation itself.
+    head = CurlConfig(fraction=1.0, mask=0.0).build(place.context)
+    trajectory = place.play()
+    targets = head.prepare(place.agent, trajectory)
+    assert torch.equal(targets.query, trajectory.observation[:-1])
+    features = place.agent.torso(trajectory.observation[:-1].flatten(0, 1)).features
+    assert_close(targets.key.flatten(0, 1), head.project(features).detach())
+
+
+def test_an_observation_is_changed_in_two_ways(place):
+    head = CurlConfig(fraction=1.0, mask=0.5).build(place.context)
+    trajectory = place.play(length=20)
+    targets = head.prepare(place.agent, trajectory)
+    # The query's zeros are where it was hidden; another key came of another mask.
+    hidden = targets.query == 0
+    assert 0.35 < float(hidden.float().mean()) < 0.65
+    same = place.agent.torso(targets.query.flatten(0, 1)).features
+    alike = (head.project(same) - targets.key.flatten(0, 1)).abs().amax(-1) < 1e-5
+    # Two masks of six entries agree with probability 2^-6.
+    assert alike.float().mean() < 0.2
+
+
+def test_images_are_shifted_and_everything_else_is_masked():
+    assert isinstance(CurlConfig().build(build_place("image").context).change, RandomShift)
+    for kind in ("window", "board", "vector"):
+        assert isinstance(CurlConfig().build(build_place(kind).context).change, RandomMask)
+
+
+def test_what_an_invalid_step_saw_changes_nothing(place):
+    head = CurlConfig(fraction=1.0).build(place.context)
+    trajectory = place.play(ends=[(0, 1)])
+    observation = trajectory.observation.clone()
+    observation[1, 1] += 3.0
+    state = head.state_dict()
+    before = evaluate(head, place.agent, trajectory)
+    head.load_state_dict(state)
+    after = evaluate(head, place.agent, replace(trajectory, observation=observation))
+    assert torch.equal(before.loss[before.valid], after.loss[after.valid])
+    assert_close(before.metrics, after.metrics, rtol=0, atol=0)
+
+
+def test_the_key_encoder_follows_and_is_not_trained(place):
+    head = CurlConfig(momentum=0.5).build(place.context)
+    names = {name.split(".")[0] for name, _ in head.named_parameters()}
+    assert names == {"project", "bilinear"}
+    weight = place.agent.torso.layers[0].weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight += 1.0
+        head.project[0].weight += 1.0
+    projection = head.project[0].weight.detach().clone()
+    head.after_update(place.agent)
+    assert_close(head.key_torso.network.layers[0].weight, before + 0.5)
+    assert_close(head.key_project.network[0].weight, projection - 0.5)
+
+
+def test_a_fraction_of_the_steps_is_looked_at(place):
+    trajectory = place.play(length=10)
+    targets = CurlConfig(fraction=0.3).build(place.context).prepare(place.agent, trajectory)
+    assert targets.query.shape == (3, B, 6)
+    assert targets.key.shape == (3, B, 128)
+
+
+def test_the_loss_falls_and_keys_are_found_where_observations_differ():
+    place = build_place("board", widths=(32, 16))
+    trajectory = place.play(8, 8)
+    head = CurlConfig(fraction=1.0, momentum=0.9).build(place.context)
+    losses, metrics = learn(head, place.agent, trajectory, 60, learning_rate=1e-2)
+    assert losses[-1] < losses[0] / 3
+    assert metrics["chance"] == pytest.approx(1 / 64)
+    assert metrics["retrieval"] > 0.9
+
+
+def test_random_numbers_go_on_from_a_checkpoint(place):
+    first, second = CurlConfig().build(place.context), CurlConfig().build(place.context)
+    trajectory = place.play(length=10)
+    first.prepare(place.agent, trajectory)
+    second.load_state_dict(first.state_dict())
+    expected = first.prepare(place.agent, trajectory)
+    assert_close(vars(second.prepare(place.agent, trajectory)), vars(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "cure"),
+    [("image", {"mask": 0.2}, "use --aux.curl.shift"), ("board", {"shift": 4}, "use --aux.curl.m")],
+)
+def test_an_option_that_would_do_nothing_is_refused(kind, options, cure):
+    with pytest.raises(ValueError, match=cure):
+        CurlConfig(**options).build(build_place(kind).context)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"coefficient": -1.0},
+        {"fraction": 0.0},
+        {"fraction": 1.1},
+        {"momentum": 1.1},
+        {"hidden": 0},
+        {"width": 0},
+        {"shift": -1},
+        {"mask": 1.0},
+    ],
+)
+def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
+    with pytest.raises(ValueError, match=f"--aux.curl.{next(iter(options))} must"):
+        CurlConfig(**options)

@@ -1,0 +1,46 @@
+"""The cost of an update by head and gate."""
+
+import pytest
+
+from benchmarks.updates import COLUMNS, Arm, Cost, Options, arms, main, report
+
+
+def test_ratios_are_to_the_main_loss_alone_and_to_the_same_head_added_up():
+    results = {
+        Arm("none"): [Cost(10.0, 0.0), Cost(30.0, 0.0), Cost(20.0, 0.0)],
+        Arm("inverse", "sum"): [Cost(30.0, 1.5)],
+        Arm("inverse", "cosine"): [Cost(45.0, 1.5)],
+    }
+    assert report(Options(env="Catch", heads=("inverse",)), results) == [
+        COLUMNS,
+        "Catch,none,,20.0,1.00,1.00,0.0",
+        "Catch,inverse,sum,30.0,1.50,1.00,1.5",
+        "Catch,inverse,cosine,45.0,2.25,1.50,1.5",
+    ]
+
+
+def test_sum_is_always_among_the_gates_since_ratios_are_to_it():
+    found = arms(Options(heads=("distill",), gates=("projection",)))
+    assert found == [Arm("none"), Arm("distill", "sum"), Arm("distill", "projection")]
+
+
+def test_a_head_that_does_not_fit_is_left_out_and_said_to_be(capsys, tmp_path):
+    table = tmp_path / "updates.csv"
+    small = ["--env", "Catch", "--rounds", "1", "--updates", "1", "--device", "cpu"]
+    flags = [*small, "--heads", "inverse", "distill", "--output", str(table)]
+    assert main([*flags, "--", "--num-envs", "2", "--unroll-length", "2"]) == 0
+    # No teacher is shipped for Catch.
+    assert "left out: --aux distill needs a teacher" in capsys.readouterr().err
+    lines = table.read_text().splitlines()
+    assert [line.split(",")[1:3] for line in lines if not line.startswith("#")][1:] == [
+        ["none", ""],
+        ["inverse", "sum"],
+        ["inverse", "cosine"],
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--rounds", "--updates", "--threads"])
+def test_counts_must_be_positive(flag, capsys):
+    with pytest.raises(SystemExit):
+        main([flag, "0"])
+    assert f"{flag} must be at least 1" in " ".join(capsys.readouterr().err.split())
