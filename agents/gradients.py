@@ -77,10 +77,4 @@ class Gradients:
 
     def add_up(self, parameters: Iterable[nn.Parameter]) -> None:
         """Turns `.grad` of this process's share into that of the whole loss."""
-        parameters = list(parameters)
-        if self._processes.size > 1:
-            # A head may have nothing to learn here and something elsewhere.
-            for parameter in parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        self._processes.sum_([p.grad for p in parameters if p.grad is not None])
+        self._processes.add_up(parameters)

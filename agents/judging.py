@@ -28,6 +28,7 @@ from agents.gates import (
 )
 from agents.gradients import Gradients
 from agents.heads import AuxiliaryHead
+from agents.hypergradient import LearnedPreference
 from agents.metric import Metric
 from agents.optimizer import OwnerOptimizer
 from agents.processes import ALONE, Processes
@@ -77,6 +78,7 @@ class Judging:
         optimizer: OwnerOptimizer,
         processes: Processes = ALONE,
         seed: int = 0,
+        preference: LearnedPreference | None = None,
     ) -> None:
         """Finds out what is shared.
 
@@ -88,6 +90,7 @@ class Judging:
             optimizer: of the agent, for its metric.
             processes: whose gradients are added up.
             seed: of the random combinations of losses that a gate may ask for.
+            preference: of the gate, where it is learnt.
         """
         self.gate = gate
         self._agent, self._names = agent, tuple(heads)
@@ -98,15 +101,19 @@ class Judging:
         # Of the last judgement, for the updates between judgements.
         self._weights: Float[Tensor, "G M"] | None = None
         self._judgements = 0
+        self._preference = preference
         self.cosines = MeanCosines()
         """Of all losses, since they were last drawn."""
 
-    def backward(self, losses: Losses, update: int) -> tuple[Bool[Tensor, " L"], Metrics]:
+    def backward(
+        self, losses: Losses, update: int, *, fresh: bool = True
+    ) -> tuple[Bool[Tensor, " L"], Metrics]:
         """Adds what the gate lets through to `.grad` of the agent, and to the heads' their own.
 
         Args:
             losses: of a batch; all graphs are freed.
             update: how many updates there were before.
+            fresh: whether nothing has been learnt from their trajectory yet.
 
         Returns:
             Which losses and gradients are finite, and what is to be logged.
@@ -114,6 +121,8 @@ class Judging:
         shares = [losses.main.whole.share, *(loss.share for loss in losses.auxiliary)]
         finite = self._processes.sum(torch.stack(shares)).isfinite()
         gradients = self._gradients
+        if fresh and self._preference is not None:
+            self._preference.learn(shares, gradients.shared)
         if not self._names:
             shares[0].backward()
             gradients.add_up(self._agent.parameters())
@@ -164,6 +173,8 @@ class Judging:
             rows = gradients.rows([loss.share for loss in judged])
         values = self._processes.sum(torch.stack([loss.share for loss in judged]))
         finite = rows.sum(-1).isfinite()  # as the gate decides it
+        if self._preference is not None:
+            self._preference.remember(rows, values)
 
         metric = Metric()
         if self._config.metric == "optimizer":
@@ -175,8 +186,7 @@ class Judging:
             None if samples is None else metric.enter(samples),
             None if slices is None else metric.enter(slices),
         )
-        self.cosines.add(judgement.gramian, len(judged))
-        metrics = self._diagnosed(judgement)
+        metrics = self.report(judgement)
         direction = metric.leave(judgement.direction)
         if self._config.metric == "optimizer":
             metrics |= self._named("sign_differs", metric.sign_differs(rows))
@@ -196,11 +206,18 @@ class Judging:
         weights = judgement.weights[:, 0].unbind()
         return torch.cat([w * block for w, block in zip(weights, blocks, strict=True)])
 
+    def report(self, judgement: Judgement) -> Metrics:
+        """What is to be logged of a judgement; its cosines count among those to be drawn."""
+        self.cosines.add(judgement.gramian, 1 + len(self._names))
+        return self._diagnosed(judgement)
+
     def _diagnosed(self, judgement: Judgement) -> Metrics:
         diagnosis = diagnose(self.gate, judgement)
         metrics: Metrics = {}
         for field in fields(diagnosis):
             metrics |= self._named(field.name, getattr(diagnosis, field.name))
+        for name, values in self.gate.notes(judgement.gramian).items():
+            metrics |= self._named(name, values)
         return metrics
 
     def _named(self, metric: str, values: Float[Tensor, " K"]) -> Metrics:
@@ -209,6 +226,8 @@ class Judging:
     def state_dict(self) -> dict[str, Any]:
         """The gate's memory, and all else that the next judgement depends on."""
         state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
+        if self._preference is not None:
+            state["preference"] = self._preference.state_dict()
         if self.gate.sample_rows == 0:
             return state
         combinations = self._gradients.generator.get_state()
@@ -217,6 +236,8 @@ class Judging:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`."""
         self.gate.load_state_dict(state["gate"])
+        if self._preference is not None:
+            self._preference.load_state_dict(state["preference"])
         weights = state["gate_weights"]
         device = next(self._agent.parameters()).device
         self._weights = None if weights is None else weights.to(device)

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.agent import ActorCritic
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, Schedule
+from agents.hypergradient import LearnedPreference
 from agents.judging import Judging, JudgingConfig, Losses
 from agents.losses import Algorithm
 from agents.metrics import averaged
@@ -24,6 +25,7 @@ from agents.minibatches import Batch, minibatches
 from agents.modules import NamedModules
 from agents.optimizer import OwnerOptimizer
 from agents.processes import ALONE, Processes
+from agents.rotated import Rotated
 from agents.seeding import generator
 from agents.steploss import StepLoss
 from agents.terms import main_terms
@@ -54,7 +56,21 @@ class Learner:
         gate: Gate,
         config: LearnerConfig,
         processes: Processes = ALONE,
+        rotated: Rotated | None = None,
+        preference: LearnedPreference | None = None,
     ) -> None:
+        """Makes the optimizers.
+
+        Args:
+            agent: that learns.
+            algorithm: of the main loss.
+            heads: auxiliary losses, by name.
+            gate: judges their gradients.
+            config: how an update is made.
+            processes: that make every update together.
+            rotated: what each loss sees of the agent, where the gate is `rotograd`.
+            preference: of the gate, where it is learnt.
+        """
         self.agent = agent
         self.heads = NamedModules(heads)
         self.steps = 0
@@ -62,11 +78,25 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
-        self._optimizers = {"agent": self._optimizer(agent)} | {
-            name: self._optimizer(head) for name, head in heads.items() if list(head.parameters())
+        self._rotated = rotated
+        owners = {"agent": list(agent.parameters())} | {
+            name: [*head.parameters(), *(() if rotated is None else rotated.own(name))]
+            for name, head in heads.items()
+        }
+        self._optimizers = {
+            name: OwnerOptimizer(parameters, config.learning_rate, config.adam_epsilon)
+            for name, parameters in owners.items()
+            if parameters
         }
         self.judging = Judging(
-            agent, heads, gate, config.judging, self._optimizers["agent"], processes, config.seed
+            agent,
+            heads,
+            gate,
+            config.judging,
+            self._optimizers["agent"],
+            processes,
+            config.seed,
+            preference,
         )
         device = next(agent.parameters()).device
         # On the host, so that it goes on wherever a run is resumed.
@@ -75,10 +105,6 @@ class Learner:
         )
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
-
-    def _optimizer(self, owner: nn.Module) -> OwnerOptimizer:
-        config = self._config
-        return OwnerOptimizer(owner.parameters(), config.learning_rate, config.adam_epsilon)
 
     @property
     def learning_rate(self) -> float:
@@ -102,8 +128,10 @@ class Learner:
         metrics: list[dict[str, Tensor]] = []
         for _ in range(algorithm.epochs):
             epoch = [
-                self._update_once(batch)
-                for batch in minibatches(whole, algorithm.minibatches, self._shuffling)
+                self._update_once(batch, fresh=not metrics and index == 0)
+                for index, batch in enumerate(
+                    minibatches(whole, algorithm.minibatches, self._shuffling)
+                )
             ]
             metrics += epoch
             if algorithm.max_kl is not None and self._moved(epoch) > algorithm.max_kl:
@@ -117,16 +145,18 @@ class Learner:
         # Waits for the device: whether to go on is decided on the host.
         return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
 
-    def _update_once(self, batch: Batch) -> dict[str, Tensor]:
+    def _update_once(self, batch: Batch, *, fresh: bool) -> dict[str, Tensor]:
         trajectory = batch.trajectory
-        output = self.agent.unroll(trajectory)
+        unrolled = self.agent.unroll(trajectory)
+        views = None if self._rotated is None else self._rotated.views(unrolled)
+        output, *seen = views.outputs if views else [unrolled] * (1 + len(self.heads))
         progress = min(1.0, self.steps / self._config.total_steps)
         main = self._algorithm.loss(output, trajectory, batch.main, progress)
         terms, metrics = main_terms(main, output, trajectory, self._algorithm, self._processes)
         auxiliary: list[StepLoss] = []
-        for (name, head), targets in zip(self.heads.items(), batch.heads, strict=True):
+        for (name, head), view, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
             assert isinstance(head, AuxiliaryHead)
-            result = head(self.agent, output, trajectory, targets)
+            result = head(self.agent, view, trajectory, targets)
             loss = self._processes.share(result.loss, result.valid)
             coefficient = head.coefficient(self.steps)
             auxiliary.append(StepLoss(coefficient * loss, coefficient * result.loss, result.valid))
@@ -136,7 +166,11 @@ class Learner:
 
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
-        finite, judged = self.judging.backward(Losses(terms, auxiliary), self.updates)
+        losses = Losses(terms, auxiliary)
+        if views is None or self._rotated is None:
+            finite, judged = self.judging.backward(losses, self.updates, fresh=fresh)
+        else:
+            finite, judged = self._rotated.backward(losses, views, self.judging, self.learning_rate)
         metrics |= judged
         self._step(finite, metrics)
         for head in self._heads:
@@ -174,6 +208,7 @@ class Learner:
             "heads": self.heads.state_dict(),
             **self.judging.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
+            "rotated": None if self._rotated is None else self._rotated.state_dict(),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "shuffling": self._shuffling.get_state(),
@@ -188,6 +223,8 @@ class Learner:
         self.judging.load_state_dict(state)
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if self._rotated is not None:
+            self._rotated.load_state_dict(state["rotated"])
         self.skipped.copy_(state["skipped"])
         self.skipped_in_a_row.copy_(state["skipped_in_a_row"])
         self._shuffling.set_state(state["shuffling"])

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 

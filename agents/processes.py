@@ -6,6 +6,7 @@ sees them: gates are not linear, so the replicas would drift apart otherwise.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,16 @@ class Processes:
             tensors, total.split([tensor.numel() for tensor in tensors]), strict=True
         ):
             tensor.copy_(part.view_as(tensor))
+
+    def add_up(self, parameters: Iterable[Tensor]) -> None:
+        """Turns `.grad` of this process's share of a loss into that of the whole loss."""
+        parameters = list(parameters)
+        if self.size > 1:
+            # A head may have nothing to learn here and something elsewhere.
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        self.sum_([parameter.grad for parameter in parameters if parameter.grad is not None])
 
     def share(
         self, value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]

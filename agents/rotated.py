@@ -1,8 +1,8 @@
 """RotoGrad in an actor-critic: what the main loss and each head see, and how it goes backward."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.cut import Cut
-from agents.gates import Gate, diagnose
 from agents.heads import AuxiliaryHead
+from agents.judging import Judging, Losses, Metrics
 from agents.modules import NamedModules
 from agents.processes import ALONE, Processes
 from agents.rotation import Rotations, rotated_backward
@@ -54,18 +54,17 @@ class Rotated:
         self,
         agent: ActorCritic,
         heads: Mapping[str, AuxiliaryHead],
-        gate: Gate,
         config: RotationConfig,
         processes: Processes = ALONE,
     ) -> None:
         device = agent.policy.weight.device
         self.rotations = Rotations(len(heads) + 1, agent.num_features, config.block, device)
         self._agent = agent
-        self._gate = gate
         self._config = config
         self._processes = processes
         self._updates = 0
         self._own = NamedModules({name: _copies(agent, head) for name, head in heads.items()})
+        # What reaches these otherwise than through the cut passes as it is.
         self._private = [*agent.parameters(), *self._own.parameters()]
         self._private += [weight for head in heads.values() for weight in head.parameters()]
         agent.rotation = self.rotations.matrix[0].clone()
@@ -112,51 +111,45 @@ class Rotated:
         )
 
     def backward(
-        self, losses: Sequence[Tensor], cut: Cut, learning_rate: float
-    ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
+        self, losses: Losses, views: Views, judging: Judging, learning_rate: float
+    ) -> tuple[Bool[Tensor, " L"], Metrics]:
         """Adds gradients to `.grad` of agent and heads; turns the rotations by a step.
 
         Args:
-            losses: this process's shares of the weighted losses, of what `views` showed.
-            cut: of the same views.
+            losses: of a batch, of what the views showed; all graphs are freed.
+            views: of the same batch.
+            judging: has the gate, and reports.
             learning_rate: of the network.
 
         Returns:
             Which losses and gradients are finite, and what is to be logged.
         """
-        finite = self._processes.sum(torch.stack(list(losses))).isfinite()
+        shares = [losses.main.whole.share, *(loss.share for loss in losses.auxiliary)]
+        finite = torch.ones(len(shares), dtype=torch.bool, device=shares[0].device)
 
         def reduce(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal finite
             # Each process has filled its own place of the rows.
-            rows = self._processes.sum(rows)
-            finite = finite & rows.sum(-1).isfinite()
-            return rows, self._processes.sum(values)
+            rows, values = self._processes.sum(rows), self._processes.sum(values)
+            finite = rows.sum(-1).isfinite() & values.isfinite()
+            return rows, values
 
         judgement = rotated_backward(
-            losses,
-            self._gate,
+            shares,
+            judging.gate,
             self.rotations,
-            cut,
+            views.cut,
             self._private,
             rate=learning_rate * self._config.pace * self._config.decay**self._updates,
             reduce=reduce,
         )
+        self._processes.add_up(self._private)
         self._updates += 1
-        if self._processes.size > 1:
-            for parameter in self._private:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        self._processes.sum_([p.grad for p in self._private if p.grad is not None])
         self._follow()
-        diagnosis = diagnose(self._gate, judgement)
-        metrics = {field.name: getattr(diagnosis, field.name) for field in fields(diagnosis)}
-        metrics["apart"] = self.rotations.apart()
-        return finite, {
-            f"{name}/{key}": values[index]
-            for index, name in enumerate(self._own)
-            for key, values in metrics.items()
-        }
+        apart = self.rotations.apart()
+        metrics = judging.report(judgement)
+        metrics |= {f"{name}/apart": apart[index] for index, name in enumerate(self._own)}
+        return finite, metrics
 
     def _follow(self) -> None:
         """Lets the agent act with the main task's rotation."""

@@ -107,8 +107,8 @@ class Rotations:
         pull = torch.einsum("lngi,ngj->lgij", unit, common)  # S
         # Of the parameter's layout: the fused Adam does not look at strides.
         self._tangent.grad = ((pull.mT - pull) / 2).contiguous()
-        self._optimizer.step(rate, max_norm=0.0, healthy=healthy)
-        self.matrix.copy_(_turned(self.matrix, self._tangent))
+        _, taken = self._optimizer.step(rate, max_norm=0.0, healthy=healthy)
+        self.matrix.copy_(torch.where(taken, _turned(self.matrix, self._tangent), self.matrix))
         self._tangent.zero_()
 
     def apart(self) -> Float[Tensor, " K"]:

@@ -1,6 +1,7 @@
 """From a config to the objects of a run."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 
@@ -9,11 +10,15 @@ import torch
 from agents import seeding
 from agents.agent import ActorCritic
 from agents.collect import Collector
-from agents.gates import make
+from agents.gates import AuxiNashConfig, Gate, RotoGradConfig, make
+from agents.gates.auxinash import AuxiNash
 from agents.heads import AuxiliaryHead, HeadContext
+from agents.hypergradient import LearnedPreference
 from agents.learner import Learner, LearnerConfig
 from agents.losses import Algorithm
 from agents.pipeline import Pipeline
+from agents.processes import Processes
+from agents.rotated import Rotated, RotationConfig
 from agents.seeding import Stream
 from agents.tables import TableTeacher
 from agents.teacher import PolicyCard, Teacher
@@ -53,7 +58,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
     algorithm: Algorithm = config.algo.build(run.discount, processes)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
-    check_gate(config, gate)
+    check_gate(config, gate, num_envs // algorithm.minibatches)
     learner = Learner(
         agent,
         algorithm,
@@ -68,6 +73,8 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
             seed=run.seed,
         ),
         processes,
+        rotated_of(config, agent, heads, processes),
+        preference_of(config, gate, processes),
     )
     player = copy.deepcopy(agent) if run.pipeline else agent
     collector = Collector(
@@ -88,6 +95,35 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         processes,
         hardware.threads,
     )
+
+
+def rotated_of(
+    config: TrainConfig,
+    agent: ActorCritic,
+    heads: Mapping[str, AuxiliaryHead],
+    processes: Processes,
+) -> Rotated | None:
+    """What turns the features for each loss, where the gate does."""
+    match config.gate:
+        case RotoGradConfig(pace=pace, decay=decay, block=block):
+            return Rotated(agent, heads, RotationConfig(pace, decay, block), processes)
+    return None
+
+
+def preference_of(
+    config: TrainConfig, gate: Gate, processes: Processes
+) -> LearnedPreference | None:
+    """What learns the gate's preference, where it is learnt."""
+    match config.gate, gate:
+        case AuxiNashConfig(learn_every=every) as options, AuxiNash() if every > 0:
+            return LearnedPreference(
+                gate,
+                every,
+                options.learn_rate,
+                terms=options.learn_terms,
+                processes=processes,
+            )
+    return None
 
 
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:

@@ -18,7 +18,7 @@ EMPTY, WALL, PENALTY, FIRST_TERMINAL = range(4)
 """The kinds of cells; terminal cells of reward k of the settings are `FIRST_TERMINAL + k`."""
 
 MOST_CELLS = 2**15
-"""A move is kept as a difference of cells in an int16."""
+"""Per world; to solve one of so many takes 100 MB."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from gridworld.config import NUM_ACTIONS, WorldConfig
+from gridworld.config import FIRST_TERMINAL, NUM_ACTIONS, WorldConfig
 from gridworld.worlds import Worlds
 
 _BITS = 31
@@ -59,9 +59,12 @@ def draw_chance(config: WorldConfig, shape: tuple[int, ...], generator: torch.Ge
     # One draw of 63 bits serves both: drawing costs more than all that follows.
     bits = torch.empty(shape, dtype=torch.int64, device=generator.device)
     bits = bits.random_(generator=generator)
-    low, high = bits & (_UNIT - 1), bits >> (_BITS + 1)
-    calm = high >= NUM_ACTIONS * round(config.action_noise * _UNIT / NUM_ACTIONS)
-    slip = high.bitwise_and_(NUM_ACTIONS - 1).masked_fill_(calm, 0)
+    high = bits >> (_BITS + 1)
+    # A negative number shifted until nothing but its sign is left has all bits set, and keeps
+    # what it masks; this is much faster than to compare and to fill.
+    slips = high - NUM_ACTIONS * round(config.action_noise * _UNIT / NUM_ACTIONS)
+    slip = slips.bitwise_right_shift_(63).bitwise_and_(high).bitwise_and_(NUM_ACTIONS - 1)
+    low = bits.bitwise_and_(_UNIT - 1)
     return Chance(slip, low < round(config.termination_probability * _UNIT))
 
 
@@ -81,16 +84,18 @@ def step(
         action: 0 up, 1 right, 2 down, 3 left; not checked.
         chance: the step's randomness, of `draw_chance`.
     """
-    # Modulo 4, by its two lowest bits.
-    entry = (action + chance.slip).bitwise_and_(NUM_ACTIONS - 1).add_(state, alpha=NUM_ACTIONS)
-    arrived = state + worlds.move.view(-1).index_select(0, entry)
-    terminated = worlds.terminal.view(-1).index_select(0, arrived).logical_or_(chance.ends)
+    # Modulo 4, by its two lowest bits; the ways are above them.
+    entry = (action + chance.slip).bitwise_and_(NUM_ACTIONS - 1)
+    entry.bitwise_or_(worlds.state_ways.index_select(0, state))
+    arrived = worlds.legend.moves.index_select(0, entry).add_(state)
+    kind = worlds.state_kind.index_select(0, arrived).int()
+    terminated = (kind >= FIRST_TERMINAL).logical_or_(chance.ends)
     later = time + 1
     limit = worlds.config.time_limit
     return Transition(
         state=arrived,
         time=later,
-        reward=worlds.reward.view(-1).index_select(0, arrived),
+        reward=worlds.legend.rewards.index_select(0, kind),
         terminated=terminated,
         truncated=(later >= limit) & ~terminated if limit else torch.zeros_like(terminated),
     )

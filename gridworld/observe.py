@@ -15,7 +15,7 @@ def symbols(
     worlds: Worlds, state: Int64[Tensor, " B"], out: UInt8[Tensor, "B view view"] | None = None
 ) -> UInt8[Tensor, "B view view"]:
     """Looks up the kinds of the cells around each state; outside of the world is wall."""
-    return torch.index_select(worlds.window.flatten(0, 1), 0, state, out=out)
+    return torch.index_select(worlds.state_window, 0, state, out=out)
 
 
 def one_hot(

@@ -1,26 +1,42 @@
-"""What follows from the kinds of a world's cells: moves, windows, observation ids."""
+"""What follows from the kinds of a world's cells: free ways, windows, observation ids."""
 
 import math
 
 import torch
-from jaxtyping import Bool, Int, Int16, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from gridworld.config import WALL, WorldConfig
+from gridworld.legend import WAY_SHIFT
+
+_RECORD = 16
+"""A record is a multiple of so many bytes, so that few lie across two lines of the cache."""
 
 _BITS_OF_A_KEY = 62
 """A key of several symbols stays below 2**62, within int64."""
 
 
-def moves(config: WorldConfig, wall: Bool[Tensor, "W cells"]) -> Int16[Tensor, "W cells A"]:
-    """Tabulates by how many cells each action moves: 0 against a wall, and from within one."""
-    ways = []
-    for offset in config.offsets:
+def records(
+    window: UInt8[Tensor, "W cells view view"], ways: UInt8[Tensor, "W cells"]
+) -> UInt8[Tensor, "W cells size"]:
+    """Puts side by side what a step or a look reads of a cell: its window, then its free ways.
+
+    Thousands of episodes in as many worlds wait for memory, not for arithmetic: with one
+    record per cell they wait once.
+    """
+    record = torch.cat([window.flatten(2), ways[:, :, None]], dim=2)
+    return F.pad(record, (0, -record.shape[2] % _RECORD))
+
+
+def free_ways(config: WorldConfig, wall: Bool[Tensor, "W cells"]) -> UInt8[Tensor, "W cells"]:
+    """Tabulates which actions move: a bit each from bit `WAY_SHIFT` on, none within a wall."""
+    ways = torch.zeros_like(wall, dtype=torch.uint8)
+    for action, offset in enumerate(config.offsets):
         # Wraps around at the border alone, which is wall.
         free = ~(wall | wall.roll(-offset, dims=1))
-        ways.append(free * offset)
-    return torch.stack(ways, dim=-1).to(torch.int16)
+        ways |= free.to(torch.uint8) << (action + WAY_SHIFT)
+    return ways
 
 
 def windows(

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float32, Int, Int16, Int64, UInt8
+from jaxtyping import Bool, Float32, Int, Int64, UInt8
 from torch import Tensor
 
-from gridworld.config import FIRST_TERMINAL, WALL, WorldConfig
+from gridworld.config import FIRST_TERMINAL, NUM_ACTIONS, WALL, WorldConfig
 from gridworld.hashing import Keys
-from gridworld.tables import moves, observation_ids, windows
+from gridworld.legend import Legend
+from gridworld.tables import free_ways, observation_ids, records, windows
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Worlds:
     """The tables of W worlds of one family."""
 
     config: WorldConfig
+    legend: Legend
+    """What kinds and free ways mean."""
     seed: Int64[Tensor, " W"]
     """The seed each world was made from."""
     world_id: Int64[Tensor, " W"]
@@ -32,14 +35,8 @@ class Worlds:
     start: Int64[Tensor, " W"]
     """The flat state in which each world's episodes start."""
     wall: Bool[Tensor, "W cells"]
-    reward: Float32[Tensor, "W cells"]
-    """Of each step that leads to (or stays on) the cell."""
-    terminal: Bool[Tensor, "W cells"]
-    """Whether entering the cell ends the episode."""
-    move: Int16[Tensor, "W cells A"]
-    """What to add to the state, by action."""
-    window: UInt8[Tensor, "W cells view view"]
-    """What is seen from each cell."""
+    record: UInt8[Tensor, "W cells size"]
+    """The window of each cell, then its free ways: what a step and a look read."""
     observation: Int64[Tensor, "W cells"]
     """Numbers the windows that differ within a world; cells that look alike share one."""
 
@@ -62,18 +59,15 @@ class Worlds:
         """
         wall = kind == WALL
         window = windows(config, kind)
-        rewards = torch.tensor(config.kind_rewards, dtype=torch.float32, device=kind.device)
         return Worlds(
             config=config,
+            legend=Legend.of(config, kind.device),
             seed=seed,
             world_id=world_id,
             kind=kind,
             start=start_cell + _first_states(config, len(kind), kind.device),
             wall=wall,
-            reward=rewards[kind.long()],
-            terminal=kind >= FIRST_TERMINAL,
-            move=moves(config, wall),
-            window=window,
+            record=records(window, free_ways(config, wall)),
             observation=observation_ids(window, wall, config.num_kinds),
         )
 
@@ -96,7 +90,7 @@ class Worlds:
         }
         cells = torch.cat([pool.start_cell for pool in pools])
         start = cells + _first_states(config, len(cells), cells.device)
-        return Worlds(config=config, start=start, **tables)
+        return Worlds(config=config, legend=pools[0].legend, start=start, **tables)
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -117,6 +111,48 @@ class Worlds:
         return self.start % self.config.cells
 
     @property
+    def state_window(self) -> UInt8[Tensor, "states view view"]:
+        """What is seen, by flat state."""
+        view = self.config.view_size
+        return self._state_record[:, : view * view].view(-1, view, view)
+
+    @property
+    def state_kind(self) -> UInt8[Tensor, " states"]:
+        """The symbol of each flat state: as `kind`, but beside the rest of the record."""
+        return self._state_record[:, self.config.view_size**2 // 2]
+
+    @property
+    def state_ways(self) -> UInt8[Tensor, " states"]:
+        """Which ways are free, by flat state; an action added to it is an entry of the legend."""
+        return self._state_record[:, self.config.view_size**2]
+
+    @property
+    def _state_record(self) -> Tensor:
+        return self.record.view(-1, self.record.shape[2])
+
+    @property
+    def window(self) -> UInt8[Tensor, "W cells view view"]:
+        """What is seen from each cell."""
+        view = self.config.view_size
+        return self.state_window.view(*self.kind.shape, view, view)
+
+    @property
+    def move(self) -> Int64[Tensor, "W cells A"]:
+        """What to add to the state, by action: 0 against a wall, and from within one."""
+        ways = self.state_ways.view(self.kind.shape).long()
+        return self.legend.moves[ways[:, :, None] | torch.arange(NUM_ACTIONS, device=self.device)]
+
+    @property
+    def reward(self) -> Float32[Tensor, "W cells"]:
+        """Of each step that leads to (or stays on) the cell."""
+        return self.legend.rewards[self.kind.long()]
+
+    @property
+    def terminal(self) -> Bool[Tensor, "W cells"]:
+        """Whether entering the cell ends the episode."""
+        return self.kind >= FIRST_TERMINAL
+
+    @property
     def num_observations(self) -> Int64[Tensor, " W"]:
         """How many different windows each world has."""
         return self.observation.amax(1) + 1
@@ -129,11 +165,12 @@ class Worlds:
         }
         cells = self.start_cell.index_select(0, rows)
         start = cells + _first_states(self.config, len(rows), self.device)
-        return Worlds(config=self.config, start=start, **tables)
+        return Worlds(config=self.config, legend=self.legend, start=start, **tables)
 
     def to(self, device: torch.device | str) -> "Worlds":
         """Copies all tables to a device."""
-        return Worlds(self.config, **{name: getattr(self, name).to(device) for name in _TABLES})
+        tables = {name: getattr(self, name).to(device) for name in _TABLES}
+        return Worlds(config=self.config, legend=Legend.of(self.config, device), **tables)
 
     def overwrite(self, first: int, others: "Worlds") -> None:
         """Replaces the worlds from number `first` on by others, in place.
@@ -172,7 +209,7 @@ class Worlds:
         return joined
 
 
-_TABLES = tuple(field.name for field in fields(Worlds) if field.name != "config")
+_TABLES = tuple(field.name for field in fields(Worlds) if field.name not in ("config", "legend"))
 
 
 def _first_states(

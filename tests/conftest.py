@@ -40,14 +40,17 @@ def catch(build_catch):
 def build_agent():
     """Builds a small agent (F = 5) for an environment; one seed, one set of weights.
 
-    With `memory`, there is a recurrent core of so many units.
+    With `memory`, there is a recurrent core of so many units, which may read the last action.
     """
 
-    def build_agent(spec, seed=0, precision="fp32", memory=0):
+    def build_agent(spec, seed=0, precision="fp32", memory=0, last_action=False):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             torso = MlpConfig(widths=(7, 5)).build(spec.observation_shape)
-            core = GRUConfig(memory).build(torso.num_features) if memory else None
+            core = None
+            if memory:
+                config = GRUConfig(memory, last_action)
+                core = config.build(torso.num_features, spec.num_actions)
             return ActorCritic(torso, spec.num_actions, precision, core)
 
     return build_agent

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
 import agents.losses
 from agents.files import load_tensors, save_tensors
@@ -69,6 +70,12 @@ def table(run):
     return [{name: cell for name, cell in row.items() if name not in CLOCKED} for row in rows]
 
 
+def pictures_at(run):
+    """The steps at which the cosines were drawn."""
+    events = EventAccumulator(str(run), {IMAGES: 0}).Reload()
+    return [event.step for event in events.Images("2_cosine/all")]
+
+
 def everything():
     return sorted(str(path) for path in Path.cwd().rglob("*"))
 
@@ -115,6 +122,15 @@ def test_a_run_leaves_what_the_documents_promise(run):
     assert [int(row["step"]) for row in table(run)] == [
         UPDATE * update for update in range(1, UPDATES + 1)
     ]
+
+
+def test_pictures_come_now_and_then_and_not_twice_after_a_resume(tmp_path):
+    heads = "--aux termination multi_horizon --picture-steps 48"
+    assert main(f"{SHORT} {heads} --run-dir run".split()) == DONE
+    # Every update has its line of the log; the first ones beyond 48 and 96 have a picture.
+    assert pictures_at("run") == [48, 96]
+    assert main(["--resume", "run", "--steps", "200", "--run-dir", "more"]) == DONE
+    assert pictures_at("more") == [48, 96, 144, 192]
 
 
 def test_a_run_says_where_it_computes_where_it_writes_and_what_comes_next(capsys):

@@ -11,7 +11,7 @@ any R reference rows that a gate keeps (a moving average, a basis) follow.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -126,6 +126,10 @@ class Gate(nn.Module, ABC):
         other rows for the sake of an auxiliary says so by overriding this.
         """
         return torch.diag_embed(weights)[..., 1 : weights.shape[-1] - self.num_references, :]
+
+    def notes(self, gramian: Gramian) -> Mapping[str, Float[Tensor, "*batch K"]]:
+        """Returns numbers of the gate's own to log of each auxiliary, over all groups together."""
+        return {}
 
     @final
     @torch.no_grad()

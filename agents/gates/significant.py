@@ -6,6 +6,7 @@ Normal Distribution", 1948), the standard error of Tukey's jackknife as Arvesen 
 statistics ("Jackknifing U-Statistics", 1969).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -85,6 +86,11 @@ class Significant(Gate):
         bound = self.threshold * error
         return estimate > bound, -estimate > bound
 
+    def notes(self, gramian: Gramian) -> Mapping[str, Float[Tensor, "*batch K"]]:
+        """Returns in which share of the groups the sign was known."""
+        helps, hurts = self.known(gramian)
+        return {"known": (helps | hurts).to(gramian.norm.dtype).mean(-2)}
+
     def _products(self, gramian: Gramian) -> Float[Tensor, "*batch G K S S"]:
         """Gives <g_i, h_kj>, up to a positive factor for each k."""
         assert gramian.slices is not None, "judge asks for them"
@@ -95,7 +101,8 @@ class Significant(Gate):
         cosine = gramian.slices.cosine.unflatten(-1, shape).unflatten(-3, shape)
         # [*batch, G, S, L, S, L]: of the first two only the main loss.
         cosine = cosine[..., 0, :, 1:].movedim(-1, -3)  # [*batch, G, K, S, S]
-        return cosine * relative[..., :1, :, None] * relative[..., 1:, None, :]
+        products: Tensor = cosine * relative[..., :1, :, None] * relative[..., 1:, None, :]
+        return products
 
 
 def off_diagonal_mean(

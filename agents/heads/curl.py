@@ -30,8 +30,9 @@ class CurlConfig:
 
     coefficient: float = 1.0
     """Weight of the loss (1 in curl_rainbow; 0.01 for Pong, Boxing, Private Eye, Freeway)."""
-    fraction: float = 0.5
-    """Of the steps that the loss is computed at; each costs two more passes of the torso."""
+    fraction: float = 0.25
+    """Of the steps that the loss is computed at; each costs two more passes of the torso, and all
+    pairs of them are compared."""
     momentum: float = 0.999
     """What the key encoder keeps of itself at an update (0.999 in curl_rainbow)."""
     hidden: int = 256

@@ -46,16 +46,16 @@ class MultiHorizonConfig:
     def __post_init__(self) -> None:
         if not self.discounts or not all(0 <= discount < 1 for discount in self.discounts):
             raise ValueError(
-                "--aux.multi_horizon.discounts must be at least one number, each of 0 or more and "
+                "--aux.multi-horizon.discounts must be at least one number, each of 0 or more and "
                 f"below 1, not {self.discounts}."
             )
         if not 0 <= self.trace <= 1:
             raise ValueError(
-                f"--aux.multi_horizon.trace must be between 0 and 1, not {self.trace}."
+                f"--aux.multi-horizon.trace must be between 0 and 1, not {self.trace}."
             )
         if not 0 <= self.coefficient < float("inf"):
             raise ValueError(
-                f"--aux.multi_horizon.coefficient must be 0 or more, not {self.coefficient}."
+                f"--aux.multi-horizon.coefficient must be 0 or more, not {self.coefficient}."
             )
 
     def build(self, context: HeadContext) -> "MultiHorizon":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
@@ -31,8 +31,9 @@ class SprConfig:
     """Weight of the loss, a mean over the jumps (5 in the authors' code)."""
     jumps: int | None = None
     """K, steps that are predicted; none: 5 as in the paper, or fewer in shorter trajectories."""
-    fraction: float = 0.1
-    """Of the steps that are predicted from; each costs a pass of the torso and K of the model."""
+    fraction: float = 0.05
+    """Of the steps that are predicted from; each costs a pass of the torso, K of the target and K
+    of the transition model."""
     momentum: float = 0.99
     """What the target keeps of itself at an update (0.99 without augmentation in the paper)."""
 
@@ -67,8 +68,8 @@ class SprTargets(Targets):
     """Where predictions begin, and what is to be predicted."""
 
     step: Int[Tensor, "S B"]
-    goal: Float[Tensor, "T B F"]
-    """Unit vectors: the target's projections of `observation[1]` to `observation[T]`."""
+    goal: Float[Tensor, "KS B F"]
+    """Unit vectors: the target's projections of what each jump leads to, jump by jump."""
 
 
 class Spr(AuxiliaryHead):
@@ -102,12 +103,25 @@ class Spr(AuxiliaryHead):
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> SprTargets:
         """Draws where to begin, and looks at what follows."""
-        observation = trajectory.observation[1:].flatten(0, 1)
-        latent = latent_of(agent.look(observation, self.target))
-        with arithmetic(agent.precision, observation.device):
+        step = self.sampler(trajectory.valid)
+        length = len(trajectory.action)
+        jump = torch.arange(1, self.jumps + 1, device=step.device)
+        after = (jump[:, None, None] + step).clamp(max=length).flatten(0, 1)  # [K S, B]
+        if len(after) < length:
+            goal = self._goals(agent, at_steps(trajectory.observation, after))
+        else:  # each observation once
+            goal = at_steps(self._goals(agent, trajectory.observation), after)
+        return SprTargets(step, goal)
+
+    def _goals(
+        self, agent: ActorCritic, observation: Shaped[Tensor, " time B *shape"]
+    ) -> Float[Tensor, "time B F"]:
+        flat = observation.flatten(0, 1)
+        latent = latent_of(agent.look(flat, self.target))
+        with arithmetic(agent.precision, flat.device):
             goal = self.target.network.features_of(latent).float()
-        goal = F.normalize(goal, dim=-1).unflatten(0, trajectory.valid.shape)
-        return SprTargets(self.sampler(trajectory.valid), goal)
+        unit: Tensor = F.normalize(goal, dim=-1)
+        return unit.unflatten(0, observation.shape[:2])
 
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
@@ -118,7 +132,7 @@ class Spr(AuxiliaryHead):
         begin = at_steps(trajectory.observation, step).flatten(0, 1)
         latent = latent_of(agent.look(begin))
         reached = torch.ones_like(step, dtype=torch.bool)
-        losses, valid = [], []
+        predictions, valid = [], []
         for jump in range(self.jumps):
             now = (step + jump).clamp(max=length - 1)
             reached = reached & (step + jump < length) & at_steps(trajectory.valid, now)
@@ -126,11 +140,10 @@ class Spr(AuxiliaryHead):
             with arithmetic(agent.precision, latent.device):
                 latent = rescaled(self.transition(latent, action).float())
                 projection = agent.torso.features_of(latent).float()
-            prediction = F.normalize(self.predict(projection), dim=-1)
-            goal = at_steps(targets.goal, now).flatten(0, 1)
-            losses.append((prediction - goal).square().sum(-1).view_as(step))
+            predictions.append(F.normalize(self.predict(projection), dim=-1).view(*step.shape, -1))
             valid.append(reached)
-        loss, counts = torch.stack(losses), torch.stack(valid)
+        counts, goal = torch.stack(valid), targets.goal.unflatten(0, (self.jumps, -1))
+        loss = (torch.stack(predictions) - goal).square().sum(-1)
         cosine = 1 - loss.detach() / 2
         metrics = {
             "similarity": masked_mean(cosine, counts),
@@ -139,7 +152,7 @@ class Spr(AuxiliaryHead):
             "last_similarity": torch.where(
                 counts[-1].any(), masked_mean(cosine[-1], counts[-1]), torch.nan
             ),
-            "target_similarity": likeness(targets.goal, trajectory.valid),
+            "target_similarity": likeness(goal, counts),
         }
         return HeadLoss(loss, counts, metrics)
 
@@ -205,7 +218,7 @@ def rescaled(latent: Float[Tensor, " batch *shape"]) -> Float[Tensor, " batch *s
     return ((flat - low) / (high - low + 1e-5)).view_as(latent)
 
 
-def likeness(unit: Float[Tensor, "T B F"], valid: Bool[Tensor, "T B"]) -> Float[Tensor, ""]:
+def likeness(unit: Float[Tensor, "*shape F"], valid: Bool[Tensor, " *shape"]) -> Float[Tensor, ""]:
     """Mean cosine between all pairs of unit vectors, which is the square of their mean's length."""
-    kept = torch.where(valid.unsqueeze(-1), unit, 0.0)
-    return (kept.sum((0, 1)) / valid.sum().clamp(min=1)).square().sum()
+    kept = torch.where(valid.unsqueeze(-1), unit, 0.0).flatten(0, -2)
+    return (kept.sum(0) / valid.sum().clamp(min=1)).square().sum()

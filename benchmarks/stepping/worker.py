@@ -1,6 +1,6 @@
 """One program as a process: `python -m benchmarks.stepping.worker PROGRAM NUM_ENVS CORE`.
 
-Imports `benchmarks.stepping.PROGRAM`, lets every form play once, for compilers, and prints a
+Imports `benchmarks.stepping.PROGRAM`, lets every form play, for compilers, and prints a
 line of JSON about itself.  Then it answers each line `FORM SECONDS` of its input by one line
 of JSON, until the input ends.
 """
@@ -12,6 +12,9 @@ from dataclasses import asdict
 from importlib import import_module
 
 from benchmarks.stepping.protocol import Program, burst
+
+WARM_UP = 3
+"""Plays of every form that do not count: JAX may compile a second time for its own output."""
 
 
 def main(arguments: list[str]) -> None:
@@ -26,7 +29,8 @@ def main(arguments: list[str]) -> None:
 
     program: Program = import_module(f"benchmarks.stepping.{name}").program(int(num_envs))
     for form in program.forms.values():
-        form.play()
+        for _ in range(WARM_UP):
+            form.play()
     views = {name: form.view for name, form in program.forms.items()}
     print(json.dumps({"versions": program.versions, "views": views}), file=answers, flush=True)
     for line in sys.stdin:

@@ -18,6 +18,7 @@ def parse_gate(text: str) -> Gate:
     except (TypeError, ValueError) as error:
         raise ValueError(f"--gates {text}: {error}") from error
     needs = {
+        "a network": gate.needs_network,
         "the values of losses": gate.needs_losses,
         "gradients of single steps": gate.sample_rows > 0,
         "gradients of slices of environments": gate.slices > 0,

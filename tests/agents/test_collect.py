@@ -180,6 +180,7 @@ def test_the_value_of_the_last_observation_is_that_before_the_agent_learns(
 # Memory.
 
 
+@pytest.mark.parametrize("last_action", [False, True])
 @pytest.mark.parametrize(
     ("length", "begins"),
     [
@@ -189,10 +190,10 @@ def test_the_value_of_the_last_observation_is_that_before_the_agent_learns(
     ],
 )
 def test_what_a_recurrent_agent_saw_when_it_acted_is_what_the_learner_unrolls(
-    build_catch, build_agent, opinionated, length, begins
+    build_catch, build_agent, opinionated, length, begins, last_action
 ):
     env = build_catch()
-    agent = opinionated(build_agent(env.spec, memory=4))
+    agent = opinionated(build_agent(env.spec, memory=4, last_action=last_action))
     collector = playing(env, agent, length=length)
     for index, opens in enumerate(begins):
         trajectory = collector.collect()
@@ -201,7 +202,7 @@ def test_what_a_recurrent_agent_saw_when_it_acted_is_what_the_learner_unrolls(
         logits = agent.unroll(trajectory).logits[:-1].detach()
         expected = torch.distributions.Categorical(logits=logits).log_prob(trajectory.action)
         assert_close(trajectory.log_probability, expected)
-        forgetful = replace(trajectory, core_state=torch.zeros(2, 4))
+        forgetful = replace(trajectory, core_state=torch.zeros_like(trajectory.core_state))
         alike = torch.isclose(agent.unroll(forgetful).logits[0], logits[0]).all()
         assert alike == opens
 

@@ -9,15 +9,15 @@ from torch.testing import assert_close
 
 from agents.core import GRU, Cores, FeedForwardConfig, GRUConfig
 
-N, B, F, WIDTH = 4, 2, 5, 3
+N, B, F, WIDTH, A = 4, 2, 5, 3, 4
 NAN = float("nan")
 
 
-def make_core(seed=0):
+def make_core(seed=0, num_actions=0):
     """A core with biases that are not zero, as after some training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        core = GRU(F, WIDTH)
+        core = GRU(F, WIDTH, num_actions)
         for name, parameter in core.named_parameters():
             if "bias" in name:
                 nn.init.normal_(parameter)
@@ -130,6 +130,58 @@ def test_two_trajectories_are_one_long_one_if_the_state_is_carried_over(core, st
     assert_close(after, last)
 
 
+@pytest.fixture
+def acting_core():
+    """One that reads the last action."""
+    return make_core(num_actions=A)
+
+
+@pytest.fixture
+def acting_state():
+    """Action 3 had been taken in environment 0, action 1 in environment 1."""
+    return torch.cat([torch.randn(B, WIDTH), torch.eye(A)[[3, 1]]], -1)
+
+
+def test_the_action_taken_last_is_read_beside_the_features_but_not_across_an_episode(
+    acting_core, acting_state, features
+):
+    action, reset = torch.tensor([[2, 0], [1, 3], [0, 0]]), nowhere()
+    reset[2, 1] = True
+    output, after = acting_core(features, acting_state, reset, action)
+    # Before each observation, by environment; none where environment 1 begins an episode.
+    done = torch.zeros(N, B, A)
+    for n, b, known in [
+        (0, 0, 3),
+        (1, 0, 2),
+        (2, 0, 1),
+        (3, 0, 0),
+        (0, 1, 1),
+        (1, 1, 0),
+        (3, 1, 0),
+    ]:
+        done[n, b, known] = 1.0
+    for b in range(B):
+        read = torch.cat([features[:, b], done[:, b]], -1)
+        expected, last = slow_gru(acting_core, read, acting_state[b, :WIDTH], reset[:, b])
+        assert_close(output[:, b], expected)
+        assert_close(after[b, :WIDTH], last)
+    # What will be done at the last observation nobody knows yet.
+    assert not after[:, WIDTH:].any()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_trajectory_hands_on_its_last_action_with_its_state(acting_core, acting_state, cut):
+    features, reset, action = torch.randn(N, B, F), nowhere(), torch.randint(A, (N - 1, B))
+    reset[2, 1] = True
+    whole, _ = acting_core(features, acting_state, reset, action)
+    first, between = acting_core(features[:cut], acting_state, reset[:cut], action[:cut])
+    second, _ = acting_core(features[cut:], between, reset[cut:], action[cut:])
+    assert_close(torch.cat([first, second]), whole)
+    # The same by who acts, and knows the action only after the observation.
+    _, unaware = acting_core(features[:cut], acting_state, reset[:cut], action[: cut - 1])
+    assert_close(acting_core.acted(unaware, action[cut - 1]), between)
+
+
 def test_gradients_reach_every_parameter_and_every_feature(core, features, state):
     features.requires_grad_()
     output, _ = core(features, state, nowhere())
@@ -194,8 +246,17 @@ def test_the_config_makes_a_core_of_its_width_on_any_torso():
     assert core.cell.input_size == F
 
 
+@pytest.mark.parametrize(
+    ("last_action", "num_actions", "read"), [(True, A, A), (False, A, 0), (True, 0, 0)]
+)
+def test_the_config_says_whether_the_last_action_is_read(last_action, num_actions, read):
+    core = GRUConfig(WIDTH, last_action).build(F, num_actions)
+    assert core.cell.input_size == F + read
+    assert (core.num_features, core.state_size) == (WIDTH, WIDTH + read)
+
+
 def test_without_memory_there_is_no_core():
-    assert FeedForwardConfig().build(F) is None
+    assert FeedForwardConfig().build(F, A) is None
     assert Cores().none == FeedForwardConfig()
 
 

@@ -87,6 +87,18 @@ def test_what_is_learnt_from_was_played_by_the_agent_before_its_last_update(star
         learn(learned)
 
 
+def test_the_player_follows_the_rotation_of_the_features_too(build_catch, build_agent):
+    env = build_catch()
+    learned = build_agent(env.spec)
+    learned.rotation = torch.eye(5).unsqueeze(0)
+    player = copy.deepcopy(learned)
+    pipeline = Pipeline(Collector(env, player, generator(0, "acting", CPU), T), player, learned)
+    learned.rotation.copy_(torch.eye(5)[[1, 0, 2, 4, 3]])
+    pipeline.collect()
+    assert torch.equal(player.rotation, learned.rotation)
+    pipeline.close()
+
+
 def test_a_slow_environment_does_not_change_how_far_the_policy_lags(start):
     pipeline, learned = start(seconds=0.01)
     pipeline.collect()  # and the next is being played while the agent learns

@@ -2,6 +2,7 @@ import csv
 import io
 import resource
 
+import numpy as np
 import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -84,6 +85,16 @@ def test_a_run_that_was_killed_has_all_its_lines_on_the_disk(make, tmp_path):
     report.close()
 
 
+def test_pictures_go_to_tensorboard_alone(make, tmp_path, screen):
+    with make() as report:
+        report.show(1000, {"cosines": np.zeros((1, 2, 3), dtype=np.uint8)})
+        report.show(2000, {})
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    (image,) = events.Images("2_cosine/all")
+    assert (image.step, image.height, image.width) == (1000, 1, 2)
+    assert screen.getvalue() == ""
+
+
 @pytest.mark.parametrize("full", ["metrics.csv", "events.out.tfevents.0000"])
 def test_a_full_disk_is_an_os_error_and_what_was_written_stays_readable(make, tmp_path, full):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -138,6 +149,7 @@ def test_a_process_that_does_not_report_says_and_writes_nothing(tmp_path, monkey
         report.note("a note")
         report.tick(250, 1.0)
         report.log(line(1000))
+        report.show(1000, {"cosines": np.zeros((1, 1, 3), dtype=np.uint8)})
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
 

@@ -252,7 +252,7 @@ def recurrent(build_agent, catch, opinionated):
 
 @pytest.fixture
 def recurrent_card(catch):
-    return card_of(catch.spec, core="gru", core_options={"width": MEMORY})
+    return card_of(catch.spec, core="gru", core_options={"width": MEMORY, "last_action": False})
 
 
 @pytest.fixture
@@ -301,6 +301,20 @@ def test_a_teacher_remembers_from_one_trajectory_to_the_next(recurrent, recurren
     # A teacher that begins anew thinks otherwise of the third.
     fresh = NetworkTeacher(recurrent, recurrent_card)(played[2])
     assert not torch.isclose(fresh[0], expected[10]).all()
+
+
+def test_a_recurrent_teacher_reads_what_the_student_did(catch, build_agent, opinionated, played):
+    agent = opinionated(build_agent(catch.spec, memory=MEMORY, last_action=True))
+    teacher = NetworkTeacher(agent, card_of(catch.spec))
+    mine = torch.cat([teacher(trajectory) for trajectory in played])
+    long = [torch.cat([t.observation[:-1] for t in played])]
+    long += [torch.cat([t.reset[:-1] for t in played]), torch.cat([t.action for t in played])]
+    nothing = torch.zeros(2, agent.core.state_size)
+    expected = agent(long[0], nothing, *long[1:]).logits
+    assert_close(mine, expected)
+    # It would think otherwise had other actions been taken.
+    others = agent(long[0], nothing, long[1], (long[2] + 1) % 3).logits
+    assert not torch.isclose(mine, others).all()
 
 
 def test_a_teacher_forgets_where_an_episode_begins(recurrent, recurrent_card, played):

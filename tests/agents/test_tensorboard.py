@@ -1,7 +1,10 @@
+import io
 import math
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
@@ -52,6 +55,44 @@ def test_a_line_is_on_the_disk_before_the_next_one(tmp_path):
             range(1, step + 1)
         )
     events.close()
+
+
+def images(folder):
+    """The steps and pictures of each tag."""
+    accumulator = EventAccumulator(str(folder)).Reload()
+    return {
+        tag: [
+            (event.step, np.asarray(Image.open(io.BytesIO(event.encoded_image_string))).tolist())
+            for event in accumulator.Images(tag)
+        ]
+        for tag in accumulator.Tags()["images"]
+    }
+
+
+def test_a_picture_is_shown_as_it_is_under_its_tag(tmp_path):
+    events = EventFile(tmp_path, {})
+    small = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    events.show(10, {"cosines": small, "reconstruct/picture": small[:1]})
+    assert (
+        images(tmp_path)
+        == {  # on the disk already
+            "2_cosine/all": [(10, small.tolist())],
+            "7_reconstruct/picture": [(10, small[:1].tolist())],
+        }
+    )
+    events.close()
+
+
+def test_a_resumed_run_shows_no_picture_twice(tmp_path):
+    dark, bright = (np.full((1, 1, 3), value, dtype=np.uint8) for value in (0, 255))
+    for start, picture in ((0, dark), (10, bright)):
+        events = EventFile(tmp_path, {}, start)
+        for step in (10, 20):
+            if step > start:
+                events.show(step, {"cosines": picture})
+        events.close()
+    expected = [(10, dark.tolist()), (20, bright.tolist())]
+    assert images(tmp_path) == {"2_cosine/all": expected}
 
 
 def test_a_resumed_run_shows_no_point_twice(tmp_path):

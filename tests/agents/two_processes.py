@@ -18,11 +18,13 @@ from agents.agent import ActorCritic
 from agents.core import GRUConfig
 from agents.gates import make
 from agents.heads import HeadLoss
+from agents.hypergradient import LearnedPreference
 from agents.judging import JudgingConfig
 from agents.learner import Learner, LearnerConfig
 from agents.losses import A2CConfig, NoneConfig, PPOConfig
 from agents.metrics import RunningMean
 from agents.processes import ALONE, join, leave
+from agents.rotated import Rotated, RotationConfig
 from agents.torsos.mlp import MlpConfig
 from agents.types import Trajectory
 from envs.base import Step
@@ -64,6 +66,8 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     memory: int = 0
     spoilt: bool = False
+    rotates: bool = False
+    learns_preference: bool = False
 
 
 AUX = {"aux": lambda: Cousin(weight=0.5)}
@@ -83,6 +87,9 @@ CASES = {
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),
     "a head with nothing to learn in one process": Case(heads={"aux": Rare}, gate="cosine"),
     "no main loss": Case(NoneConfig(), heads=AUX),
+    "rotograd": Case(heads={**AUX, "other": Head}, gate="rotograd", rotates=True),
+    "rotograd with memory": Case(heads=AUX, gate="rotograd", rotates=True, memory=5),
+    "learnt preference": Case(heads=AUX, gate="auxinash", learns_preference=True),
     "memory": Case(heads=AUX, gate="cosine", memory=5),
     "ppo": Case(PPOConfig(epochs=2, minibatches=1), heads=AUX, gate="cosine"),
     "ppo that stops early": Case(PPOConfig(epochs=4, minibatches=1, max_kl=1e-9)),
@@ -129,20 +136,30 @@ def make_learner(case, processes):
     config = LearnerConfig(
         learning_rate=0.01, learning_rate_end=0.0, total_steps=10_000, max_gradient_norm=0.5
     )
+    heads = {name: head() for name, head in case.heads.items()}
+    gate, rotated, preference = make(case.gate), None, None
+    if case.rotates:
+        rotated = Rotated(agent, heads, RotationConfig(1.0, 1.0, 0), processes)
+    if case.learns_preference:
+        preference = LearnedPreference(gate, every=1, learning_rate=0.1, processes=processes)
     return Learner(
         agent,
         case.algorithm.build(0.9, processes),
-        {name: head() for name, head in case.heads.items()},
-        make(case.gate),
+        heads,
+        gate,
         replace(config, **case.options),
         processes,
+        rotated,
+        preference,
     )
 
 
 def weights_of(learner):
     """Of agent and heads, by name."""
     state = learner.state_dict()
-    return {**state["agent"], **{f"head {name}": p for name, p in state["heads"].items()}}
+    memory = {f"gate {name}": m for name, m in state["gate"].items() if m.numel() > 0}
+    heads = {f"head {name}": weight for name, weight in state["heads"].items()}
+    return {**state["agent"], **heads, **memory}
 
 
 def learn(case, processes=ALONE):

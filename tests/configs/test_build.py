@@ -176,3 +176,30 @@ def test_another_of_a_gridworlds_own_teachers_is_taken_by_its_name():
 def test_a_gridworld_without_a_fitting_teacher_says_why():
     said = complaint("--env.terminal-rewards 1 -1 --aux distill --teacher swap", WORLDS)
     assert said.startswith("swap needs two positive terminal_rewards")
+
+
+def test_rotograd_comes_with_rotations_of_the_features(teacher):
+    line = f"--aux distill --teacher {teacher} --gate rotograd"
+    agent = session_of(f"{line} --gate.rotograd.block 16").learner.agent
+    # Blocks of 16 of the torso's 64 features.
+    assert agent.num_features == 64
+    assert agent.rotation.shape == (4, 16, 16)
+    assert session_of(f"--aux distill --teacher {teacher}").learner.agent.rotation is None
+
+
+def test_rotograd_changes_no_initial_weight(teacher):
+    line = f"--aux distill --teacher {teacher} --gate"
+    plain = agent_of(session_of(f"{line} cosine"))
+    rotated = agent_of(session_of(f"{line} rotograd"))
+    assert alike(plain, rotated)
+
+
+def test_a_preference_is_learnt_where_that_is_asked_for(teacher):
+    line = f"--aux distill --teacher {teacher} --gate auxinash"
+    for asked, learnt in (("", False), ("--gate.auxinash.learn-every 1", True)):
+        session = session_of(f"{line} {asked}")
+        for _ in range(3):
+            session.update()
+        preference = session.learner.judging.gate.preference
+        assert (preference.numel() > 0) == learnt
+    assert not torch.equal(preference, torch.full((2,), 0.5, dtype=torch.float64))

@@ -57,3 +57,35 @@ def test_minibatches_divide_the_share_of_a_process():
 def test_a_gate_that_asks_for_gradients_of_single_steps_is_refused(teacher):
     said = complaint(f"--aux distill --teacher {teacher} --gate attittud")
     assert said.startswith("--gate attittud is not for train.py yet")
+
+
+@pytest.mark.parametrize("options", ["--gate.scope layer", "--gate.metric optimizer"])
+@pytest.mark.parametrize(
+    ("gate", "sentence"),
+    [
+        ("rotograd", "is not for --gate rotograd, which needs gradients over features: drop it."),
+        (
+            "auxinash --gate.auxinash.learn-every 2",
+            "is not for a learnt preference, which needs one judgement of plain gradients: drop "
+            "it.",
+        ),
+    ],
+)
+def test_what_a_method_with_another_half_cannot_do_is_refused(gate, sentence, options):
+    said = complaint(f"--aux inverse --gate {gate} {options}")
+    assert said == f"{options} {sentence}"
+
+
+def test_weights_of_rotograd_are_not_reused():
+    said = complaint("--aux inverse --gate rotograd --gate.every 2")
+    assert said.startswith("--gate.every 2 reuses weights, but those of --gate rotograd depend")
+
+
+def test_a_preference_is_not_learnt_through_a_compiled_torso():
+    line = "--aux inverse --gate auxinash"
+    said = complaint(f"{line} --gate.auxinash.learn-every 2 --compile")
+    assert said == (
+        "--gate.auxinash.learn-every takes second derivatives, which a compiled torso does not "
+        "have: drop --compile."
+    )
+    build(parse(f"{SMALL} {line} --compile".split()), HARDWARE)

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from agents.checkpoint import load_checkpoint
+from agents.gallery import Gallery
+from agents.learner import Learner
 from agents.processes import Processes
 from agents.teacher import load_policy
 from configs import build, rundir
@@ -141,6 +143,17 @@ def test_an_update_collects_and_learns_with_the_threads_of_each(monkeypatch):
     assert threads == [1, 3]
     assert session.learner.steps == 12
     assert metrics["entropy"] > 0
+
+
+def test_what_a_head_draws_is_the_trajectory_that_was_learnt_from_last(monkeypatch):
+    session = session_of()
+    assert session.pictures() == {}
+    kept, learnt = [], []
+    monkeypatch.setattr(Gallery, "keep", lambda self, learner, trajectory: kept.append(trajectory))
+    monkeypatch.setattr(Learner, "update", lambda self, seen: learnt.append(seen) or {})
+    session.update()
+    assert len(kept) == 1
+    assert kept[0] is learnt[0]
 
 
 def test_a_pipelined_session_starts_new_episodes_when_it_goes_on_and_says_so(tmp_path, pipelined):

@@ -148,6 +148,7 @@ def test_an_option_that_is_new_since_has_its_default():
         ("max_gradient_norm", float("nan")),
         ("checkpoint_minutes", -1.0),
         ("log_steps", -1),
+        ("picture_steps", -1),
         ("max_skipped", 0),
     ],
 )
@@ -160,6 +161,12 @@ def test_the_smallest_values_are_accepted():
     RunOptions(
         steps=1, num_envs=1, unroll_length=1, seed=0, learning_rate_end=0.0, max_gradient_norm=0.0
     )
+
+
+def test_a_run_has_twenty_pictures_unless_told_otherwise():
+    assert RunOptions(steps=1000).picture_interval == 50
+    assert RunOptions(steps=7).picture_interval == 1
+    assert RunOptions(steps=1000, picture_steps=300).picture_interval == 300
 
 
 def test_weights_are_judged_at_every_first_update_at_least():

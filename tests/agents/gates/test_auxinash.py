@@ -86,3 +86,25 @@ def test_preferences_that_make_no_sense_are_refused() -> None:
         AuxiNashConfig(preference=(1.5, -0.5))
     with pytest.raises(ValueError, match="preference must name 3 numbers, one per loss"):
         AuxiNash((0.5, 0.5)).judge(torch.randn(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"learn_every": -1}, r"learn_every must be 0 \(never\) or more, not -1\.$"),
+        ({"learn_every": 2, "learn_rate": 0.0}, r"learn_rate must be above 0 and finite, not 0"),
+        ({"learn_every": 2, "learn_terms": -1}, r"learn_terms must be 0 or more, not -1\.$"),
+        ({"learn_rate": 0.1}, "no effect on a preference that is not learnt: add a positive learn"),
+        ({"learn_terms": 0}, "no effect on a preference that is not learnt: add a positive learn"),
+    ],
+)
+def test_options_of_learning_that_make_no_sense_are_refused(
+    options: dict[str, float], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        AuxiNashConfig(**options)  # type: ignore[arg-type]
+
+
+def test_only_a_learnt_preference_needs_a_network() -> None:
+    assert AuxiNashConfig(learn_every=25).build().needs_network
+    assert not AuxiNashConfig().build().needs_network

@@ -27,6 +27,7 @@ VARIANTS = [
     ("orthogonal", {"decay": 0.9}),
     ("pcgrad", {"order": "fixed"}),
     ("gradnorm", {"alpha": 0.0}),
+    ("rotograd", {"homogenise": False}),
     ("ol_aux", {"interval": 1, "log": "all"}),
     ("attittud", {"eta": (1.0, 0.5, -1.0), "rank": 2, "fresh": True}),
     ("significant", {"slices": 3, "unknown": 0.5}),

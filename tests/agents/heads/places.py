@@ -11,6 +11,7 @@ from agents.seeding import Stream, generator
 from agents.torsos import MlpConfig, NatureConfig
 from agents.types import Trajectory
 from envs.base import EnvSpec
+from tests.agents.heads.settings import evaluate
 
 T, B, A, F = 3, 2, 4, 5
 CPU = torch.device("cpu")
@@ -81,11 +82,6 @@ def build_place(kind="vector", precision="fp32", memory=0, widths=(7, F), unroll
         unroll_length=unroll_length,
     )
     return Place(agent, context)
-
-
-def evaluate(head, agent, trajectory):
-    """The loss of a trajectory."""
-    return head(agent, agent.unroll(trajectory), trajectory, head.prepare(agent, trajectory))
 
 
 def learn(head, agent, trajectory, updates, learning_rate=3e-3):

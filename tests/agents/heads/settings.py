@@ -61,6 +61,21 @@ class Setting:
             return (observation + 1) % self.spec.num_symbols
         return observation + 100  # modulo 256
 
+    def uneventful(self):
+        """A trajectory in which nothing happens but rewards of 1."""
+        zeros, never = torch.zeros(T, B), torch.zeros(T, B, dtype=torch.bool)
+        return self.fill(
+            Trajectory(
+                action=zeros.long(),
+                reward=zeros + 1,
+                terminated=never,
+                truncated=never,
+                valid=~never,
+                log_probability=zeros,
+                observation=self.observations(T, B),
+            )
+        )
+
     def fill(self, trajectory):
         """Puts this setting's observations, and something to remember, into a trajectory."""
         length, batch = trajectory.action.shape

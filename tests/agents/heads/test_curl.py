@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 from agents.augment import RandomMask, RandomShift
 from agents.heads.curl import CurlConfig, contrast
-from tests.agents.heads.places import B, T, build_place, evaluate, learn
+from tests.agents.heads.places import B, T, build_place, learn
+from tests.agents.heads.settings import evaluate
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from torch.testing import assert_close
 
 from agents.heads.forward import ForwardConfig
 from agents.types import AgentOutput
-from tests.agents.heads.places import A, B, F, T, build_place, evaluate, learn
+from tests.agents.heads.places import A, B, F, T, build_place, learn
+from tests.agents.heads.settings import evaluate
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads.inverse import InverseConfig
-from tests.agents.heads.places import A, B, F, T, build_place, evaluate, learn
+from tests.agents.heads.places import A, B, F, T, build_place, learn
+from tests.agents.heads.settings import evaluate
 
 
 @pytest.fixture

@@ -149,6 +149,6 @@ def test_the_values_of_a_trajectory_are_learnt_at_every_discount(build, build_le
     ],
 )
 def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
-    flag = f"--aux.multi_horizon.{next(iter(options))}"
+    flag = f"--aux.multi-horizon.{next(iter(options))}"
     with pytest.raises(ValueError, match=flag):
         MultiHorizonConfig(**options)

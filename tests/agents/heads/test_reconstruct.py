@@ -5,7 +5,8 @@ from torch.testing import assert_close
 from agents.heads.reconstruct import ReconstructConfig
 from agents.mosaic import mosaic
 from agents.subset import at_steps
-from tests.agents.heads.places import B, T, build_place, evaluate, learn
+from tests.agents.heads.places import B, T, build_place, learn
+from tests.agents.heads.settings import evaluate
 
 
 def blank(head):

@@ -6,7 +6,8 @@ from torch.testing import assert_close
 
 from agents.heads.spr import SprConfig, latent_of, likeness, rescaled
 from agents.torsos import TorsoOutput
-from tests.agents.heads.places import B, T, build_place, evaluate, learn
+from tests.agents.heads.places import B, T, build_place, learn
+from tests.agents.heads.settings import evaluate
 
 ALL = {"fraction": 1.0, "jumps": 2}
 
@@ -33,7 +34,7 @@ def test_the_loss_is_2_less_twice_the_cosine(place, goal, expected):
         head.predict.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]))
     trajectory = place.play()
     targets = head.prepare(place.agent, trajectory)
-    goals = replace(targets, goal=torch.tensor(goal).expand(T, B, 5))
+    goals = replace(targets, goal=torch.tensor(goal).expand_as(targets.goal))
     result = head(place.agent, place.agent.unroll(trajectory), trajectory, goals)
     assert_close(result.loss, torch.full((1, T, B), expected))
     assert_close(result.metrics["similarity"], torch.tensor(1 - expected / 2))
@@ -90,6 +91,23 @@ def test_nothing_after_an_end_reaches_a_jump_before_it(place):
     observation[2] += 5.0
     other = evaluate(head, place.agent, replace(trajectory, observation=observation))
     assert (other.loss[0, 1] != before.loss[0, 1]).all()
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_goals_are_the_same_whether_some_or_all_observations_are_looked_at(place, fraction):
+    # 1 step and 2 jumps are fewer than 10 observations, 5 steps and 2 jumps are not.
+    head = SprConfig(fraction=fraction, jumps=2).build(place.context)
+    trajectory = place.play(length=10)
+    targets = head.prepare(place.agent, trajectory)
+    starts = round(10 * fraction)
+    assert targets.goal.shape == (2 * starts, B, 5)
+    for jump in (1, 2):
+        for start in range(starts):
+            for b in range(B):
+                after = min(int(targets.step[start, b]) + jump, 10)
+                goal = latent_of(place.agent.torso(trajectory.observation[after, b][None]))[0]
+                place_of_goal = (jump - 1) * starts + start
+                assert_close(targets.goal[place_of_goal, b], (goal / goal.norm()).detach())
 
 
 def test_latents_are_stretched_to_0_to_1_each_by_itself():
@@ -178,9 +196,9 @@ def test_the_loss_falls_where_the_future_follows_from_the_actions():
         # Everything rolls by one place, and action a adds 1 to entry a.
         rolled = observation[t].roll(1, dims=-1)
         observation[t + 1] = 0.9 * rolled + torch.nn.functional.one_hot(action[t], 6)
-    trajectory = place.play(8, 8, observation=observation / 4, action=action)
+    trajectory = place.play(8, 8, observation=observation / 2, action=action)
     head = SprConfig(fraction=1.0).build(place.context)
-    losses, metrics = learn(head, place.agent, trajectory, 80)
+    losses, metrics = learn(head, place.agent, trajectory, 80, learning_rate=1e-2)
     assert losses[-1] < losses[0] / 5
     # Nearer to its target than targets are to each other, five steps ahead too.
     assert 1 - metrics["last_similarity"] < (1 - metrics["target_similarity"]) / 2

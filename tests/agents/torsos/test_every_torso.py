@@ -54,6 +54,13 @@ def test_one_observation_says_nothing_of_another(torso, pixels):
     assert not torch.isclose(expected[0], expected[1]).all()
 
 
+def test_the_features_are_what_the_last_layers_make_of_the_feature_map(torso, pixels):
+    output = torso(pixels)
+    latent = output.features if torso.spatial_shape is None else output.spatial
+    assert torso.spatial_shape is None or latent.shape[1:] == torso.spatial_shape
+    assert_close(torso.features_of(latent), output.features)
+
+
 def test_bf16_is_near_fp32(torso, pixels):
     expected = torso(pixels).features
     with arithmetic("bf16", torch.device("cpu")):
