@@ -87,7 +87,8 @@ def set_up(config: TrainConfig, step: int = 0) -> tuple[Session, str]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(run.deterministic)
     hardware = choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
-    return build(config, hardware, step), hardware.reason
+    session = build(config, hardware, step)
+    return session, f"{hardware.reason} {session.held}".rstrip()
 
 
 def train(run: Run) -> int:

@@ -30,17 +30,19 @@ class Replay(nn.Module):
     Trajectories of another shape (left by another number of processes, say) are dropped.
     """
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int, device: torch.device, nbytes: int = 0) -> None:
         """Holds nothing yet.
 
         Args:
             size: how many trajectories.
             device: where they are kept.
+            nbytes: memory that it will take, if that is known.
         """
         super().__init__()
         assert size >= 1
         self.size = size
         self.device = device
+        self._expected = nbytes
         self._added = 0
         self._storage: dict[str, Tensor] = {}
 
@@ -50,8 +52,8 @@ class Replay(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Memory taken so far."""
-        return sum(stored.nbytes for stored in self._storage.values())
+        """Memory that it takes; before the first trajectory, that it will take."""
+        return sum(stored.nbytes for stored in self._storage.values()) or self._expected
 
     @torch.no_grad()
     def add(self, trajectory: Trajectory) -> None:
@@ -160,7 +162,7 @@ def make_replay(
             f"{flag} {steps} needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
             f"on {device}: use fewer."
         )
-    return Replay(size, device)
+    return Replay(size, device, needed)
 
 
 def trajectory_bytes(spec: EnvSpec, unroll_length: int) -> int:

@@ -121,7 +121,7 @@ def check(curves: Sequence[Curve]) -> None:
         mine = [curve for curve in curves if curve.arm == arm]
         if len({curve.told for curve in mine}) > 1:
             raise UsageError(
-                f"The runs called '{arm}' differ in more than their seed: give those of one setting."
+                f"The runs called '{arm}' differ in more than their seed: give those alike."
             )
         if len({curve.seed for curve in mine}) < len(mine):
             raise UsageError(f"Two runs called '{arm}' have the same seed: give one of them.")

@@ -2,9 +2,9 @@
 
 Four studies, each against the same reference, `cosine` with its defaults: judging every n-th
 update (`every`), the reference of the cosine (`main`), its metric (`metric`), and the gate that
-acts on significant signs alone (`significant`).  After `--` come flags of `train.py`, environment and
-heads among them; every arm is trained with every seed, one run after the other.  Runs stay in
-the folder: called again, the script goes on where it stopped, and adds what else is asked for.
+acts on significant signs alone (`significant`).  After `--` come flags of `train.py`, the
+environment and the heads among them; every arm is trained with every seed, one run after the
+other.  Runs stay in the folder: called again, the script goes on where it stopped.
 
     python benchmarks/judging.py --folder runs/judging --output benchmarks/results/judging.csv \
         -- --env Gridworld --aux distill --steps 1000000

@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.checkpoint import save_checkpoint
 from agents.collect import Collector
 from agents.gallery import Gallery
+from agents.heads import AuxiliaryHead
 from agents.learner import Learner
 from agents.pipeline import Pipeline
 from agents.processes import ALONE, Processes
@@ -33,6 +34,14 @@ class Session:
     threads: int = 1
     """Of PyTorch on the CPU while learning."""
     gallery: Gallery = field(default_factory=Gallery)
+
+    @property
+    def held(self) -> str:
+        """A sentence on what the heads hold from one update to the next, where it is much."""
+        heads = self.learner.heads.children()
+        held = sum(head.held_bytes for head in heads if isinstance(head, AuxiliaryHead))
+        mebibytes = held / 2**20
+        return f"Heads hold {mebibytes:,.0f} MiB (replay, copies)." if mebibytes >= 1 else ""
 
     def update(self) -> dict[str, Tensor]:
         """Collects a trajectory and learns from it; returns scalars for the log."""

@@ -86,7 +86,11 @@ def _draw_landscape(axes: Axes, landscape: Landscape) -> None:
 
 
 def draw_lines(
-    title: str, panels: Mapping[str, Sequence[Line]], x: str, y: str, logarithmic: bool = False
+    title: str,
+    panels: Mapping[str, Sequence[Line]],
+    x: str,
+    y: str = "",
+    logarithmic: bool = False,
 ) -> Figure:
     """Draws a panel for each set of lines: means over seeds with 95 % bootstrap intervals.
 
@@ -94,12 +98,12 @@ def draw_lines(
         title: of the figure.
         panels: lines by the panel's name; a line has the same colour in all.
         x: what places are.
-        y: what values are.
+        y: what values are, in all panels; if they differ, the panels' names say it.
         logarithmic: whether places are.
     """
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
     figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    all_axes = figure.subplots(1, len(panels), sharey=y != "", squeeze=False)[0]
     for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
         for line in lines:
             number = names.index(line.name)

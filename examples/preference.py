@@ -30,7 +30,7 @@ NOISE = torch.tensor([5.0, 0.25, 0.25])
 SAMPLES, BATCH, LEARNING_RATE = 1000, 256, 0.01
 REACH = 4.0
 """w starts between it and its negative."""
-POINTS = 40
+POINTS = 20
 """Of every curve, after its start."""
 FIXED = ("sum", "cosine", "projection", "auxinash")
 LEARNT = "auxinash, learnt"
@@ -116,7 +116,6 @@ def learn_whom_to_trust(seeds: int, steps: int) -> tuple[list[Row], Figure, list
             "preference, learnt": trusted,
         },
         x="step",
-        y="",
     )
     return rows, figure, judge(distances, preference)
 

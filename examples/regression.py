@@ -39,7 +39,7 @@ class Options:
     tasks: tuple[Literal["tanh", "linear"], ...] = ("tanh", "linear")
     """Which of the two."""
     gates: tuple[str, ...] = (
-        *("sum", "cosine", "cosine_unweighted", "orthogonal"),
+        *("sum", "cosine", "cosine_unweighted"),
         *("projection", "projection(decay=0.9)", AVERAGED),
     )
     """Of tanh, with options where wanted."""
@@ -50,11 +50,11 @@ class Options:
     1,000 samples, batches of 100."""
     epochs: int = 100
     """Of tanh, at most; learning ends after 10 without a better validation loss."""
-    steps: int = 2000
+    steps: int = 1500
     """Of linear."""
-    seeds: int = 12
+    seeds: int = 10
     """Of tanh; each has its own data and initial weights."""
-    linear_seeds: int = 8
+    linear_seeds: int = 6
     """Of linear."""
     output: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/examples"
     """For tables and figures."""

@@ -48,7 +48,7 @@ def positive(claim: str, pairs: Float[np.ndarray, " _"], meaning: str) -> Verdic
         pairs: one difference per seed or start.
         meaning: what is subtracted from what.
     """
-    [found] = differences(pairs[:, None])
+    found = _mean(pairs)
     outcome = {1: "shown", 0: "not shown", -1: "reversed"}[found.sign]
     return Verdict(claim, outcome, f"{meaning}: {words(found, len(pairs))}")
 
@@ -58,7 +58,7 @@ def no_less(claim: str, pairs: Float[np.ndarray, " _"], meaning: str, margin: fl
 
     That nothing was found does not show it: the whole interval must lie above `-margin`.
     """
-    [found] = differences(pairs[:, None])
+    found = _mean(pairs)
     reversed_or_not = "reversed" if found.sign < 0 else "not shown"
     outcome = "shown" if found.low > -margin else reversed_or_not
     evidence = f"{meaning}: {words(found, len(pairs))} Margin: {margin:g}."
@@ -72,6 +72,12 @@ def words(found: Difference, pairs: int) -> str:
         f"{found.mean:+.3g} (95 % {found.low:+.3g} to {found.high:+.3g}, "
         f"p = {found.p:.2g}, {pairs} pairs{few})."
     )
+
+
+def _mean(pairs: Float[np.ndarray, " _"]) -> Difference:
+    # In float64: ties among the choices of signs are to stay ties.
+    [found] = differences(pairs.astype(np.float64)[:, None])
+    return found
 
 
 def folder_of(path: str) -> Path:

@@ -107,8 +107,8 @@ def judge(rows: Sequence[Row]) -> list[Verdict]:
         return positive(
             f"{surface}: cosine converges from more starts than sum (Du et al.)",
             arrived["cosine"].astype(float) - arrived["sum"],
-            f"Cosine from {arrived['cosine'].mean():.0%} of them, sum from {arrived['sum'].mean():.0%}; "
-            "difference",
+            f"Cosine from {arrived['cosine'].mean():.0%} of them, sum from "
+            f"{arrived['sum'].mean():.0%}; difference",
         )
 
     def nearer(surface: str, gate: str, other: str, paper: str) -> Verdict:
@@ -116,7 +116,8 @@ def judge(rows: Sequence[Row]) -> list[Verdict]:
         return positive(
             f"{surface}: {gate} ends nearer to the solution than {other} ({paper})",
             far - near,
-            f"{gate.capitalize()} ends at most {near.max():.2g} away, {other} up to {far.max():.2g}; difference",
+            f"{gate.capitalize()} ends at most {near.max():.2g} away, {other} up to "
+            f"{far.max():.2g}; difference",
         )
 
     return [

@@ -8,6 +8,7 @@ follow from these two and the settings.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
@@ -110,18 +111,20 @@ class Worlds:
         """The cell in which each world's episodes start, counted within the world."""
         return self.start % self.config.cells
 
-    @property
+    # Views, made once: at small sizes a step is made of little more than such calls.
+
+    @cached_property
     def state_window(self) -> UInt8[Tensor, "states view view"]:
         """What is seen, by flat state."""
         view = self.config.view_size
         return self._state_record[:, : view * view].view(-1, view, view)
 
-    @property
+    @cached_property
     def state_kind(self) -> UInt8[Tensor, " states"]:
         """The symbol of each flat state: as `kind`, but beside the rest of the record."""
         return self._state_record[:, self.config.view_size**2 // 2]
 
-    @property
+    @cached_property
     def state_ways(self) -> UInt8[Tensor, " states"]:
         """Which ways are free, by flat state; an action added to it is an entry of the legend."""
         return self._state_record[:, self.config.view_size**2]

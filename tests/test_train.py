@@ -168,7 +168,13 @@ def test_the_same_seed_twice_is_the_same_run_with_a_gated_teacher(gate, made):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize(
-    "aux", ["", "--aux distill --gate projection --gate.projection.decay 0.9"], ids=["main", "aux"]
+    "aux",
+    [
+        "",
+        "--aux distill --gate projection --gate.projection.decay 0.9",
+        "--aux distill --gate attittud --gate.attittud.refresh 2 --gate.metric optimizer",
+    ],
+    ids=["main", "aux", "samples"],
 )
 def test_a_run_that_was_stopped_goes_on_exactly(number, aux, made, monkeypatch, capsys):
     line = SHORT + (f" {aux} --teacher {made / 'run'}" if aux else "")

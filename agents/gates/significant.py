@@ -75,7 +75,7 @@ class Significant(Gate):
         """Weighs auxiliary k as `cosine` does, by 0, or by `unknown`."""
         helps, hurts = self.known(gramian)
         cosine = gramian.cosine[..., 0, 1:].clamp(min=0.0)
-        weight = torch.where(helps, cosine, torch.where(hurts, 0.0, self.unknown))
+        weight = cosine.masked_fill(hurts, 0.0).masked_fill(~(helps | hurts), self.unknown)
         return F.pad(weight, (1, 0), value=1.0)
 
     def known(

@@ -65,7 +65,7 @@ class PixelControlConfig:
             raise ValueError(
                 f"--aux pixel_control needs observations with height and width, but those of "
                 f"{spec.name} have shape {spec.observation_shape}: drop it, or (gridworld) use "
-                "--env.encoding symbols."
+                "--env.observation symbols."
             )
         usual_cell, usual_margin = (4, 2) if is_image(spec) else (1, 0)
         cell = usual_cell if self.cell is None else self.cell

@@ -121,7 +121,7 @@ class Spr(AuxiliaryHead):
         with arithmetic(agent.precision, flat.device):
             goal = self.target.network.features_of(latent).float()
         unit: Tensor = F.normalize(goal, dim=-1)
-        return unit.unflatten(0, observation.shape[:2])
+        return unit.view(*observation.shape[:2], -1)
 
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets

@@ -163,7 +163,7 @@ def learnt(which):
     The other auxiliary pulls the opposite way.
     """
     gate = make("auxinash")
-    preference = LearnedPreference(gate, every=1, learning_rate=0.05, terms=0)
+    preference = LearnedPreference(gate, every=1, learning_rate=0.1, terms=0)
     x = nn.Parameter(torch.zeros(P, dtype=torch.float64))
     for batch in range(40):
         noise = 0.1 * torch.randn(P, generator=torch.Generator().manual_seed(batch)).double()

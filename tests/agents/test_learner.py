@@ -231,7 +231,12 @@ def test_a_skipped_update_counts_its_steps(build_learner, collected):
 
 @pytest.mark.parametrize(
     ("gate", "options", "every"),
-    [("cosine", {}, 2), ("projection", {"decay": 0.9}, 1), ("sum", {}, 1)],
+    [
+        ("cosine", {}, 2),
+        ("projection", {"decay": 0.9}, 1),
+        ("sum", {}, 1),
+        ("attittud", {"rank": 2, "refresh": 2}, 1),
+    ],
 )
 def test_a_restored_learner_goes_on_bit_for_bit(
     build_agent, catch, collected, tmp_path, gate, options, every
@@ -269,19 +274,21 @@ def test_the_count_of_skipped_updates_is_saved(build_learner, collected):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
-    ("gate", "algorithm", "memory"),
+    ("gate", "algorithm", "memory", "judging"),
     [
-        ("sum", A2C, 0),
-        ("cosine", A2C, 0),
-        ("projection", A2C, 0),
-        ("cosine", PPOConfig(epochs=2, minibatches=2).build(0.9), 5),
+        ("sum", A2C, 0, JudgingConfig()),
+        ("cosine", A2C, 0, JudgingConfig(main="policy", metric="optimizer")),
+        ("projection", A2C, 0, JudgingConfig()),
+        ("attittud", A2C, 0, JudgingConfig()),
+        ("significant", A2C, 0, JudgingConfig()),
+        ("cosine", PPOConfig(epochs=2, minibatches=2).build(0.9), 5, JudgingConfig()),
     ],
 )
 def test_on_a_gpu_an_update_is_the_same_and_never_waits(
-    build_learner, build_catch, build_agent, gate, algorithm, memory
+    build_learner, build_catch, build_agent, gate, algorithm, memory, judging
 ):
     def learner(device):
-        return build_learner({"aux": Head()}, gate, algorithm, memory, device)
+        return build_learner({"aux": Head()}, gate, algorithm, memory, device, judging=judging)
 
     env = build_catch()
     played = collect(env, build_agent(env.spec, memory=memory), 6, records_value=True)

@@ -129,6 +129,36 @@ def test_parameters_without_any_gradient_take_no_step(layer):
     assert norm == 0.0
 
 
+def test_the_denominator_is_what_adam_divides_by(layer):
+    optimizer = OwnerOptimizer(layer.parameters(), 0.1, EPSILON)
+    assert optimizer.denominator([layer.weight]) is None
+    # v = 0.001 sum_i 0.999^(2 - i) g_i^2, over 1 - 0.999^3.
+    total = torch.zeros(4, 5)
+    for seed in range(3):
+        set_gradients(layer, seed)
+        total = 0.999 * total + 0.001 * layer.weight.grad.square()
+        optimizer.step(0.1, 0.0, HEALTHY)
+    expected = (total / (1 - 0.999**3)).sqrt() + EPSILON
+    assert_close(optimizer.denominator([layer.weight]), expected.flatten(), rtol=1e-4, atol=1e-7)
+    both = optimizer.denominator([layer.bias, layer.weight])
+    assert both.shape == (24,)
+    assert_close(both[4:], expected.flatten(), rtol=1e-4, atol=1e-7)
+
+
+def test_the_denominator_is_1_until_a_step_was_taken(layer):
+    optimizer = OwnerOptimizer(layer.parameters(), 0.1, EPSILON)
+    set_gradients(layer)
+    optimizer.step(0.1, 0.0, torch.tensor(False))
+    assert optimizer.denominator([layer.bias]).tolist() == [1.0] * 4
+    optimizer.step(0.1, 0.0, HEALTHY)
+    # After one step sqrt(v) is |g|.
+    assert_close(optimizer.denominator([layer.bias]), layer.bias.grad.abs() + EPSILON)
+
+
+def test_there_is_no_denominator_of_nothing(layer):
+    assert OwnerOptimizer(layer.parameters(), 0.1, EPSILON).denominator([]) is None
+
+
 def test_a_saved_and_restored_optimizer_goes_on_bit_for_bit(layer):
     twin = copy.deepcopy(layer)
     first = OwnerOptimizer(layer.parameters(), 0.1, EPSILON)

@@ -144,9 +144,10 @@ def test_the_last_lot_draws_the_last_entry():
 def test_the_memory_of_a_trajectory_is_that_of_its_tensors(build_trajectory):
     trajectory = build_trajectory(shape=(4, 6, 7))
     observation = torch.zeros(trajectory.observation.shape, dtype=torch.uint8)
-    replay = Replay(2, CPU)
+    replay = make_replay("--flag", 2 * T * B, SPEC, T, CPU)
+    expected = replay.nbytes
     replay.add(replace(trajectory, observation=observation))
-    assert replay.nbytes == 2 * trajectory_bytes(SPEC, T)
+    assert replay.nbytes == expected == 2 * trajectory_bytes(SPEC, T)
 
 
 @pytest.mark.parametrize(("steps", "size"), [(1, 1), (6, 1), (7, 2), (12, 2), (60, 10)])

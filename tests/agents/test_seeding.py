@@ -3,7 +3,7 @@ import sys
 
 import torch
 
-from agents.seeding import derived_seed, generator, seeded
+from agents.seeding import Stream, derived_seed, generator, seeded
 
 
 def test_every_component_and_every_seed_has_its_own_numbers():
@@ -41,3 +41,24 @@ def test_a_seeded_block_repeats_itself_and_leaves_the_global_numbers_alone():
         assert torch.equal(torch.rand(5), first)
     with seeded(1, "inverse"):
         assert not torch.equal(torch.rand(5), first)
+
+
+CPU = torch.device("cpu")
+
+
+def drawn(stream):
+    return [stream.uniform((3, 2), CPU).tolist(), stream.integers(9, (4,), CPU).tolist()]
+
+
+def test_a_stream_draws_its_generators_numbers():
+    stream, twin = Stream(generator(1, "replay", CPU)), generator(1, "replay", CPU)
+    numbers = [torch.rand(3, 2, generator=twin).tolist()]
+    numbers.append(torch.randint(9, (4,), generator=twin).tolist())
+    assert drawn(stream) == numbers
+
+
+def test_a_stream_goes_on_where_it_was_saved_with_its_owner():
+    owner, other = (torch.nn.ModuleDict({"stream": Stream(generator(1, "x", CPU))}) for _ in "ab")
+    first = drawn(owner["stream"])
+    other.load_state_dict(owner.state_dict())
+    assert drawn(other["stream"]) == drawn(owner["stream"]) != first

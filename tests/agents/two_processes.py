@@ -82,6 +82,12 @@ CASES = {
     "cosine now and then": Case(
         heads=AUX, gate="cosine", options={"judging": JudgingConfig(every=2)}
     ),
+    "cosine with the policy part": Case(
+        heads={"aux": Head}, gate="cosine", options={"judging": JudgingConfig(main="policy")}
+    ),
+    "cosine of steps": Case(
+        heads=AUX, gate="cosine", options={"judging": JudgingConfig(metric="optimizer")}
+    ),
     "projection": Case(heads=AUX, gate="projection"),
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),

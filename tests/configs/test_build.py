@@ -107,8 +107,9 @@ def test_values_are_recorded_for_ppo_alone():
 def test_a_core_is_built_on_the_torso_and_named_on_the_card():
     session = session_of("--core gru --core.gru.width 7")
     assert session.learner.agent.core.num_features == 7
-    assert (session.card.core, session.card.core_options) == ("gru", {"width": 7})
-    assert session.collector.collect().core_state.shape == (2, 7)
+    assert (session.card.core, session.card.core_options) == ("gru", {"width": 7, "last_action": True})
+    # Besides its units the state holds which of the three actions was the last.
+    assert session.collector.collect().core_state.shape == (2, 7 + 3)
 
 
 def test_processes_share_the_environments_and_begin_with_the_same_weights():
@@ -203,3 +204,16 @@ def test_a_preference_is_learnt_where_that_is_asked_for(teacher):
         preference = session.learner.judging.gate.preference
         assert (preference.numel() > 0) == learnt
     assert not torch.equal(preference, torch.full((2,), 0.5, dtype=torch.float64))
+
+
+def test_every_head_draws_numbers_of_its_own_in_every_process():
+    line = "--aux value_replay reward_prediction --algo ppo --algo.ppo.minibatches 1"
+    sessions = [session_of(line), session_of(f"{line} --seed 2"), among(1, line)]
+    states = [
+        tuple(head.stream.generator.get_state().tolist())
+        for session in sessions
+        for head in session.learner.heads.values()
+    ]
+    assert len(set(states)) == len(states) == 6
+    again = session_of(line).learner.heads["value_replay"].stream.generator.get_state()
+    assert tuple(again.tolist()) == states[0]

@@ -4,7 +4,7 @@ from agents.gates import make
 from configs.build import build
 from configs.cli import parse
 from configs.errors import UsageError
-from tests.configs.sessions import HARDWARE, SMALL, among, complaint
+from tests.configs.sessions import HARDWARE, SMALL, among, complaint, session_of
 
 
 @pytest.mark.parametrize("gate", ["sum", "cosine", "cosine_unweighted", "projection", "orthogonal"])
@@ -54,38 +54,39 @@ def test_minibatches_divide_the_share_of_a_process():
         among(0, f"{line} 4")
 
 
-def test_a_gate_that_asks_for_gradients_of_single_steps_is_refused(teacher):
-    said = complaint(f"--aux distill --teacher {teacher} --gate attittud")
-    assert said.startswith("--gate attittud is not for train.py yet")
-
-
-@pytest.mark.parametrize("options", ["--gate.scope layer", "--gate.metric optimizer"])
-@pytest.mark.parametrize(
-    ("gate", "sentence"),
-    [
-        ("rotograd", "is not for --gate rotograd, which needs gradients over features: drop it."),
-        (
-            "auxinash --gate.auxinash.learn-every 2",
-            "is not for a learnt preference, which needs one judgement of plain gradients: drop "
-            "it.",
-        ),
-    ],
-)
-def test_what_a_method_with_another_half_cannot_do_is_refused(gate, sentence, options):
-    said = complaint(f"--aux inverse --gate {gate} {options}")
-    assert said == f"{options} {sentence}"
-
-
-def test_weights_of_rotograd_are_not_reused():
-    said = complaint("--aux inverse --gate rotograd --gate.every 2")
-    assert said.startswith("--gate.every 2 reuses weights, but those of --gate rotograd depend")
-
-
-def test_a_preference_is_not_learnt_through_a_compiled_torso():
-    line = "--aux inverse --gate auxinash"
-    said = complaint(f"{line} --gate.auxinash.learn-every 2 --compile")
-    assert said == (
-        "--gate.auxinash.learn-every takes second derivatives, which a compiled torso does not "
-        "have: drop --compile."
+@pytest.mark.parametrize("flag", ["--gate.main policy", "--gate.metric optimizer"])
+def test_what_is_compared_is_nothing_to_a_gate_that_compares_nothing(flag, teacher):
+    line = f"--aux distill --teacher {teacher} --gate sum {flag}"
+    assert complaint(line) == (
+        f"{flag} has no effect on --gate sum, which compares nothing: drop it, or add "
+        "--gate.sum.measure for the log."
     )
-    build(parse(f"{SMALL} {line} --compile".split()), HARDWARE)
+    session_of(f"{line} --gate.sum.measure")
+
+
+def test_without_a_main_loss_there_is_no_policy_part(teacher):
+    line = f"--aux distill --teacher {teacher} --gate sum --gate.sum.measure --algo none"
+    assert complaint(f"{line} --gate.main policy") == (
+        "--gate.main policy needs a policy loss, which --algo none lacks: drop it."
+    )
+
+
+def test_environments_are_not_cut_into_more_slices_than_there_are(teacher):
+    line = f"--aux distill --teacher {teacher} --gate significant --gate.significant.slices 3"
+    session_of(f"{line} --num-envs 3")
+    cure = "use fewer slices, fewer minibatches or more --num-envs."
+    assert complaint(line) == (
+        "--gate.significant.slices 3 cuts the environments of an update, of which there are 2: "
+        f"{cure}"
+    )
+    ppo = f"{line} --num-envs 6 --algo ppo --algo.ppo.minibatches"
+    session_of(f"{ppo} 2")
+    assert complaint(f"{ppo} 3").endswith(f"there are 2: {cure}")
+
+
+def test_a_fresh_batch_for_attittud_is_refused(teacher):
+    line = f"--aux distill --teacher {teacher} --gate attittud"
+    session_of(line)
+    assert complaint(f"{line} --gate.attittud.fresh") == (
+        "--gate.attittud.fresh needs a second batch, which train.py does not play: drop it."
+    )

@@ -13,6 +13,8 @@ from configs import build, rundir
 from configs.choice import Choice
 from configs.hardware import Hardware
 from configs.train import defaults
+from tests.configs.sessions import SMALL, WORLDS
+from tests.configs.sessions import session_of as from_flags
 
 CPU = torch.device("cpu")
 SHORT = {"num_envs": 3, "unroll_length": 4, "steps": 240, "precision": "fp32", "device": "cpu"}
@@ -74,6 +76,28 @@ def test_a_restored_session_goes_on_as_if_nothing_had_happened(tmp_path, algo, c
     expected, restored = whole.collector.episodes, again.collector.episodes
     assert restored.summary() == expected.summary()
     assert expected.summary().finished > 0
+
+
+@pytest.mark.parametrize("small", [SMALL, WORLDS], ids=["catch", "gridworld"])
+def test_a_restored_session_replays_what_the_first_one_would_have(tmp_path, small):
+    line = "--aux pixel_control reward_prediction value_replay"
+    whole = from_flags(line, small)
+    train(whole, 3)
+    whole.save(tmp_path)
+    train(whole, 3)
+    again = from_flags(f"{line} --seed 1", small)
+    said = again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state)
+    assert said == "Resumed at step 18, exactly."  # 3 updates of 2 x 3 steps
+    train(again, 3)
+    assert alike(weights(whole), weights(again))
+
+
+def test_what_heads_hold_is_said_where_it_is_much():
+    # 2 (4 x 50 x 4 + 3 x 19) = 1,714 bytes for 6 steps on Catch: 10^5 steps are 27.2 MiB.
+    line = "--aux value_replay --aux.value-replay.replay-steps 100000"
+    assert from_flags(line).held == "Heads hold 27 MiB (replay, copies)."
+    assert from_flags("--aux value_replay --aux.value-replay.replay-steps 100").held == ""
+    assert from_flags("").held == ""
 
 
 def test_a_saved_session_exports_its_policy_with_its_age(tmp_path):

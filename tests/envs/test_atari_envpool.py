@@ -41,6 +41,7 @@ def test_every_option_reaches_the_emulator(build_game):
     }
     assert {name: options[name] for name in expected} == expected
     assert env.spec.observation_shape == (2, 84, 84)
+    assert env.spec.num_frames == 2
 
 
 def test_by_default_there_is_a_thread_per_environment_but_never_more_than_cores(build_game):

@@ -95,6 +95,7 @@ def test_colour_images_come_with_channels_first(make_toy):
     env = make_toy(box((6, 5, 3), np.uint8), image)
     observation = env.reset()
     assert env.spec.observation_shape == (3, 6, 5)
+    assert env.spec.num_frames == 1
     assert observation.dtype == torch.uint8
     assert observation.is_contiguous()
     assert observation[1].tolist() == image.transpose(2, 0, 1).tolist()
@@ -104,6 +105,7 @@ def test_stacked_frames_keep_their_channels_first(make_toy):
     frames = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
     env = make_toy(box((4, 6, 5), np.uint8), frames)
     assert env.spec.observation_shape == (4, 6, 5)
+    assert env.spec.num_frames == 4
     assert env.reset()[1].tolist() == frames.tolist()
 
 

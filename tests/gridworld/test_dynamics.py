@@ -118,6 +118,26 @@ def test_the_cells_reached_are_as_frequent_as_the_slow_gridworld_says(slow):
             assert abs(reached[cell] - count * share) < 5 * sigma
 
 
+@settings(deadline=None, max_examples=20)
+@given(noise=st.floats(0, 1), termination=st.floats(0.001, 1), seed=st.integers(0, 99))
+def test_chance_is_a_comparison_of_the_two_halves_of_a_number(noise, termination, seed):
+    config = WorldConfig(action_noise=noise, termination_probability=termination)
+    chance = draw_chance(config, (3, 20), torch.Generator().manual_seed(seed))
+    number = torch.empty(3, 20, dtype=torch.int64)
+    number.random_(generator=torch.Generator().manual_seed(seed))
+    for bits, slip, ends in zip(
+        number.flatten().tolist(),
+        chance.slip.flatten().tolist(),
+        chance.ends.flatten().tolist(),
+        strict=True,
+    ):
+        high, low = divmod(bits, 2**32)
+        # A move slips if the upper 31 bits, as a fraction, are below the noise; then their
+        # two lowest say how far.  The lower 31 bits (bit 31 is not used) end the episode.
+        assert slip == (high % 4 if high < 4 * round(noise * 2**29) else 0)
+        assert ends == (low % 2**31 < round(termination * 2**31))
+
+
 @pytest.mark.parametrize(("noise", "termination"), [(0.0, 0.0), (1.0, 1.0)])
 def test_probabilities_of_nought_and_one_are_exact(noise, termination):
     config = WorldConfig(action_noise=noise, termination_probability=termination)

@@ -1,10 +1,12 @@
 """Tables against the cells they describe."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridworld import WALL, WorldConfig, parse
+from gridworld.tables import free_ways, windows
 
 
 @settings(deadline=None, max_examples=8)
@@ -56,6 +58,33 @@ def test_a_corridor_by_hand():
     # In the order of their symbols: 000, 003, 031, 100.
     assert worlds.observation[0, 8:13].tolist() == [3, 0, 0, 1, 2]
     assert worlds.num_observations.tolist() == [4]
+
+
+@pytest.mark.parametrize(("radius", "size"), [(0, 16), (1, 16), (2, 32), (5, 128)])
+def test_a_record_holds_the_window_and_the_free_ways(build_worlds, radius, size):
+    worlds = build_worlds(2, view_radius=radius)
+    view = 2 * radius + 1
+    # view * view symbols and a byte of ways, in multiples of 16 bytes: 2, 10, 26 and 122 bytes.
+    assert worlds.record.shape == (2, 42, size)
+    window, ways, rest = worlds.record.split([view * view, 1, size - view * view - 1], dim=2)
+    assert torch.equal(window.reshape(2, 42, view, view), windows(worlds.config, worlds.kind))
+    assert torch.equal(ways[..., 0], free_ways(worlds.config, worlds.wall))
+    assert not rest.any()
+    # By flat state they are read in place.
+    assert torch.equal(worlds.state_window, worlds.window.flatten(0, 1))
+    assert torch.equal(worlds.state_kind, worlds.kind.flatten())
+    assert torch.equal(worlds.state_ways, ways.flatten())
+    for view_of_it in (worlds.state_window, worlds.state_kind, worlds.state_ways, worlds.window):
+        assert view_of_it.untyped_storage().data_ptr() == worlds.record.data_ptr()
+
+
+def test_free_ways_by_hand():
+    config = WorldConfig(height=4, width=5)
+    worlds = parse(config, ["#####\n#S.##\n##A##\n#####"])
+    # Bits 2 to 5 are up, right, down, left.  From the start one can go right, from the cell
+    # beside it left and down, from the reward up; from within a wall nowhere.
+    free = dict.fromkeys(range(20), 0) | {6: 0b001000, 7: 0b110000, 12: 0b000100}
+    assert free_ways(config, worlds.wall).tolist() == [list(free.values())]
 
 
 def test_a_window_beyond_the_world_is_wall(build_worlds):

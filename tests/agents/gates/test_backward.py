@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from agents.gates import Gate, gated_backward, make, reused_backward
+from agents.gates import (
+    Gate,
+    add_gradient,
+    gated_backward,
+    gradient_rows,
+    make,
+    reused_backward,
+)
 
 
 @dataclass(frozen=True)
@@ -206,6 +213,61 @@ def test_samples_become_rows(net: Net) -> None:
     gated_backward(losses[:2], gate, net.shared, samples=[losses[2], 2 * losses[2]])
     expected = shared_rows(net)[2]
     assert_close(gate.seen, torch.stack([expected, 2 * expected]))
+
+
+def test_rows_of_slices_take_the_place_of_those_of_the_losses(net: Net) -> None:
+    seen: list[Tensor] = []
+
+    def sliced_losses() -> list[list[Tensor]]:
+        cut = (slice(0, 2), slice(2, 4), slice(4, 7))
+        features = net.trunk(net.data)
+        steps = [head(features).square().mean(-1) / 7 for head in net.heads]
+        return [[each[part].sum() for each in steps] for part in cut]
+
+    rows = torch.stack(
+        [
+            torch.cat([g.flatten() for g in torch.autograd.grad(sliced_losses()[i][j], net.shared)])
+            for i in range(3)
+            for j in range(3)
+        ]
+    ).view(3, 3, -1)
+    gate = make("significant", slices=3, confidence=0.4, unknown=0.5)
+    net.trunk[0].weight.register_hook(seen.append)
+    judgement = gated_backward(net.losses(), gate, net.shared, net.private, slices=sliced_losses())
+    gradients = net.gradients()
+    assert len(seen) == 9
+    assert_close(judgement.direction, gate.judge(rows.sum(0), slices=rows).direction)
+    assert_close(rows.sum(0), shared_rows(net))
+    sum(net.losses()).backward()
+    for gated, plain in zip(gradients[4:], net.gradients()[4:], strict=True):
+        assert_close(gated, plain)
+
+
+def test_reduce_sees_the_rows_of_every_slice(net: Net) -> None:
+    parts = [[loss / 4 for loss in net.losses()] for _ in range(4)]
+    gate = make("significant")
+
+    def double(rows: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * rows, losses
+
+    plain = gated_backward(net.losses(), gate, net.shared, slices=parts).direction
+    parts = [[loss / 4 for loss in net.losses()] for _ in range(4)]
+    doubled = gated_backward(net.losses(), gate, net.shared, slices=parts, reduce=double).direction
+    assert_close(doubled, 2 * plain)
+
+
+def test_those_who_judge_by_themselves_take_rows_and_add_a_direction(net: Net) -> None:
+    rows = gradient_rows(net.losses(), net.shared, net.private, retain=False)
+    assert_close(rows, shared_rows(net))
+    assert all(parameter.grad is None for parameter in net.shared)
+    private = net.gradients()[4:]
+    for _ in range(2):
+        add_gradient(net.shared, rows[0])
+    gradients = net.gradients()
+    assert_close(torch.cat([g.flatten() for g in gradients[:4] if g is not None]), 2 * rows[0])
+    sum(net.losses()).backward()
+    for mine, plain in zip(private, net.gradients()[4:], strict=True):
+        assert_close(mine, plain)
 
 
 def test_bfloat16_parameters_get_bfloat16_gradients_judged_in_float32(net: Net) -> None:

@@ -55,6 +55,40 @@ class Hungry(Fixed):
     sample_rows = 2
 
 
+class Cutting(Fixed):
+    slices = 3
+
+    def forward(
+        self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
+    ) -> Float[Tensor, "*batch G M"]:
+        self.seen = gramian.slices
+        return super().forward(gramian, losses)
+
+
+def test_slices_are_formed_row_by_row_of_each_and_cleaned() -> None:
+    gate, slices = Cutting(1.0, 1.0), torch.randn(3, 2, 5)
+    slices[1, 1, 0] = torch.inf
+    gate.judge(slices.sum(0), slices=slices, groups=(4, 1))
+    assert gate.seen is not None
+    # Slice after slice, of each the main row first.
+    assert gate.seen.norm.shape == (2, 6)
+    torch.testing.assert_close(gate.seen.norm[0, 4], slices[2, 0, :4].norm())
+    assert gate.seen.norm[:, 3].tolist() == [0.0, 0.0]
+    whole = torch.cosine_similarity(slices[0, 0, :4], slices[2, 1, :4], dim=0)
+    torch.testing.assert_close(gate.seen.cosine[0, 0, 5], whole)
+
+
+@pytest.mark.parametrize("slices", [None, torch.ones(2, 2, 5)])
+def test_a_gate_without_as_many_slices_as_it_asks_for_says_so(slices: Tensor | None) -> None:
+    with pytest.raises(ValueError, match="Cutting needs rows of 3 slices"):
+        Cutting(1.0, 1.0).judge(torch.ones(2, 5), slices=slices)
+
+
+def test_a_gate_has_nothing_of_its_own_to_log_unless_it_says_so() -> None:
+    gate = Fixed(1.0, 1.0)
+    assert gate.notes(gate.judge(torch.ones(2, 5)).gramian) == {}
+
+
 def test_the_direction_is_the_weighted_sum_of_rows() -> None:
     rows = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 5.0]])
     # 2 * (1, 2, 0) - 3 * (0, 1, 5)

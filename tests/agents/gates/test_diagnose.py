@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.gates import diagnose, gated_backward, make
+from agents.gates import diagnose, gated_backward, main_cosine, make
 from agents.gates.base import Gate
 
 
@@ -84,6 +84,12 @@ def test_what_was_not_measured_is_nan() -> None:
 @pytest.mark.parametrize("gate", [make("cosine"), make("projection", decay=0.9)])
 def test_without_auxiliaries_there_is_nothing_to_report(gate: Gate) -> None:
     assert all(value.shape == (0,) for value in unmeasured(gate, 1).values())
+
+
+def test_the_main_cosine_is_over_all_columns_and_0_where_there_is_none() -> None:
+    rows = torch.tensor([[2.0, 0.0], [3.0, 4.0], [0.0, 0.0], [torch.nan, 1.0]])
+    assert_close(main_cosine(rows), torch.tensor([0.6, 0.0, 0.0]))
+    assert_close(main_cosine(torch.stack([rows, -rows])), torch.tensor([[0.6, 0.0, 0.0]] * 2))
 
 
 def test_a_leading_batch_is_diagnosed_entry_by_entry() -> None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.gates.gramian import form
+from agents.gates.gramian import finite_rows, form
 
 
 def test_cosines_and_norms_of_a_hand_computed_case() -> None:
@@ -94,3 +94,10 @@ def test_autocast_changes_nothing() -> None:
 def test_double_rows_stay_double() -> None:
     gramian = form(torch.randn(2, 7, dtype=torch.float64))
     assert gramian.cosine.dtype == gramian.norm.dtype == torch.float64
+
+
+def test_a_row_with_any_bad_number_is_a_row_of_zeros() -> None:
+    rows = torch.tensor([[1.0, 2.0], [torch.nan, 1.0], [torch.inf, -torch.inf], [3.0, -3.0]])
+    expected = torch.tensor([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0], [3.0, -3.0]])
+    assert torch.equal(finite_rows(rows), expected)
+    assert finite_rows(rows.bfloat16()).dtype == torch.float32

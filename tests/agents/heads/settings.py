@@ -114,7 +114,7 @@ def make_setting(kind, unroll_length=T):
 def _agent(kind, spec):
     config = ImpalaConfig(channels=(2, 3), width=F) if kind == "image" else MlpConfig((7, F))
     torso = config.build(spec.observation_shape, spec.num_symbols)
-    core = GRUConfig(6).build(torso.num_features) if kind == "memory" else None
+    core = GRUConfig(6).build(torso.num_features, A) if kind == "memory" else None
     agent = ActorCritic(torso, A, "fp32", core)
     # Opinions about one nat strong; a network's features of an image are larger than others.
     torch.nn.init.normal_(agent.policy.weight, std=0.2 if kind == "image" else 1.0)

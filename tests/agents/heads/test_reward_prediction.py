@@ -149,9 +149,11 @@ def test_it_learns_when_catch_rewards(build_catch, build_agent, context):
 
 
 def test_it_tells_its_memory(agent, context, build_trajectory):
+    # 4,096 steps are 683 trajectories of 3 x 2; of each, 2 (4 x 24 + 3 x 19) = 306 bytes.
     head = Heads().reward_prediction.build(context)
+    assert head.held_bytes == 683 * 306
     head.prepare(agent, build_trajectory())
-    assert head.held_bytes == head.replay.nbytes > 0
+    assert head.held_bytes == 683 * 306
 
 
 def test_a_replay_larger_than_memory_names_its_flag(context, monkeypatch):

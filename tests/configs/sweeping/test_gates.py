@@ -35,6 +35,7 @@ def test_hyphens_and_underscores_are_the_same():
         ("gradnorm", "needs the values of losses"),
         ("ol_aux(log='all')", "needs the values of losses"),
         ("attittud", "needs gradients of single steps"),
+        ("significant", "needs gradients of slices of environments"),
         ("rotograd", "--gates rotograd needs a network, which tabular students do not have"),
         ("auxinash(learn_every=2)", "needs a network, which tabular students do not have"),
     ],
