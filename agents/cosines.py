@@ -6,6 +6,9 @@ from torch import Tensor
 
 from agents.gates.gramian import Gramian
 
+LEAST = 3
+"""Losses that make a matrix: the one cosine of a single auxiliary is a curve in the log."""
+
 
 class MeanCosines:
     """The matrix of cosines among the main loss and all auxiliaries, averaged over judgements."""
@@ -15,12 +18,14 @@ class MeanCosines:
         self._count = 0
 
     def add(self, gramian: Gramian, num_losses: int) -> None:
-        """Adds one judgement, without waiting for the device.
+        """Adds one judgement, if it is one of several auxiliaries; never waits for the device.
 
         Args:
             gramian: of the losses, and of a gate's references after them.
             num_losses: how many of its rows are losses.
         """
+        if num_losses < LEAST:
+            return
         cosines = whole(gramian)[:num_losses, :num_losses]
         self._sum = cosines if self._sum is None else self._sum + cosines
         self._count += 1

@@ -11,7 +11,7 @@ from agents.learner import Learner
 from agents.types import Trajectory
 
 COSINES = "cosines"
-"""Of all losses, where there are several auxiliaries; one alone has a curve."""
+"""Of all losses, where there are several auxiliaries."""
 
 
 class Gallery:
@@ -30,7 +30,7 @@ class Gallery:
         """Draws what there is to see, by name; waits for the device."""
         pictures = {}
         cosines = learner.judging.cosines.drain()
-        if cosines is not None and len(cosines) > 2:
+        if cosines is not None:
             names = ["main", *learner.heads]
             pictures[COSINES] = heatmap(names, cosines.float().cpu().numpy())
         if self._latest is not None:

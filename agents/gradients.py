@@ -12,6 +12,7 @@ from agents.heads import AuxiliaryHead
 from agents.processes import ALONE, Processes
 from agents.seeding import generator
 from agents.sharing import divide
+from agents.slices import Slices
 from agents.steploss import StepLoss
 
 
@@ -66,14 +67,13 @@ class Gradients:
         shares = [loss.combined(factor, self._processes) for factor in factors.unbind()]
         return self.rows(shares, private=False, retain=True)
 
-    def slices(self, losses: Sequence[StepLoss], count: int) -> Float[Tensor, "S L P"]:
+    def slices(self, losses: Sequence[StepLoss], slices: Slices) -> Float[Tensor, "S L P"]:
         """Rows of each slice of environments, which add up to those of the losses.
 
-        Private parameters get theirs, slice by slice.
+        Private parameters get theirs, slice by slice; retains the graph above the cut.
         """
-        parts = zip(*(loss.sliced(count, self._processes) for loss in losses), strict=True)
-        rows = [self.rows(shares, retain=s < count - 1) for s, shares in enumerate(parts)]
-        return torch.stack(rows)
+        parts = zip(*(slices.split(loss, self._processes) for loss in losses), strict=True)
+        return torch.stack([self.rows(shares, retain=True) for shares in parts])
 
     def add_up(self, parameters: Iterable[nn.Parameter]) -> None:
         """Turns `.grad` of this process's share into that of the whole loss."""

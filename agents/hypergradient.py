@@ -120,8 +120,8 @@ class LearnedPreference:
         """
         if self.gate.preference.numel() == 0:
             num_losses = rows.shape[0]
-            equal = torch.full((num_losses,), 1 / num_losses, dtype=torch.float64)
-            self.gate.preference = equal.to(rows.device)
+            equal = rows.new_full((num_losses,), 1 / num_losses, dtype=torch.float64)
+            self.gate.preference = equal
         # Only where the next batch is due: they are as large as the model, times the losses.
         if self._batches % self._every == 0:
             self._rows = rows

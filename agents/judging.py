@@ -32,6 +32,7 @@ from agents.hypergradient import LearnedPreference
 from agents.metric import Metric
 from agents.optimizer import OwnerOptimizer
 from agents.processes import ALONE, Processes
+from agents.slices import Slices
 from agents.steploss import StepLoss
 from agents.terms import MainTerms
 
@@ -45,6 +46,8 @@ class Losses:
     main: MainTerms
     auxiliary: Sequence[StepLoss]
     """Of the heads, in their order."""
+    slices: Slices | None = None
+    """What the losses are of, where slices of them are judged."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Judging:
             seed: of the random combinations of losses that a gate may ask for.
             preference: of the gate, where it is learnt.
         """
+        assert gate.sample_rows == 0 or gate.slices == 0, "no gate asks for both"
         self.gate = gate
         self._agent, self._names = agent, tuple(heads)
         self._config, self._optimizer, self._processes = config, optimizer, processes
@@ -104,6 +108,14 @@ class Judging:
         self._preference = preference
         self.cosines = MeanCosines()
         """Of all losses, since they were last drawn."""
+
+    def slices_due(self, update: int) -> int:
+        """Into how many slices the losses of an update are to be cut; 0: they are not."""
+        return self.gate.slices if self._is_due(update) else 0
+
+    def _is_due(self, update: int) -> bool:
+        """Whether an update is judged, and not made by the weights of an earlier judgement."""
+        return self._weights is None or update % self._config.every == 0
 
     def backward(
         self, losses: Losses, update: int, *, fresh: bool = True
@@ -127,7 +139,7 @@ class Judging:
             shares[0].backward()
             gradients.add_up(self._agent.parameters())
             return finite, {}
-        if self._weights is not None and update % self._config.every != 0:
+        if self._weights is not None and not self._is_due(update):
             weights = self._weights[0, : len(shares)]
             reused_backward(shares, weights, gradients.shared, gradients.private)
             gradients.add_up([*gradients.shared, *gradients.private])
@@ -160,14 +172,16 @@ class Judging:
         main, value = losses.main.whole, None
         if self._config.main == "policy":
             main = losses.main.policy
-            value = gradients.rows([losses.main.value.share], retain=True)
+            share = losses.main.value.share
+            tied = share if losses.slices is None else losses.slices.tied(share)
+            value = gradients.rows([tied], retain=True)
         samples = slices = None
         if gate.sample_rows > 0 and self._judgements % gate.sample_every == 0:
             samples = gradients.combinations(main, gate.sample_rows)
         self._judgements += 1
         judged = [main, *losses.auxiliary]
-        if gate.slices > 0:
-            slices = gradients.slices(judged, gate.slices)
+        if losses.slices is not None:
+            slices = gradients.slices(judged, losses.slices)
             rows = slices.sum(0)
         else:
             rows = gradients.rows([loss.share for loss in judged])
@@ -187,6 +201,8 @@ class Judging:
             None if slices is None else metric.enter(slices),
         )
         metrics = self.report(judgement)
+        if self._preference is not None:
+            metrics |= self._named("preference", self._preference.gate.preference[1:].float())
         direction = metric.leave(judgement.direction)
         if self._config.metric == "optimizer":
             metrics |= self._named("sign_differs", metric.sign_differs(rows))

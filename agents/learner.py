@@ -27,6 +27,7 @@ from agents.optimizer import OwnerOptimizer
 from agents.processes import ALONE, Processes
 from agents.rotated import Rotated
 from agents.seeding import generator
+from agents.slices import Slices
 from agents.steploss import StepLoss
 from agents.terms import main_terms
 from agents.types import Trajectory
@@ -147,7 +148,9 @@ class Learner:
 
     def _update_once(self, batch: Batch, *, fresh: bool) -> dict[str, Tensor]:
         trajectory = batch.trajectory
-        unrolled = self.agent.unroll(trajectory)
+        count = self.judging.slices_due(self.updates)
+        slices = Slices(self.agent, trajectory, count) if count > 0 else None
+        unrolled = self.agent.unroll(trajectory) if slices is None else slices.output
         views = None if self._rotated is None else self._rotated.views(unrolled)
         output, *seen = views.outputs if views else [unrolled] * (1 + len(self.heads))
         progress = min(1.0, self.steps / self._config.total_steps)
@@ -166,7 +169,7 @@ class Learner:
 
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
-        losses = Losses(terms, auxiliary)
+        losses = Losses(terms, auxiliary, slices)
         if views is None or self._rotated is None:
             finite, judged = self.judging.backward(losses, self.updates, fresh=fresh)
         else:

@@ -21,6 +21,8 @@ TAGS = {
     "{head}/cosine_all": "6_reference/cosine_all_{head}",
     "{head}/sign_differs": "6_reference/sign_differs_{head}",
     "{head}/known": "6_reference/known_{head}",
+    "{head}/apart": "6_reference/apart_{head}",
+    "{head}/preference": "6_reference/preference_{head}",
     "{head}/loss": "7_{head}/loss",
     "{head}/coefficient": "7_{head}/coefficient",
     "{head}/kl": "7_{head}/kl",

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.held_out import TABLE
 from configs.errors import UsageError
-from configs.rundir import CONFIG, VERSIONS
+from configs.rundir import VERSIONS, read_config
+from configs.train import TrainConfig
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -85,7 +86,6 @@ def read(folder: Path) -> Curve:
         UsageError: `held_out.py` did not write it, or not to the end of its first score.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         versions = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             rows = tuple(csv.DictReader(file))
@@ -96,19 +96,22 @@ def read(folder: Path) -> Curve:
         ) from error
     if not rows:
         raise UsageError(f"{folder} holds no score yet: wait for the first one.")
-    seed = config["run"].pop("seed")
-    config["run"].pop("run_dir")
+    config = read_config(folder)
+    told = config.to_json()
+    seed = told["run"].pop("seed")
+    told["run"].pop("run_dir")
     dirty = " (dirty)" if versions["dirty"] else ""
     made = f"commit {versions['commit']}{dirty}, {versions['cpu']}, {versions['cores']} cores"
-    return Curve(arm_of(config), seed, json.dumps(config, sort_keys=True), made, rows)
+    return Curve(arm_of(config), seed, json.dumps(told, sort_keys=True), made, rows)
 
 
-def arm_of(config: Any) -> str:
+def arm_of(config: TrainConfig) -> str:
     """Names what a run is, in words of the figure's legend."""
-    choice = config["choice"]
-    memory = {"none": "feed-forward", "gru": "GRU"}[choice["core"]]
-    heads = "".join(f", {head} ({choice['gate']})" for head in choice["aux"])
-    return f"{memory}, {choice['algo'].upper()}{heads}"
+    choice = config.choice
+    memory = {"none": "feed-forward", "gru": "GRU"}[choice.core]
+    heads = "".join(f", {head} ({choice.gate})" for head in choice.aux)
+    _, _, worlds = config.env.protocol.partition("+")
+    return f"{memory}, {choice.algo.upper()}{heads}{worlds and f', {worlds}'}"
 
 
 def check(curves: Sequence[Curve]) -> None:
@@ -153,10 +156,10 @@ def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
         seeds = "1 seed" if len(mine) == 1 else f"mean of {len(mine)} seeds"
         axes.plot(step, mean, color=colour, linewidth=2.2, label=f"{arm}, {seeds}")
     axes.axhline(GOAL, color="0.5", linestyle=":", linewidth=1.2)
-    axes.text(0, GOAL, f" goal: {GOAL:.0%}", va="bottom", color="0.4", fontsize=8)
+    axes.text(0, GOAL - 0.01, f"goal: {GOAL:.0%}", va="top", color="0.4", fontsize=8)
     if explorer is not None:
         axes.axhline(explorer, color="0.2", linestyle="--", linewidth=1.2)
-        axes.text(0, explorer, " planner that forgets nothing", va="bottom", fontsize=8)
+        axes.text(0, explorer + 0.01, "planner that forgets nothing", va="bottom", fontsize=8)
     axes.set_xlabel("million agent steps of training")
     axes.set_ylabel("return in held-out worlds / optimum")
     axes.spines[["top", "right"]].set_visible(False)

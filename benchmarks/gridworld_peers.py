@@ -18,6 +18,7 @@ The programs are in `benchmarks/stepping`.
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ from configs import rundir
 OURS = "ours"
 PROGRAMS = {OURS: "auxgate", "xland": "XLand-MiniGrid", "navix": "NAVIX", "pufferlib": "PufferLib"}
 """Modules of `benchmarks.stepping`, and what the table calls them."""
+PYTHON = "PYTHON"
 USUAL = "5x5"
 """The window of the comparison; the forms of our own program are the windows it looks through."""
 COLUMNS = (
@@ -59,11 +61,11 @@ COLUMNS = (
 class Options:
     """Whom to measure."""
 
-    xland: Annotated[str, tyro.conf.arg(metavar="PYTHON")] = ""
+    xland: Annotated[str, tyro.conf.arg(metavar=PYTHON)] = ""
     """An interpreter that has XLand-MiniGrid."""
-    navix: Annotated[str, tyro.conf.arg(metavar="PYTHON")] = ""
+    navix: Annotated[str, tyro.conf.arg(metavar=PYTHON)] = ""
     """An interpreter that has NAVIX."""
-    pufferlib: Annotated[str, tyro.conf.arg(metavar="PYTHON")] = ""
+    pufferlib: Annotated[str, tyro.conf.arg(metavar=PYTHON)] = ""
     """An interpreter that has PufferLib."""
     num_envs: int = 8192
     """Environments stepped together."""
@@ -82,10 +84,11 @@ class Options:
         Raises:
             ValueError: an option makes no sense.
         """
-        if min(self.num_envs, self.rounds) < 1 or self.seconds <= 0 or self.core < 0:
-            raise ValueError(
-                "--num-envs and --rounds must be at least 1, --seconds above 0, --core at least 0."
-            )
+        if min(self.num_envs, self.rounds) < 1 or self.seconds <= 0:
+            raise ValueError("--num-envs, --rounds and --seconds must be above 0.")
+        cores = os.cpu_count() or 1
+        if not 0 <= self.core < cores:
+            raise ValueError(f"--core must be from 0 to {cores - 1}, not {self.core}.")
         peers = {"xland": self.xland, "navix": self.navix, "pufferlib": self.pufferlib}
         return {OURS: sys.executable} | {name: path for name, path in peers.items() if path}
 
@@ -196,7 +199,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     now = rows(arms, rundir.versions()["cpu"], date.today().isoformat())
     remarks = [f"environments: {options.num_envs}, each program on one core with one thread"]
-    head = header("gridworld_peers.py", arguments, remarks)
+    # Where an environment lies says nothing to others.
+    shown = [PYTHON if word in interpreters.values() else word for word in arguments]
+    head = header("gridworld_peers.py", shown, remarks)
     publish([*head, *table([*now, *earlier])], options.output)
     return 0
 

@@ -1,11 +1,13 @@
 """What worlds, steps and teachers of the gridworld cost: `python benchmarks/gridworlds.py`.
 
 One line per measurement: seconds of the fastest round and how much was done per second.  On the
-CPU with one thread it is the processor time of the process, which others' work on the machine
-hardly changes; else it is time on the wall.  `step` plays random actions, looks at symbols and
-restarts in a random world of the pool; its randomness is drawn one unroll at a time and counted.
-`step, no chance` is the same in worlds without action noise, in episodes of 100 steps.  `optimum`
-is the mean exact return of policies (of a teacher, greedy) over that of the best ones.
+CPU with one thread it is the processor time of the process, so that others' work on the machine
+counts by the caches that they share, and not more; else it is time on the wall.  `step` plays
+random actions, looks at symbols and restarts in a random world of the pool; its randomness is
+drawn one unroll at a time and counted.  `step, no chance` is the same in worlds without action
+noise, in episodes of 100 steps.  `optimum` is the mean exact return of policies (of a teacher,
+greedy) over that of the best ones.  `renew` puts freshly generated worlds into a pool in place
+of others, as between two updates.
 
     python benchmarks/gridworlds.py --num-envs 1024 8192 --view-radius 2
 """
@@ -59,6 +61,8 @@ class Options:
     """Steps between draws of random numbers."""
     worlds: int = 1000
     """Worlds generated, solved, and taught in."""
+    renewed: int = 64
+    """How many of them are replaced at once."""
     learning_steps: int = QLearningConfig.steps
     """Agent steps of Q-learning; 0: it is left out."""
     rounds: int = 5
@@ -74,6 +78,10 @@ class Options:
         counts = (*self.num_envs, self.pool, self.unroll_length, self.worlds, self.rounds)
         if min(*counts, self.threads) < 1:
             raise ValueError("All numbers but --learning-steps must be at least 1.")
+        if not 1 <= self.renewed <= self.worlds:
+            raise ValueError(
+                f"--renewed must be from 1 to --worlds {self.worlds}, not {self.renewed}."
+            )
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def stepping(options: Options) -> list[Line]:
 
 
 def solving(options: Options) -> list[Line]:
-    """Measures generation, exact values, evaluation and Q-learning."""
+    """Measures generation, exact values, evaluation, Q-learning and the renewal of a pool."""
     config, count, rounds = WorldConfig(), options.worlds, options.rounds
     worlds = generate(config, 1, range(count), options.device)
     best = optimal_values(worlds, config.discount)
@@ -175,7 +183,11 @@ def solving(options: Options) -> list[Line]:
         done = count * learning.agents * learning.steps
         value = optimum(softmax_policy(tables[0], 0.0))
         lines.append(Line("Q-learning", count, seconds, done, value))
-    return lines
+    fresh = range(count, count + options.renewed)
+    seconds = fastest(
+        lambda: worlds.overwrite(0, generate(config, 1, fresh, options.device)), options, rounds
+    )
+    return [*lines, Line("renew", options.renewed, seconds, options.renewed)]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 
 import torch
+from torch._functorch import config as functorch_config
 
 from agents import seeding
 from agents.agent import ActorCritic
@@ -85,6 +86,9 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         records_value=algorithm.needs_value,
     )
     if run.compile:
+        # A gate that judges goes through the torso's graph once per loss, so no pass may give
+        # away what the next one needs.
+        functorch_config.donated_buffer = False
         for network in {agent.torso, player.torso}:
             network.compile()
     return Session(

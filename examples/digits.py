@@ -10,33 +10,29 @@ The digits are scikit-learn's, 8 x 8 pixels, of which the main task sees few.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from jaxtyping import Float
-from matplotlib.figure import Figure
 
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import AttittudConfig
-from examples.arms import MAIN, Maker, arms
-from examples.figures import Line, draw_lines
+from configs.errors import UsageError
+from examples.arms import MAIN, arms
+from examples.figures import draw_lines
 from examples.images import load
-from examples.lessons import Lessons, learn, nearest_and_farthest, pairs, rotations, split
-from examples.report import Row, Verdict, folder_of, no_less, positive, publish, run
+from examples.lessons import POINTS, nearest_and_farthest, pairs, rotations, split
+from examples.parts import Part, compare
+from examples.report import Verdict, folder_of, no_less, positive, publish, run
 
 FEW = 0.01
-"""Of accuracy: less than this is no loss."""
-TURNED = 90.0
-"""Degrees from which on an image counts as turned far."""
-DRAWN = (MAIN, "sum", "cosine", "cosine_unweighted", "projection", "nash", "gradnorm")
-"""Gates in the figures; the table has all."""
-
+"""Of accuracy: to lose less than this is to lose nothing."""
+JUDGED = ("sum", "cosine", "cosine_unweighted")
+"""Gates of which there are claims."""
 NEAR = 3
 """Pairs of classes that are alike, and as many that are not."""
 
@@ -66,170 +62,114 @@ class Options:
         counts = (self.images, self.main_images, self.auxiliary_images, self.steps, self.seeds)
         if min(counts) < 1:
             raise ValueError("all numbers but --angles must be at least 1.")
-        if not {0.0, 180.0} <= set(self.angles):
-            raise ValueError("--angles must have 0 and 180 among them.")
+        if self.steps < POINTS:
+            raise ValueError(f"--steps must be at least {POINTS}, not {self.steps}.")
+        if self.angles[0] != 0 or len(self.angles) < 2:
+            raise ValueError("--angles must begin with 0 and have another one.")
+        if len(set(self.angles)) < len(self.angles):
+            raise ValueError("--angles names an angle twice: drop one.")
+
+    @property
+    def turned(self) -> str:
+        """The angle that is half-way."""
+        return f"{self.angles[len(self.angles) // 2]:g}"
 
 
-@dataclass(frozen=True)
-class Part:
-    """What became of all gates, by how unlike the auxiliary task is."""
-
-    name: str
-    unlike: str
-    """What it is measured by."""
-    places: Sequence[float]
-    accuracy: Mapping[str, Float[np.ndarray, "places seeds"]]
-    cosine: Mapping[str, Float[np.ndarray, "places seeds points"]]
-
-    def rows(self) -> list[Row]:
-        """One for each gate, place and seed."""
-        return [
-            {"part": self.name, "gate": gate, "unlike": f"{self.places[place]:.4g}", "seed": seed}
-            | {"accuracy": f"{accuracy:.4f}", "cosine": f"{cosine[place, seed].mean():.4f}"}
-            for gate, cosine in self.cosine.items()
-            for (place, seed), accuracy in np.ndenumerate(self.accuracy[gate])
-        ]
-
-    def figure(self) -> Figure:
-        """Accuracy and cosine by place."""
-        drawn = [gate for gate in DRAWN if gate in self.accuracy]
-        panels = {
-            "accuracy of the main task": [
-                Line(gate, self.places, self.accuracy[gate].T) for gate in drawn
-            ],
-            "cosine, mean over learning": [
-                Line(gate, self.places, self.cosine[gate].mean(-1).T) for gate in drawn[1:]
-            ],
-        }
-        title = f"{self.name}: bands are 95 % bootstrap intervals over seeds"
-        return draw_lines(title, panels, x=self.unlike)
-
-
-def compare(
-    name: str,
-    unlike: str,
-    places: Sequence[float],
-    lessons: Lessons,
-    options: Options,
-    makers: Mapping[str, Maker | None],
-) -> Part:
-    """Trains all networks through every gate."""
-    shape = (len(places), options.seeds)
-    outcomes = {
-        gate: learn(lessons, None if make is None else make(), options.steps)
-        for gate, make in makers.items()
-    }
-    return Part(
-        name,
-        unlike,
-        places,
-        {gate: each.accuracy.view(shape).numpy() for gate, each in outcomes.items()},
-        {gate: each.cosine.view(*shape, -1).numpy() for gate, each in outcomes.items()},
-    )
-
-
-def judge_rotation(part: Part) -> list[Verdict]:
-    """What Du et al. say of rotated images."""
-    accuracy, cosine = part.accuracy, part.cosine["cosine"].mean(-1)
-    upright = part.places.index(0.0)
-    far = np.array(part.places) >= TURNED
-    alone = accuracy[MAIN][upright]
+def judge_rotation(part: Part, turned: str) -> list[Verdict]:
+    """What Du et al. say of rotated images, turned by an angle and not at all."""
+    upright, far = (part.angle("cosine", kind) for kind in ("0", turned))
     return [
         positive(
-            "rotation: the cosine is higher for upright images than for those turned by 90 degrees "
-            "or more (Du et al.)",
-            cosine[upright] - cosine[far].mean(0),
-            f"Cosine {cosine[upright].mean():.3f} against {cosine[far].mean():.3f}; difference",
+            f"rotation: the cosine is higher at 0 degrees than at {turned} (Du et al.)",
+            upright - far,
+            f"{upright.mean():.3f} against {far.mean():.3f}; difference",
         ),
         positive(
-            f"rotation: upright, sum is more accurate than {MAIN}",
-            accuracy["sum"][upright] - alone,
-            "Accuracy",
+            f"rotation: at 0 degrees, sum is more accurate than {MAIN}",
+            part.gain("sum", "0"),
+            "Gain",
         ),
         positive(
-            f"rotation: turned by 90 degrees or more, sum is less accurate than {MAIN}",
-            alone - accuracy["sum"][far].mean(0),
-            "Accuracy lost",
+            f"rotation: at {turned} degrees, sum is less accurate than {MAIN}",
+            -part.gain("sum", turned),
+            "Loss",
         ),
         *(
             no_less(
-                f"rotation: turned by 90 degrees or more, {gate} is no less accurate than {MAIN} "
+                f"rotation: at {turned} degrees, {gate} is no less accurate than {MAIN} "
                 "(Du et al.)",
-                accuracy[gate][far].mean(0) - alone,
-                "Accuracy",
+                part.gain(gate, turned),
+                "Gain",
                 margin=FEW,
             )
-            for gate in ("cosine", "cosine_unweighted")
+            for gate in JUDGED[1:]
         ),
     ]
 
 
 def judge_pairs(part: Part) -> list[Verdict]:
-    """What Du et al. say of pairs of classes; place 0 is a class and itself."""
-    near, far = slice(1, 1 + NEAR), slice(1 + NEAR, None)
-    cosine = part.cosine["cosine"].mean(-1)
-    gain = {gate: each - part.accuracy[MAIN] for gate, each in part.accuracy.items()}
+    """What Du et al. say of pairs of classes."""
+    near, far = (part.angle("cosine", kind) for kind in ("near", "far"))
     return [
         positive(
             "pairs: the cosine is higher for near classes than for far ones (Du et al.)",
-            cosine[near].mean(0) - cosine[far].mean(0),
-            f"Cosine {cosine[near].mean():.3f} against {cosine[far].mean():.3f}, and "
-            f"{cosine[0].mean():.3f} for a class and itself; difference",
+            near - far,
+            f"{near.mean():.3f} against {far.mean():.3f}, and "
+            f"{part.angle('cosine', 'same').mean():.3f} for a class and itself; difference",
         ),
         positive(
-            f"pairs: sum gains more over {MAIN} with near classes than with far ones",
-            gain["sum"][near].mean(0) - gain["sum"][far].mean(0),
-            "Accuracy",
+            "pairs: sum gains more with near classes than with far ones",
+            part.gain("sum", "near") - part.gain("sum", "far"),
+            f"Gain over {MAIN}",
         ),
         no_less(
-            f"pairs: far classes, cosine is no less accurate than {MAIN} (Du et al.)",
-            gain["cosine"][far].mean(0),
-            "Accuracy",
+            f"pairs: with far classes, cosine is no less accurate than {MAIN} (Du et al.)",
+            part.gain("cosine", "far"),
+            "Gain",
             margin=FEW,
         ),
     ]
-
-
-def draw_cosines(parts: Sequence[Part], steps: int) -> Figure:
-    """The cosine while learning through the weighted cosine."""
-    panels = {}
-    for part in parts:
-        curves = part.cosine["cosine"]
-        times = np.linspace(0, steps, curves.shape[-1]).tolist()
-        panels[f"{part.name}: {part.unlike}"] = [
-            Line(f"{place:.3g}", times, curve)
-            for place, curve in zip(part.places, curves, strict=True)
-        ]
-    return draw_lines("cosine of main and auxiliary gradient", panels, x="step", y="cosine")
 
 
 def work(options: Options, arguments: Sequence[str]) -> None:
     """Learns everything, and says what came out."""
     folder = folder_of(options.output)
     images = load(options.data).some(options.images)
+    learnt_from = options.main_images + options.auxiliary_images
+    if len(images.labels) <= learnt_from:
+        raise UsageError(
+            f"--main-images and --auxiliary-images leave none of {len(images.labels)} images for "
+            "tests: give smaller numbers."
+        )
     splits = split(images, options.seeds, options.main_images, options.auxiliary_images)
     makers = arms(AttittudConfig())
+    angles = [f"{angle:g}" for angle in options.angles]
+    each = {angle: slice(number, number + 1) for number, angle in enumerate(angles)}
     turned = rotations(images, splits, options.angles)
-    rotation = compare("rotation", "degrees", options.angles, turned, options, makers)
-    distances = nearest_and_farthest(images, NEAR)
-    nearest = next(iter(distances))[0]
-    chosen = {(nearest, nearest): 0.0, **distances}
-    asked = pairs(images, splits, list(chosen))
-    unlike = "distance of the classes' mean images"
-    paired = compare("pairs", unlike, list(chosen.values()), asked, options, makers)
-    print(f"Pairs, near and far: {', '.join(f'{a} and {b}' for a, b in distances)}.")
-    publish(
-        folder,
-        "digits",
-        ["digits.py", *arguments],
-        rotation.rows() + paired.rows(),
-        {
-            "digits_rotation": rotation.figure(),
-            "digits_pairs": paired.figure(),
-            "digits_cosine": draw_cosines([rotation, paired], options.steps),
-        },
-        judge_rotation(rotation) + judge_pairs(paired),
-    )
+    rotation = compare("rotation", angles, each, turned, makers, options.steps)
+    classes = nearest_and_farthest(images, NEAR)
+    classes = [(classes[0][0], classes[0][0]), *classes]
+    kinds = {"same": slice(1), "near": slice(1, 1 + NEAR), "far": slice(1 + NEAR, None)}
+    names = [f"{main} and {auxiliary}" for main, auxiliary in classes]
+    asked = pairs(images, splits, classes)
+    paired = compare("pairs", names, kinds, asked, makers, options.steps)
+    print(f"Pairs, the same, near and far: {', '.join(names)}.")
+    curves = [
+        *rotation.curves("cosine", ["0", options.turned], options.steps),
+        *paired.curves("cosine", list(kinds), options.steps),
+    ]
+    figures = {
+        "digits_rotation": rotation.figure("degrees by which the auxiliary's images are turned"),
+        "digits_pairs": paired.figure("classes of the main and the auxiliary task"),
+        "digits_cosine": draw_lines(
+            "Bands: 95 % bootstrap intervals over seeds",
+            {"cosine of the gradients, while learning through cosine": curves},
+            x="step",
+        ),
+    }
+    rows = rotation.rows() + paired.rows()
+    verdicts = judge_rotation(rotation, options.turned) + judge_pairs(paired)
+    publish(folder, "digits", ["digits.py", *arguments], rows, figures, verdicts)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -36,7 +36,7 @@ class Line:
     """What was measured at some places, once per seed."""
 
     name: str
-    place: Sequence[float]
+    place: Sequence[int | float]
     values: Float[np.ndarray, "seeds places"]
 
 
@@ -91,6 +91,7 @@ def draw_lines(
     x: str,
     y: str = "",
     logarithmic: bool = False,
+    ticks: Sequence[str] = (),
 ) -> Figure:
     """Draws a panel for each set of lines: means over seeds with 95 % bootstrap intervals.
 
@@ -100,6 +101,7 @@ def draw_lines(
         x: what places are.
         y: what values are, in all panels; if they differ, the panels' names say it.
         logarithmic: whether places are.
+        ticks: what places 0, 1 and so on stand for, if they are no numbers.
     """
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
     figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
@@ -109,9 +111,11 @@ def draw_lines(
             number = names.index(line.name)
             low, high = bootstrap(line.values)
             style = {"color": colour(number), "linestyle": DASHES[number // 7]}
-            axes.plot(line.place, line.values.mean(0), label=line.name, **style)
+            axes.plot(line.place, line.values.mean(0), label=line.name, marker=".", **style)
             axes.fill_between(line.place, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.set(title=name, xlabel=x, xscale="log" if logarithmic else "linear")
+        if ticks:
+            axes.set_xticks(range(len(ticks)), ticks)
         tidy(axes)
     all_axes[0].set_ylabel(y)
     handles = {

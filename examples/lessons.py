@@ -21,7 +21,7 @@ from examples.students import Students, build_students, gated_gradients
 WIDTHS = (32, 32)
 """Of the layers that both tasks share."""
 BATCH, LEARNING_RATE = 32, 1e-3
-POINTS = 20
+POINTS = 10
 """Of every curve of cosines: each is a mean over as many steps."""
 
 Splits = tuple[Int[Tensor, "K a"], Int[Tensor, "K b"], Int[Tensor, "K c"]]
@@ -74,7 +74,7 @@ def rotations(images: Images, splits: Splits, angles: Sequence[float]) -> Lesson
 
 
 def pairs(images: Images, splits: Splits, classes: Sequence[tuple[int, int]]) -> Lessons:
-    """Every pair with every seed: is it of the first class, or not; for the auxiliary, the second."""
+    """Every pair with every seed: is it the first class? For the auxiliary, the second?"""
     seeds = len(splits[0])
     chosen, seed = torch.cartesian_prod(torch.arange(len(classes)), torch.arange(seeds)).unbind(1)
     wanted = torch.tensor(classes)[chosen]  # [S, 2]
@@ -83,12 +83,12 @@ def pairs(images: Images, splits: Splits, classes: Sequence[tuple[int, int]]) ->
     return Lessons(images.pixels.flatten(1)[None], seed, variant, main, auxiliary, splits)
 
 
-def nearest_and_farthest(images: Images, count: int) -> dict[tuple[int, int], float]:
+def nearest_and_farthest(images: Images, count: int) -> list[tuple[int, int]]:
     """The pairs of classes whose mean images are nearest, then those farthest from each other."""
     means = torch.stack([images.pixels[images.labels == c].mean(0).flatten() for c in range(10)])
     distance = torch.cdist(means, means).tolist()
     ordered = sorted(combinations(range(10), 2), key=lambda pair: distance[pair[0]][pair[1]])
-    return {(a, b): distance[a][b] for a, b in ordered[:count] + ordered[-count:]}
+    return ordered[:count] + ordered[-count:]
 
 
 def learn(lessons: Lessons, gate: Gate | None, steps: int) -> Outcome:

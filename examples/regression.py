@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from configs.sweeping.gates import parse_gate
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
-from examples.preference import learn_whom_to_trust
+from examples.preference import POINTS, learn_whom_to_trust
 from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.tanh import RELATIONS, Problems, Scores, Sizes, learn
 
@@ -62,8 +62,10 @@ class Options:
     def __post_init__(self) -> None:
         for gate in self.gates:
             parse_gate(gate)
-        if min(self.epochs, self.steps, self.seeds, self.linear_seeds) < 1:
-            raise ValueError("--epochs, --steps and both numbers of seeds must be at least 1.")
+        if min(self.epochs, self.seeds, self.linear_seeds) < 1:
+            raise ValueError("--epochs and both numbers of seeds must be at least 1.")
+        if self.steps < POINTS:
+            raise ValueError(f"--steps must be at least {POINTS}, not {self.steps}.")
         if not 0.02 <= self.scale <= 1:
             raise ValueError(f"--scale must be from 0.02 to 1, not {self.scale:g}.")
 

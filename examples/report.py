@@ -19,7 +19,7 @@ from configs.errors import UsageError
 from configs.sweeping.estimates import Difference, differences
 
 DOTS_PER_INCH = 90
-COLOURS = 64
+COLOURS = 256
 """Of a figure's file, which is a third as large as with all of them."""
 Row = Mapping[str, object]
 """Of a table: values by column."""

@@ -11,6 +11,8 @@ PACKAGES = ("gridworld", "envs", "agents", "configs")
 SCRIPTS = tuple(sorted(path for path in ROOT.glob("*.py")))
 MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
 
+EXAMPLES = tuple(sorted((ROOT / "examples").glob("*.py")))
+
 BELOW = {
     "gridworld": (),
     "envs": ("gridworld",),
@@ -89,7 +91,7 @@ def test_only_configs_know_the_command_line(path):
     assert not found or name_of(path).startswith("configs/")
 
 
-@each([path for path in MODULES if path.name != "__init__.py"])
+@each([path for path in MODULES + EXAMPLES if path.name != "__init__.py"])
 def test_every_module_has_its_mirror_in_the_tests(path):
     inside = path.relative_to(ROOT)
     assert (ROOT / "tests" / inside.parent / f"test_{inside.name}").is_file()
@@ -100,7 +102,7 @@ def test_every_script_has_its_test(path):
     assert (ROOT / "tests" / f"test_{path.name}").is_file()
 
 
-@each(MODULES + SCRIPTS)
+@each(MODULES + SCRIPTS + EXAMPLES)
 def test_no_module_is_longer_than_300_lines(path):
     assert len(path.read_text("utf-8").splitlines()) <= 300
 
@@ -117,7 +119,7 @@ def test_numbers_leave_the_device_only_to_be_reported(path):
     assert calls == []
 
 
-@each(MODULES + SCRIPTS)
+@each(MODULES + SCRIPTS + EXAMPLES)
 def test_annotations_are_real_so_that_shapes_can_be_checked(path):
     assert "__future__" not in imports_of(path)
 

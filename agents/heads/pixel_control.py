@@ -4,22 +4,22 @@ From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.
 Q-learning of one pseudo-reward per cell, by a dueling network of transposed convolutions.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.augment import is_image
+from agents.cells import Cells
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.masked import explained_variance_of_vectors, masked_mean
 from agents.precision import arithmetic
 from agents.returns import gae
 from agents.torsos.base import orthogonal
 from agents.types import AgentOutput, Trajectory
-from envs.base import EnvSpec
 
 _FLAG = "--aux.pixel-control"
 _KERNEL, _STRIDE = 4, 2
@@ -36,8 +36,8 @@ class PixelControlConfig:
     """Left out at every border; none: 2 pixels of an image (the paper: 80 of 84), else nothing."""
     discount: float = 0.9
     """Gamma of the changes, per agent step (0.9 in the paper)."""
-    channels: int = 32
-    """Of the map that is enlarged (32 in the paper)."""
+    channels: int | None = None
+    """Of the map that is enlarged to an image's cells; none: 16 (32 in the paper)."""
     coefficient: float = 1.0
     """Weight of the loss, a mean over cells: 0.0025 of a sum over the paper's 400 (the paper:
     0.0001 to 0.01 for Atari)."""
@@ -49,7 +49,7 @@ class PixelControlConfig:
             raise ValueError(f"{_FLAG}.margin must be 0 or more, not {self.margin}.")
         if not 0 <= self.discount < 1:
             raise ValueError(f"{_FLAG}.discount must be from 0 to below 1, not {self.discount}.")
-        if self.channels < 1:
+        if self.channels is not None and self.channels < 1:
             raise ValueError(f"{_FLAG}.channels must be at least 1, not {self.channels}.")
         if not 0 <= self.coefficient < float("inf"):
             raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
@@ -58,7 +58,8 @@ class PixelControlConfig:
         """Makes the head.
 
         Raises:
-            ValueError: observations have no height and width, or not one whole cell.
+            ValueError: observations have no height and width, or not one whole cell, or an
+                option is for images.
         """
         spec = context.spec
         if len(spec.observation_shape) not in (2, 3):
@@ -76,37 +77,17 @@ class PixelControlConfig:
                 f"{_FLAG}.cell {cell} with a margin of {margin} leaves no cell of observations of "
                 f"shape {spec.observation_shape}: use a smaller one."
             )
-        return PixelControl(self, cells, context.num_features, spec.num_actions)
-
-
-class Cells:
-    """How much each cell of the newest frame changes from one observation to the next.
-
-    Symbols change or do not (0 or 1); amounts change by their difference, bytes in units of 255.
-    A cell's change is the mean over its entries and, for colours or planes, over channels.
-    """
-
-    def __init__(self, spec: EnvSpec, cell: int, margin: int) -> None:
-        self._cell, self._margin = cell, margin
-        self._is_symbolic = spec.num_symbols > 0
-        self._scale = 1 / 255 if spec.observation_dtype == torch.uint8 else 1.0
-        *channels, height, width = spec.observation_shape
-        self._newest = channels[0] // spec.num_frames if channels else 0
-        self.height, self.width = ((side - 2 * margin) // cell for side in (height, width))
-
-    def change(self, observation: Shaped[Tensor, " N B *shape"]) -> Float[Tensor, "T B H W"]:
-        """The change that every step brings to every cell."""
-        frame = observation[:, :, -self._newest :] if self._newest else observation.unsqueeze(2)
-        rows, columns = self.height * self._cell, self.width * self._cell
-        margin = self._margin
-        frame = frame[..., margin : margin + rows, margin : margin + columns]
-        if self._is_symbolic:
-            change = (frame[1:] != frame[:-1]).float()
+        outputs = 1 + spec.num_actions
+        if is_image(spec):
+            maps = enlarging(context.num_features, outputs, cells, self.channels or 16)
+        elif self.channels is None:
+            maps = dense(context.num_features, outputs, cells)
         else:
-            change = (frame[1:].float() - frame[:-1].float()).abs() * self._scale
-        lead = change.shape[:2]
-        pooled = F.avg_pool2d(change.mean(2).flatten(0, 1).unsqueeze(1), self._cell)
-        return pooled.view(*lead, self.height, self.width)
+            raise ValueError(
+                f"{_FLAG}.channels is for images, but {spec.name} shows observations of shape "
+                f"{spec.observation_shape}, whose cells are computed directly: drop it."
+            )
+        return PixelControl(self, cells, maps)
 
 
 @dataclass(frozen=True)
@@ -127,21 +108,19 @@ class PixelControl(AuxiliaryHead):
     trains = ("torso", "core")
     non_negative = True
 
-    def __init__(
-        self, config: PixelControlConfig, cells: Cells, num_features: int, num_actions: int
-    ) -> None:
+    def __init__(self, config: PixelControlConfig, cells: Cells, maps: nn.Module) -> None:
+        """Takes the network that makes maps of V and A from features.
+
+        Args:
+            config: options.
+            cells: of the observation.
+            maps: from [batch, features] to [batch, 1 + A, at least height, at least width].
+        """
         super().__init__()
         self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
         self._cells = cells
         self._discount = config.discount
-        # The smallest map that is enlarged to all cells: 9 x 9 for 20 x 20.
-        smallest = [max(1, -(-(side - 2) // _STRIDE)) for side in (cells.height, cells.width)]
-        self._map = (config.channels, *smallest)
-        size = config.channels * smallest[0] * smallest[1]
-        self.dense = orthogonal(nn.Linear(num_features, size))
-        # Nearly zero at first: changes are small.
-        enlarge = nn.ConvTranspose2d(config.channels, 1 + num_actions, _KERNEL, _STRIDE)
-        self.enlarge = orthogonal(enlarge, gain=0.01)
+        self.maps = maps
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> PixelControlTargets:
@@ -154,13 +133,14 @@ class PixelControl(AuxiliaryHead):
         """Computes the loss of every step."""
         assert isinstance(targets, PixelControlTargets)
         with arithmetic(agent.precision, output.features.device):
-            quality = self.quality(output.features)  # [N, B, A, H W]
-        num_cells = quality.shape[-1]
+            value, advantage = self.value_and_advantage(output.features)
+        num_cells = value.shape[-1]
+        base = value - advantage.mean(2)  # [N, B, cells]
         action = trajectory.action[..., None, None].expand(-1, -1, 1, num_cells)
-        chosen = quality[:-1].gather(2, action).squeeze(2)
+        chosen = base[:-1] + advantage[:-1].gather(2, action).squeeze(2)
         # With a trace of 1, advantages are n-step returns less their values; each cell is a column.
-        best = quality.detach().amax(2).flatten(1)
-        advantage = gae(
+        best = (base + advantage.amax(2)).detach().flatten(1)
+        surplus = gae(
             targets.change.flatten(1),
             best,
             trajectory.terminated.repeat_interleave(num_cells, 1),
@@ -168,7 +148,7 @@ class PixelControl(AuxiliaryHead):
             discount=self._discount,
             trace=1.0,
         )
-        target = (best[:-1] + advantage).view_as(chosen)
+        target = (best[:-1] + surplus).view_as(chosen)
         valid = trajectory.valid
         metrics = {
             "explained_variance": explained_variance_of_vectors(chosen.detach(), target, valid),
@@ -176,11 +156,31 @@ class PixelControl(AuxiliaryHead):
         }
         return HeadLoss(0.5 * (target - chosen).square().mean(-1), valid, metrics)
 
-    def quality(self, features: Float[Tensor, "N B F"]) -> Float[Tensor, "N B A cells"]:
-        """Q of every action in every cell, in float32."""
-        maps = torch.relu(self.dense(features.flatten(0, 1))).unflatten(1, self._map)
-        enlarged: Tensor = self.enlarge(maps).float()
-        inside = enlarged[:, :, : self._cells.height, : self._cells.width].flatten(2)
-        value, advantage = inside[:, :1], inside[:, 1:]
-        quality = value + advantage - advantage.mean(1, keepdim=True)
-        return quality.view(*features.shape[:2], *quality.shape[1:])
+    def value_and_advantage(
+        self, features: Float[Tensor, "N B F"]
+    ) -> tuple[Float[Tensor, "N B cells"], Float[Tensor, "N B A cells"]]:
+        """V of every cell and A of every action in it, in float32."""
+        maps: Tensor = self.maps(features.flatten(0, 1))
+        inside = maps[:, :, : self._cells.height, : self._cells.width].flatten(2).float()
+        inside = inside.view(*features.shape[:2], *inside.shape[1:])
+        return inside[:, :, 0], inside[:, :, 1:]
+
+
+def enlarging(num_features: int, outputs: int, cells: Cells, channels: int) -> nn.Module:
+    """The paper's network: a dense layer, and its map enlarged, 9 x 9 to 20 x 20."""
+    # The smallest map that covers all cells.
+    height, width = (max(1, -(-(side - 2) // _STRIDE)) for side in (cells.height, cells.width))
+    return nn.Sequential(
+        orthogonal(nn.Linear(num_features, channels * height * width)),
+        nn.ReLU(),
+        nn.Unflatten(1, (channels, height, width)),
+        # Nearly zero at first: changes are small.
+        orthogonal(nn.ConvTranspose2d(channels, outputs, _KERNEL, _STRIDE), gain=0.01),
+    )
+
+
+def dense(num_features: int, outputs: int, cells: Cells) -> nn.Module:
+    """For the few cells of a board or a window: linear in the features."""
+    size = (outputs, cells.height, cells.width)
+    linear = nn.Linear(num_features, math.prod(size))
+    return nn.Sequential(orthogonal(linear, gain=0.01), nn.Unflatten(1, size))

@@ -32,7 +32,8 @@ class RewardPredictionConfig:
     sequences: int = 1
     """Drawn at each update, per environment."""
     replay_steps: int = 4096
-    """Agent steps that are remembered, all environments together (2,000 a worker in the paper)."""
+    """Agent steps that are remembered, all environments together (miyosuda/unreal: 2,000 a
+    worker)."""
     width: int = 128
     """Units of the hidden layer (128 in the paper)."""
     coefficient: float = 1.0

@@ -77,15 +77,16 @@ class Termination(AuxiliaryHead):
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> TerminationTargets:
         """Looks up to k steps ahead of every step."""
+        valid = self._ahead(trajectory.valid)
+        # An episode's end is followed by an invalid step: beyond it nothing is known.
+        known = valid.long().cumprod(-1).bool()
+        return TerminationTargets(known, known & self._ahead(trajectory.terminated))
+
+    def _ahead(self, mask: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B K"]:
+        """The mask at each step and the k - 1 that follow; False beyond the trajectory."""
         horizon = self.hazard.out_features
-        goes_on = trajectory.valid & ~(trajectory.terminated | trajectory.truncated)
-        known, ends = [trajectory.valid], [trajectory.valid & trajectory.terminated]
-        for ahead in range(1, horizon):
-            # Known at t + ahead: nothing ended at t + ahead - 1, and it is part of the trajectory.
-            reaches = known[-1] & _later(goes_on, ahead - 1) & _later(trajectory.valid, ahead)
-            known.append(reaches)
-            ends.append(reaches & _later(trajectory.terminated, ahead))
-        return TerminationTargets(torch.stack(known, -1), torch.stack(ends, -1))
+        padded = functional.pad(mask, (0, 0, 0, horizon - 1), value=False)
+        return padded.unfold(0, horizon, 1)
 
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
@@ -130,11 +131,3 @@ def told(logits: Float[Tensor, "T B K"], targets: TerminationTargets) -> dict[st
         name: torch.where(some, masked_mean(value.to(logits.dtype), decided), torch.nan)
         for name, value in {"accuracy": hits, "base_rate": ends}.items()
     }
-
-
-def _later(mask: Bool[Tensor, "T B"], steps: int) -> Bool[Tensor, "T B"]:
-    """The mask so many steps later; False beyond the trajectory."""
-    moved = torch.zeros_like(mask)
-    if steps < len(mask):
-        moved[: len(mask) - steps] = mask[steps:]
-    return moved

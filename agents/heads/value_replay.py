@@ -30,7 +30,8 @@ class ValueReplayConfig:
     fraction: float = 0.5
     """Environments replayed at each update, per environment played (1 in the paper)."""
     replay_steps: int = 4096
-    """Agent steps that are remembered, all environments together (2,000 a worker in the paper)."""
+    """Agent steps that are remembered, all environments together (miyosuda/unreal: 2,000 a
+    worker)."""
     trace: float = 1.0
     """Lambda of the targets: 1 = n-step returns (the paper), 0 = one-step differences."""
     coefficient: float = 1.0

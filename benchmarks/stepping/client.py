@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -82,25 +83,27 @@ def working(program: str, python: str, num_envs: int, core: int) -> Iterator[Wor
     Raises:
         ValueError: it cannot be run; says why.
     """
-    command = [python, "-m", "benchmarks.stepping.worker", program, str(num_envs), str(core)]
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)}
+    found = shutil.which(python)
+    if found is None:
+        raise ValueError(f"{python} is not a program that can be run.")
+    # Absolute, but links are not followed: through one of them Python finds its environment.
+    command = [str(Path(found).absolute()), "-m", "benchmarks.stepping.worker"]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | ONE_THREAD | {"PYTHONPATH": path}
     # Not in the caller's folder: PufferLib leaves a link wherever it is imported.
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as printed,
     ):
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=printed,
-                text=True,
-            )
-        except OSError as error:
-            raise ValueError(f"{python} cannot be run: {error.strerror}.") from error
+        process = subprocess.Popen(
+            [*command, program, str(num_envs), str(core)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            text=True,
+        )
         try:
             line = _Line(python, process, printed)
             about = line.hear()

@@ -33,7 +33,7 @@ class Burst:
     steps: int
     """Agent steps."""
     seconds: float
-    """Processor time of the process, all its threads: others' work hardly changes it."""
+    """Processor time of the process, all its threads; waiting for others' work is no part of it."""
 
 
 def burst(play: Play, seconds: float) -> Burst:

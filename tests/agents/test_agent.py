@@ -98,6 +98,15 @@ def test_acting_uses_its_own_generator_alone(small_agent, observation):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_look_is_that_of_the_torso_or_of_another_one_like_it(build_agent, catch, observation):
+    agent, other = build_agent(catch.spec), build_agent(catch.spec, seed=1)
+    flat = observation.flatten(0, 1)
+    assert torch.equal(agent.look(flat).features, agent.torso(flat).features)
+    assert torch.equal(agent.look(flat, other.torso).features, other.torso(flat).features)
+    narrow = build_agent(catch.spec, precision="bf16")
+    assert narrow.look(flat, other.torso).features.dtype == torch.bfloat16
+
+
 def test_bf16_is_the_torsos_alone_and_stays_near_fp32(build_agent, catch, observation):
     narrow, wide = build_agent(catch.spec, precision="bf16"), build_agent(catch.spec)
     output, expected = narrow(observation), wide(observation)

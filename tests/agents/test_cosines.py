@@ -30,8 +30,18 @@ def test_a_vanished_row_is_along_with_nothing():
 def test_judgements_are_averaged_without_references_until_they_are_drained():
     cosines = MeanCosines()
     assert cosines.drain() is None
-    # Beside two losses a reference row; cosines of the losses 1 and -1/2.
+    # Beside three losses a reference row.  Cosines of the first two: 1, then -1/2; of the first
+    # and the third: 0, then 1; of the second and the third: 0, then -1/2.
+    first = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    second = torch.tensor([[1.0, 0.0], [-1.0, 3**0.5], [3.0, 0.0], [1.0, 1.0]])
+    for rows in (first, second):
+        cosines.add(form(rows), num_losses=3)
+    expected = torch.tensor([[1.0, 0.25, 0.5], [0.25, 1.0, -0.25], [0.5, -0.25, 1.0]])
+    assert_close(cosines.drain(), expected)
+    assert cosines.drain() is None
+
+
+def test_one_auxiliary_makes_no_matrix():
+    cosines = MeanCosines()
     cosines.add(form(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])), num_losses=2)
-    cosines.add(form(torch.tensor([[1.0, 0.0], [-1.0, 3**0.5], [1.0, 1.0]])), num_losses=2)
-    assert_close(cosines.drain(), torch.tensor([[1.0, 0.25], [0.25, 1.0]]))
     assert cosines.drain() is None

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from agents.gradients import Gradients
 from agents.processes import ALONE
+from agents.slices import Slices
 from agents.steploss import StepLoss
 from tests.agents.learning import Head, main_losses
 
@@ -88,11 +89,15 @@ def test_what_stands_at_an_invalid_step_is_not_looked_at(gradients, loss):
     assert gradients.combinations(spoilt, 2).isfinite().all()
 
 
-def test_slices_add_up_and_so_do_private_gradients(agent, gradients, loss):
+def test_slices_add_up_and_so_do_private_gradients(agent, gradients, loss, collected):
+    trajectory = collected[0]
     expected = flat(loss.share, gradients.shared)
     (private,) = torch.autograd.grad(loss.share, agent.value.weight, retain_graph=True)
-    other = StepLoss(2 * loss.share, 2 * loss.steps, loss.valid)
-    rows = gradients.slices([loss, other], 2)
+    slices = Slices(agent, trajectory, 2)
+    steps = main_losses(slices.output, trajectory)
+    cut = StepLoss(ALONE.share(steps, trajectory.valid), steps, trajectory.valid)
+    other = StepLoss(2 * cut.share, 2 * cut.steps, cut.valid)
+    rows = gradients.slices([cut, other], slices)
     assert rows.shape == (2, 2, len(expected))
     assert_close(rows.sum(0), torch.stack([expected, 2 * expected]))
     assert not torch.allclose(rows[0], rows[1])

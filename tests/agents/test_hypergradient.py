@@ -297,3 +297,25 @@ def test_learning_takes_nothing_from_the_update():
 def test_options_that_make_no_sense_are_refused(options, reason):
     with pytest.raises(ValueError, match=reason):
         LearnedPreference(make("auxinash"), **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_learning_waits_for_nothing():
+    gate = make("auxinash")
+    preference = LearnedPreference(gate, every=1)
+    x = nn.Parameter(torch.ones(P, device="cuda"))
+
+    def update():
+        losses = [x.square().sum(), (x - 1).pow(4).sum()]
+        x.grad = None
+        preference.learn(losses, [x])
+        gated_backward(losses, gate, [x], reduce=preference.remember)
+
+    for _ in range(2):
+        update()  # allocates, and loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        update()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

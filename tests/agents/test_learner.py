@@ -290,7 +290,7 @@ def test_on_a_gpu_an_update_is_the_same_and_never_waits(
     def learner(device):
         return build_learner({"aux": Head()}, gate, algorithm, memory, device, judging=judging)
 
-    env = build_catch()
+    env = build_catch(num_envs=4)
     played = collect(env, build_agent(env.spec, memory=memory), 6, records_value=True)
     host, device = learner("cpu"), learner("cuda")
     on_device = [

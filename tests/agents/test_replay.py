@@ -60,9 +60,9 @@ def test_empty_places_have_no_valid_step(numbered):
 
 
 def test_columns_are_whole_trajectories_of_single_environments(filled, numbered):
-    place, environment = torch.tensor([0, 2, 2]), torch.tensor([1, 0, 1])
+    place, environment = torch.tensor([0, 2, 1]), torch.tensor([1, 0, 0])
     columns = filled.columns(place, environment)
-    sources = [(numbered(3), 1), (numbered(2), 0), (numbered(2), 1)]
+    sources = [(numbered(3), 1), (numbered(2), 0), (numbered(1), 0)]
     for index, (source, owner) in enumerate(sources):
         expected = source.select(torch.tensor([owner]))
         one = columns.select(torch.tensor([index]))

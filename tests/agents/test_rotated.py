@@ -1,7 +1,7 @@
 """RotoGrad in the learner, against gradients taken by hand; what acts, what is exported."""
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def build_rotated(build_agent, catch):
         if turned:
             generator = torch.Generator().manual_seed(1)
             drawn = torch.randn(rotated.rotations.matrix.shape, generator=generator)
-            rotated.rotations.matrix.copy_(torch.linalg.qr(drawn).Q)
+            rotated.rotations.matrix.copy_(torch.matrix_exp(drawn - drawn.mT))
             agent.rotation.copy_(rotated.rotations.matrix[0])
         gate = make("rotograd", **(options or {}))
         config = replace(CONFIG, max_gradient_norm=0.0, **config)
@@ -319,3 +319,28 @@ def test_a_main_loss_that_is_not_finite_changes_no_weight(build_rotated, collect
     assert metrics["skipped"] == 1.0
     assert same(agent, numbers(learner.agent.state_dict()))
     assert torch.equal(rotations.matrix, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_an_update_waits_for_nothing(build_rotated, build_agent, catch, collected):
+    gpu = torch.device("cuda")
+    agent, head = build_agent(catch.spec).to(gpu), Actor().to(gpu)
+    learner = build_rotated({"aux": head}, turned=False, agent=agent)
+    trajectories = [
+        replace(
+            trajectory,
+            **{
+                field.name: value.to(gpu)
+                for field in fields(trajectory)
+                if isinstance(value := getattr(trajectory, field.name), torch.Tensor)
+            },
+        )
+        for trajectory in collected
+    ]
+    learner.update(trajectories[0])  # allocates, and loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        update_all(learner, trajectories[1:])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -30,10 +30,10 @@ def dense(matrix):
 
 
 def turned_at_random(rotations, seed=0):
-    """Gives every block a rotation of its own: Q of a random matrix."""
+    """Gives every block a rotation of its own."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(rotations.matrix.shape, generator=generator)
-    rotations.matrix.copy_(torch.linalg.qr(drawn).Q)
+    rotations.matrix.copy_(torch.matrix_exp(drawn - drawn.mT))
     return rotations
 
 

@@ -42,6 +42,7 @@ def test_scores_are_fractions_of_the_optimum(write):
         ("--algo a2c", "feed-forward, A2C"),
         ("--algo ppo --core gru", "GRU, PPO"),
         ("--algo a2c --aux distill --gate cosine", "feed-forward, A2C, distill (cosine)"),
+        ("--algo a2c --env.view-radius 2", "feed-forward, A2C, view_radius=2"),
     ],
 )
 def test_an_arm_is_named_by_what_was_chosen(write, line, arm):

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from benchmarks import gridworlds
-from benchmarks.gridworlds import Line, Options, fastest, main, player
+from benchmarks.gridworlds import Line, Options, fastest, main, player, solving
 from gridworld import WorldConfig, generate
 
-TINY = "--num-envs 3 7 --pool 5 --unroll-length 2 --worlds 4 --learning-steps 300 --rounds 1"
+TINY = (
+    "--num-envs 3 7 --pool 5 --unroll-length 2 --worlds 4 --renewed 2 --learning-steps 300 "
+    "--rounds 1"
+)
 
 
 @pytest.fixture
@@ -29,6 +32,7 @@ def test_everything_is_measured(table):
         ("optimal values", "4"),
         ("evaluate a uniform policy", "4"),
         ("Q-learning", "4"),
+        ("renew", "2"),
         ("step", "3"),
         ("step", "7"),
         ("step, no chance", "3"),
@@ -65,3 +69,21 @@ def test_a_player_looks_at_every_step(monkeypatch):
 def test_numbers_below_one_are_refused():
     with pytest.raises(ValueError, match="must be at least 1"):
         Options(rounds=0)
+
+
+def test_no_more_worlds_are_renewed_than_there_are():
+    with pytest.raises(ValueError, match="must be from 1 to --worlds 5, not 6"):
+        Options(worlds=5, renewed=6)
+
+
+def test_a_pool_is_renewed_by_worlds_that_it_does_not_hold(monkeypatch):
+    made = []
+
+    def watched(config, seed, world_ids, device):
+        made.append(world_ids)
+        return generate(config, seed, world_ids, device)
+
+    monkeypatch.setattr(gridworlds, "generate", watched)
+    solving(Options(worlds=5, renewed=2, learning_steps=0, rounds=1))
+    # The worlds, the measurement of their making, and what replaces the first two of them.
+    assert made == [range(5), range(5), range(5, 7)]

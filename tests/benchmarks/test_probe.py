@@ -5,63 +5,11 @@ import pytest
 from matplotlib.image import imread
 
 from benchmarks import probe
-from benchmarks.probe import ALONE, Options, Result, Verdict, draw, judge, main, read, record, run
-from benchmarks.reporting.estimates import Interval
+from benchmarks.probe import Options, main, read, record, run, without_heads
+from benchmarks.reporting.harm import ALONE, Result
 
 NAN = float("nan")
 FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows", "3"]
-
-
-def results(arm, *finals):
-    return [Result(arm, seed, final, -0.5, 0.25) for seed, final in enumerate(finals)]
-
-
-def verdict_of(arm, verdicts):
-    (found,) = (verdict for verdict in verdicts if verdict.arm == arm)
-    return found
-
-
-def test_an_arm_is_compared_with_the_one_without_a_head_seed_by_seed():
-    verdicts = judge(
-        [
-            *results(ALONE, 0.5, 0.7, 0.9),
-            # Differences -1.5, -1.6, -1.4: every resampled mean is below zero.
-            *results("sum", -1.0, -0.9, -0.5),
-            # 0.2, -0.1, 0: on either side.
-            *results("cosine", 0.7, 0.6, 0.9),
-            # 0.2, 0.1, 0.3.
-            *results("nash", 0.7, 0.8, 1.2),
-        ]
-    )
-    assert [verdict.arm for verdict in verdicts] == ["nash", "cosine", ALONE, "sum"]
-    assert {verdict.arm: verdict.word for verdict in verdicts} == {
-        "nash": "helped",
-        "cosine": "unharmed",
-        ALONE: "-",
-        "sum": "harmed",
-    }
-    harmed = verdict_of("sum", verdicts)
-    assert harmed.difference == pytest.approx(-1.5)
-    # Three draws of the same seed come 1 time in 27, which is more than 2.5 %.
-    assert (harmed.interval.low, harmed.interval.high) == pytest.approx((-1.6, -1.4))
-    assert (harmed.cosine, harmed.passed) == (-0.5, 0.25)
-
-
-def test_a_gate_that_was_closed_throughout_is_unharmed_for_certain():
-    verdicts = judge([*results(ALONE, 0.5, 0.7), *results("cosine", 0.5, 0.7)])
-    closed = verdict_of("cosine", verdicts)
-    assert closed.interval == Interval(0.0, 0.0)
-    assert closed.word == "unharmed"
-
-
-def test_a_single_seed_tells_nothing():
-    verdicts = judge([*results(ALONE, 0.5), *results("sum", -1.0)])
-    assert verdict_of("sum", verdicts).word == "unknown"
-
-
-def test_arms_with_other_seeds_are_not_compared():
-    with pytest.raises(ValueError, match="sum has other seeds than main only"):
-        judge([*results(ALONE, 0.5, 0.7), *results("sum", -1.0)])
 
 
 def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
@@ -81,6 +29,11 @@ def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
 def test_what_train_refuses_is_said():
     with pytest.raises(ValueError, match=r"nonsense, seed 1: train\.py: --gate nonsense is"):
         run("nonsense", 1, Options(steps=10), FLAGS)
+
+
+def test_flags_of_heads_and_gates_are_not_for_an_arm_without():
+    flags = "--seed 1 --aux.multi-horizon.discounts 0.5 0.9 --lr 2 --gate.main policy --compile"
+    assert without_heads(flags.split()) == ["--seed", "1", "--lr", "2", "--compile"]
 
 
 def test_a_run_survives_its_line(tmp_path):
@@ -120,17 +73,3 @@ def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert {row["arm"] for row in rows} == {ALONE, "sum", "cosine"}
     assert imread(folder / "probe.png").shape[2] == 4
-
-
-def test_every_arm_is_drawn_with_its_verdict(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        probe.plt.Axes, "set_yticks", lambda self, places, labels: seen.extend(labels)
-    )
-    verdicts = [
-        Verdict("cosine", np.array([0.5, 0.6]), 0.0, Interval(-0.1, 0.1), -1.0, 0.0),
-        Verdict(ALONE, np.array([0.5, 0.6]), 0.0, Interval(0.0, 0.0), NAN, NAN),
-        Verdict("sum", np.array([-0.9, -1.0]), -1.5, Interval(-1.6, -1.4), NAN, 1.0),
-    ]
-    draw(verdicts, "a title", tmp_path / "probe.png")
-    assert seen == ["sum: harmed", ALONE, "cosine: unharmed"]  # from below

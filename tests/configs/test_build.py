@@ -2,6 +2,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from torch._functorch import config as functorch_config
 
 from agents import seeding
 from configs import build
@@ -81,6 +82,15 @@ def test_a_compiled_torso_is_asked_for_by_its_flag(monkeypatch):
     assert compiled == []
     session = session_of("--compile")
     assert compiled == [session.learner.agent.torso]
+
+
+def test_what_a_compiled_torso_keeps_outlives_the_first_of_several_backward_passes(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: None)
+    monkeypatch.setattr(functorch_config, "donated_buffer", True)
+    session_of("")
+    assert functorch_config.donated_buffer
+    session_of("--compile")
+    assert not functorch_config.donated_buffer
 
 
 def test_a_pipeline_plays_with_a_copy_of_the_agent_and_compiles_both(monkeypatch):
@@ -200,10 +210,12 @@ def test_a_preference_is_learnt_where_that_is_asked_for(teacher):
     for asked, learnt in (("", False), ("--gate.auxinash.learn-every 1", True)):
         session = session_of(f"{line} {asked}")
         for _ in range(3):
-            session.update()
+            logged = session.update()
         preference = session.learner.judging.gate.preference
+        assert ("distill/preference" in logged) == learnt
         assert (preference.numel() > 0) == learnt
     assert not torch.equal(preference, torch.full((2,), 0.5, dtype=torch.float64))
+    assert logged["distill/preference"] == preference[1].float()
 
 
 def test_every_head_draws_numbers_of_its_own_in_every_process():

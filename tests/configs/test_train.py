@@ -6,13 +6,14 @@ import pytest
 
 from agents.gates import Gates
 from agents.heads import Heads
+from agents.judging import JudgingConfig
 from agents.losses import Algorithms
 from agents.torsos import Torsos
 from configs.choice import Choice, names
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.presets import PRESETS
-from configs.train import GateOptions, RunOptions, TrainConfig, defaults
+from configs.train import RunOptions, TrainConfig, defaults
 from envs import EnvFamilies
 from envs.atari import BASELINES, MACHADO
 
@@ -171,4 +172,4 @@ def test_a_run_has_twenty_pictures_unless_told_otherwise():
 
 def test_weights_are_judged_at_every_first_update_at_least():
     with pytest.raises(ValueError, match=r"^--gate\.every must be at least 1, not 0"):
-        GateOptions(every=0)
+        JudgingConfig(every=0)

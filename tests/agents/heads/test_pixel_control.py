@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.pixel_control import Cells, PixelControlConfig
+from agents.heads.pixel_control import PixelControlConfig
 from agents.masked import masked_mean
 from envs.base import EnvSpec
 from tests.agents.heads.settings import SPECS, A, B, T, evaluate, make_setting
@@ -24,92 +24,48 @@ def built(spec, **options):
     return PixelControlConfig(**options).build(replace(setting.context, spec=spec))
 
 
-def change_of(spec, before, after, cell, margin):
-    observation = torch.stack([before, after]).unsqueeze(1).to(spec.observation_dtype)
-    return Cells(spec, cell, margin).change(observation)[0, 0]
+@pytest.mark.parametrize(("side", "grid"), [(84, 9), (80, 9), (76, 8), (36, 3), (40, 4)])
+def test_the_smallest_map_that_covers_all_cells_of_an_image_is_enlarged(side, grid):
+    # A side of n becomes 2 n + 2: 9 for the paper's 20 cells, 8 for 18, 3 for 8, 4 for 9.
+    head = built(replace(ATARI, observation_shape=(4, side, side)), channels=6)
+    value, advantage = head.value_and_advantage(torch.randn(T + 1, B, 5))
+    cells = ((side - 4) // 4) ** 2
+    assert head.maps[0].out_features == 6 * grid * grid
+    assert value.shape == (T + 1, B, cells)
+    assert advantage.shape == (T + 1, B, A, cells)
 
 
-def test_atari_has_the_papers_twenty_by_twenty_cells_of_the_inner_screen():
-    blank = torch.zeros(4, 84, 84)
-    marked = blank.clone()
-    marked[3, 2, 2] = 255  # a corner of the first cell
-    marked[3, 5, 6:8] = 102  # in the second of the first row: 2 * 102 / 255 / 16
-    marked[3, 81, 81] = 51  # of the last cell
-    marked[3, 1, 40] = marked[3, 82, 40] = 255  # in the margin
-    change = change_of(ATARI, blank, marked, cell=4, margin=2)
-    assert change.shape == (20, 20)
-    expected = torch.zeros(20, 20)
-    expected[0, 0], expected[0, 1], expected[19, 19] = 1 / 16, 0.8 / 16, 0.2 / 16
-    assert_close(change, expected)
-    assert_close(change_of(ATARI, marked, blank, cell=4, margin=2), expected)
+def num_cells(head):
+    return head.value_and_advantage(torch.randn(1, B, 5))[0].shape[-1]
 
 
-def test_of_a_stack_the_newest_frame_counts():
-    before, after = torch.zeros(2, 4, 84, 84)
-    after[:3] = 255  # what was seen before is pushed to the front of the stack
-    assert not change_of(ATARI, before, after, cell=4, margin=2).any()
-
-
-def test_of_a_colour_image_the_mean_over_colours_counts():
-    spec = replace(ATARI, observation_shape=(3, 8, 8), num_frames=1)
-    before, after = torch.zeros(2, 3, 8, 8)
-    after[0] = 255
-    assert_close(change_of(spec, before, after, 4, 0), torch.full((2, 2), 1 / 3))
-
-
-def test_a_symbol_changes_or_does_not():
-    spec = SPECS["symbols"]
-    before, after = torch.zeros(2, 3, 5)
-    after[1, 4], after[2, 0] = 6, 1  # by how much means nothing
-    expected = torch.zeros(3, 5)
-    expected[1, 4] = expected[2, 0] = 1.0
-    assert torch.equal(change_of(spec, before, after, 1, 0), expected)
-
-
-def test_amounts_change_by_their_difference():
-    spec = replace(SPECS["symbols"], num_symbols=0, observation_dtype=torch.float32)
-    before, after = torch.zeros(2, 3, 5)
-    after[0, 1], after[1, 1] = 0.5, -2.0
-    change = change_of(spec, before, after, 1, 0)
-    assert (change[0, 1], change[1, 1], change.sum()) == (0.5, 2.0, 2.5)
-
-
-@pytest.mark.parametrize(
-    ("shape", "grid"), [((84, 84), (9, 9)), ((10, 5), (4, 2)), ((3, 3), (1, 1)), ((1, 2), (1, 1))]
-)
-def test_the_smallest_map_that_covers_all_cells_is_enlarged(shape, grid):
-    # A side of n becomes 2 n + 2: 9 x 9 for the paper's 20 x 20.
-    image = shape == (84, 84)
-    spec = ATARI if image else replace(SPECS["symbols"], observation_shape=shape)
-    head = built(spec, channels=6)
-    cells = 400 if image else shape[0] * shape[1]
-    assert head.dense.out_features == 6 * grid[0] * grid[1]
-    assert head.quality(torch.randn(T + 1, B, 5)).shape == (T + 1, B, A, cells)
-
-
-def test_bytes_of_a_small_board_are_cells_of_their_own():
-    spec = replace(ATARI, observation_shape=(3, 7, 7), num_frames=1)
-    assert built(spec).quality(torch.randn(T + 1, B, 5)).shape[-1] == 49
+def test_entries_of_a_board_or_a_window_are_cells_of_their_own():
+    assert num_cells(built(SPECS["symbols"])) == 15
+    assert num_cells(built(replace(ATARI, observation_shape=(3, 7, 7), num_frames=1))) == 49
 
 
 def test_cells_may_be_larger_and_margins_wider():
-    head = built(ATARI, cell=9, margin=6)
-    assert head.quality(torch.randn(1, B, 5)).shape[-1] == 64  # 72 / 9 squared
+    assert num_cells(built(ATARI, cell=9, margin=6)) == 64  # 72 / 9 squared
 
 
-def test_advantages_of_the_actions_are_relative():
-    head, features = built(SPECS["symbols"]), torch.randn(T + 1, B, 5)
-    before = head.quality(features)
+def test_cells_lie_where_they_change():
+    # Value and advantages of a cell are those of its place in the map.
+    head = built(SPECS["symbols"])
     with torch.no_grad():
-        head.enlarge.bias[1:] += 7.0  # of all actions alike
-    assert_close(head.quality(features), before)
-    with torch.no_grad():
-        head.enlarge.bias[0] += 7.0  # of the value
-    assert_close(head.quality(features), before + 7.0)
+        head.maps[0].bias.copy_(torch.arange(float(head.maps[0].out_features)))
+    value, advantage = head.value_and_advantage(torch.zeros(1, B, 5))
+    assert value[0, 0].tolist() == list(range(15))  # row by row
+    assert advantage[0, 0, 2].tolist() == list(range(45, 60))
+
+
+def quality_of(head, output):
+    """Q = V + A - mean A (Wang et al. 2016), [N, B, A, cells]."""
+    value, advantage = head.value_and_advantage(output.features.detach())
+    return (value.unsqueeze(2) + advantage - advantage.mean(2, keepdim=True)).detach()
 
 
 def slow_loss(quality, change, trajectory, discount):
-    """The paper's n-step Q-learning, cell by cell and step by step."""
+    """The paper's n-step Q-learning, step by step, with Q of every action in every cell."""
     length, batch = trajectory.action.shape
     loss = torch.zeros(length, batch)
     for b in range(batch):
@@ -130,11 +86,11 @@ def test_the_loss_is_that_of_n_step_q_learning(symbols, build_trajectory, discou
     ends = {"terminated": [(2, 0)], "truncated": [(1, 1)]}
     trajectory = symbols.fill(build_trajectory(length=6, **ends))
     head = PixelControlConfig(discount=discount).build(symbols.context)
-    torch.nn.init.normal_(head.enlarge.weight)
+    torch.nn.init.normal_(head.maps[0].weight)
     output = symbols.agent.unroll(trajectory)
     targets = head.prepare(symbols.agent, trajectory)
     result = head(symbols.agent, output, trajectory, targets)
-    quality = head.quality(output.features).detach()
+    quality = quality_of(head, output)
     expected = slow_loss(quality, targets.change, trajectory, discount)
     assert_close(result.loss[result.valid], expected[trajectory.valid])
     assert torch.equal(result.valid, trajectory.valid)
@@ -146,7 +102,7 @@ def test_metrics_are_means_over_valid_steps_and_cells(symbols, build_trajectory)
     result = evaluate(head, symbols.agent, trajectory)
     valid = trajectory.valid
     change = head.prepare(symbols.agent, trajectory).change.flatten(2)[valid]  # [steps, cells]
-    quality = head.quality(symbols.agent.unroll(trajectory).features).detach()[:-1][valid]
+    quality = quality_of(head, symbols.agent.unroll(trajectory))[:-1][valid]
     chosen = torch.stack([q[a] for q, a in zip(quality, trajectory.action[valid], strict=True)])
     assert_close(result.metrics["change"], change.mean())
     # Without a discount the change is the target.
@@ -176,6 +132,11 @@ def test_it_learns_how_catch_changes(build_catch, build_agent, context):
 def test_observations_without_height_and_width_are_refused():
     with pytest.raises(ValueError, match=r"--aux pixel_control needs .* Vector have shape \(6,\)"):
         built(SPECS["vector"])
+
+
+def test_channels_are_for_images():
+    with pytest.raises(ValueError, match=r"--aux.pixel-control.channels is for images, but Symb"):
+        built(SPECS["symbols"], channels=6)
 
 
 @pytest.mark.parametrize("options", [{"cell": 81}, {"margin": 41}])

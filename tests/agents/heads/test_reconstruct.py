@@ -27,16 +27,18 @@ def test_the_loss_of_a_blank_drawing_is_the_mean_square_of_the_observation():
     assert_close(result.loss, torch.tensor([[0.0, 0.0], [4 / 50, 0.0], [0.0, 0.0]]))
 
 
-def test_the_observation_is_drawn_from_its_own_features():
+def test_the_observations_of_the_steps_drawn_are_made_from_their_own_features():
     place = build_place("board")
-    head, trajectory = ReconstructConfig(fraction=1.0).build(place.context), place.play()
-    result = evaluate(head, place.agent, trajectory)
-    for t in range(T):
+    head, trajectory = ReconstructConfig(fraction=0.5).build(place.context), place.play(length=8)
+    targets = head.prepare(place.agent, trajectory)
+    result = head(place.agent, place.agent.unroll(trajectory), trajectory, targets)
+    assert result.loss.shape == (4, B)
+    for draw in range(4):
         for b in range(B):
-            observation = trajectory.observation[t, b]
+            observation = trajectory.observation[targets.step[draw, b], b]
             drawn = head.decoder.layers(place.agent.torso(observation[None]).features)
             expected = (drawn.view(10, 5) - observation).square().mean()
-            assert_close(result.loss[t, b], expected)
+            assert_close(result.loss[draw, b], expected)
 
 
 def test_some_steps_are_drawn_and_valid_ones_first():
