@@ -15,17 +15,18 @@ GAP = 2
 
 
 def mosaic(
-    rows: Sequence[Shaped[Tensor, " count *shape"]], num_symbols: int = 0
+    rows: Sequence[Shaped[Tensor, " count *shape"]], num_symbols: int = 0, num_frames: int = 1
 ) -> UInt8[Tensor, "height width 3"]:
     """Draws rows of observations.
 
     Args:
-        rows: all of one shape.  Three channels of an image are colours; of any other number
-            the last is shown, the newest frame.  A vector is a line.
+        rows: all of one shape.  A vector is a line.
         num_symbols: how many kinds of symbols they are made of, each a colour; 0: they are
             amounts, from the smallest of the first row (black) to its largest (white).
+        num_frames: how many are stacked in the channels of an image; the newest is shown, in
+            colours if it has three channels, else by its last one.
     """
-    planes = torch.stack([_visible(row) for row in rows])
+    planes = torch.stack([_visible(row, num_frames) for row in rows])
     colours = _of_symbols(planes, num_symbols) if num_symbols else _of_amounts(planes)
     factor = max(1, SIDE // max(colours.shape[2:4]))
     large = colours.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
@@ -34,10 +35,13 @@ def mosaic(
     return (whole[:-GAP, :-GAP] * 255).round().to(torch.uint8)
 
 
-def _visible(row: Shaped[Tensor, " count *shape"]) -> Shaped[Tensor, " count height width *colour"]:
+def _visible(
+    row: Shaped[Tensor, " count *shape"], num_frames: int
+) -> Shaped[Tensor, " count height width *colour"]:
     match row.dim():
         case 4:
-            return row.permute(0, 2, 3, 1) if row.shape[1] == 3 else row[:, -1]
+            has_colours = row.shape[1] == 3 * num_frames
+            return row[:, -3:].permute(0, 2, 3, 1) if has_colours else row[:, -1]
         case 2:
             return row.unsqueeze(1)
     return row

@@ -154,17 +154,18 @@ def work(options: Options, arguments: Sequence[str]) -> None:
     asked = pairs(images, splits, classes)
     paired = compare("pairs", names, kinds, asked, makers, options.steps)
     print(f"Pairs, the same, near and far: {', '.join(names)}.")
-    curves = [
-        *rotation.curves("cosine", ["0", options.turned], options.steps),
-        *paired.curves("cosine", list(kinds), options.steps),
-    ]
+    curves = {
+        "rotation": rotation.curves("cosine", ["0", options.turned], options.steps),
+        "pairs": paired.curves("cosine", list(kinds), options.steps),
+    }
     figures = {
-        "digits_rotation": rotation.figure("degrees by which the auxiliary's images are turned"),
-        "digits_pairs": paired.figure("classes of the main and the auxiliary task"),
+        "digits_rotation": rotation.figure("turn of the auxiliary images, in degrees"),
+        "digits_pairs": paired.figure("classes of main and auxiliary task"),
         "digits_cosine": draw_lines(
-            "Bands: 95 % bootstrap intervals over seeds",
-            {"cosine of the gradients, while learning through cosine": curves},
+            "Learning through cosine; bands: 95 % bootstrap intervals over seeds",
+            curves,
             x="step",
+            y="cosine of the gradients",
         ),
     }
     rows = rotation.rows() + paired.rows()

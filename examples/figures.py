@@ -104,7 +104,7 @@ def draw_lines(
         ticks: what places 0, 1 and so on stand for, if they are no numbers.
     """
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
-    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
+    figure = Figure(figsize=(4.8 * len(panels), 4.4), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=y != "", squeeze=False)[0]
     for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
         for line in lines:
@@ -113,7 +113,8 @@ def draw_lines(
             style = {"color": colour(number), "linestyle": DASHES[number // 7]}
             axes.plot(line.place, line.values.mean(0), label=line.name, marker=".", **style)
             axes.fill_between(line.place, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        axes.set(title=name, xlabel=x, xscale="log" if logarithmic else "linear")
+        axes.set(xlabel=x, xscale="log" if logarithmic else "linear")
+        axes.set_title(name, fontsize=10)
         if ticks:
             axes.set_xticks(range(len(ticks)), ticks)
         tidy(axes)

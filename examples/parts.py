@@ -55,7 +55,7 @@ class Part:
                 Line(gate, places, np.stack([self.gain(gate, kind) for kind in self.kinds], 1))
                 for gate in drawn
             ],
-            "cosine of the gradients, mean over learning": [
+            f"{self.name}: cosine of the gradients, mean over learning": [
                 Line(gate, places, np.stack([self.angle(gate, kind) for kind in self.kinds], 1))
                 for gate in drawn
             ],

@@ -77,7 +77,7 @@ class Reconstruct(AuxiliaryHead):
         self.decoder = decoder
         self.sampler = sampler
         self.coefficient = coefficient
-        self._num_symbols = spec.num_symbols
+        self._num_symbols, self._num_frames = spec.num_symbols, spec.num_frames
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> ReconstructTargets:
@@ -106,7 +106,7 @@ class Reconstruct(AuxiliaryHead):
         observation = everything[chosen]
         restored = self.decoder.restored(self._draw(agent, observation))
         above = observation if self._num_symbols else amounts(observation)
-        return mosaic([above, restored], self._num_symbols)
+        return mosaic([above, restored], self._num_symbols, self._num_frames)
 
     def _draw(
         self, agent: ActorCritic, observation: Shaped[Tensor, " batch *shape"]

@@ -128,33 +128,33 @@ class Spr(AuxiliaryHead):
     ) -> HeadLoss:
         """Computes the distance to the goal of every jump [K, S, B], and their cosines."""
         assert isinstance(targets, SprTargets)
-        length, step = len(trajectory.action), targets.step
-        begin = at_steps(trajectory.observation, step).flatten(0, 1)
-        latent = latent_of(agent.look(begin))
-        reached = torch.ones_like(step, dtype=torch.bool)
-        predictions, valid = [], []
-        for jump in range(self.jumps):
-            now = (step + jump).clamp(max=length - 1)
-            reached = reached & (step + jump < length) & at_steps(trajectory.valid, now)
-            action = at_steps(trajectory.action, now).flatten()
-            with arithmetic(agent.precision, latent.device):
-                latent = rescaled(self.transition(latent, action).float())
-                projection = agent.torso.features_of(latent).float()
-            predictions.append(F.normalize(self.predict(projection), dim=-1).view(*step.shape, -1))
-            valid.append(reached)
-        counts, goal = torch.stack(valid), targets.goal.unflatten(0, (self.jumps, -1))
-        loss = (torch.stack(predictions) - goal).square().sum(-1)
+        step, length = targets.step, len(trajectory.action)
+        goal = targets.goal.unflatten(0, (self.jumps, -1))  # [K, S, B, F]
+        now = torch.arange(self.jumps, device=step.device)[:, None, None] + step  # [K, S, B]
+        inside, now = now < length, now.clamp(max=length - 1)
+        counts = (inside & at_steps(trajectory.valid, now.flatten(0, 1)).view_as(now)).cumprod(0)
+        action = at_steps(trajectory.action, now.flatten(0, 1)).view(self.jumps, -1)
+
+        latent = latent_of(agent.look(at_steps(trajectory.observation, step).flatten(0, 1)))
+        latents = []
+        with arithmetic(agent.precision, latent.device):
+            for taken in action.unbind():
+                latent = rescaled(self.transition(latent, taken).float())
+                latents.append(latent)
+            projection = agent.torso.features_of(torch.cat(latents)).float()
+        prediction = F.normalize(self.predict(projection), dim=-1).view_as(goal)
+        loss, valid = (prediction - goal).square().sum(-1), counts.bool()
         cosine = 1 - loss.detach() / 2
         metrics = {
-            "similarity": masked_mean(cosine, counts),
-            "first_similarity": masked_mean(cosine[0], counts[0]),
+            "similarity": masked_mean(cosine, valid),
+            "first_similarity": masked_mean(cosine[0], valid[0]),
             # The longest jumps may all be cut off by ends: then there is nothing to measure.
             "last_similarity": torch.where(
-                counts[-1].any(), masked_mean(cosine[-1], counts[-1]), torch.nan
+                valid[-1].any(), masked_mean(cosine[-1], valid[-1]), torch.nan
             ),
-            "target_similarity": likeness(goal, counts),
+            "target_similarity": likeness(goal, valid),
         }
-        return HeadLoss(loss, counts, metrics)
+        return HeadLoss(loss, valid, metrics)
 
     def after_update(self, agent: ActorCritic) -> None:
         """Lets the target follow."""

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from agents.gates import make
 from agents.judging import JudgingConfig
 from agents.learner import Learner
-from agents.losses import PPOConfig
+from agents.losses import A2CConfig, PPOConfig
+from agents.processes import ALONE
 from tests.agents.learning import (
     A2C,
     CONFIG,
@@ -113,14 +114,30 @@ def test_between_judgements_the_value_part_goes_along_too(build_learner, collect
     assert "aux/cosine_all" not in metrics
 
 
-def test_a_value_gradient_that_is_not_finite_skips_the_update(build_learner, collected):
-    learner = build_learner({"aux": Head()}, judging=JudgingConfig(main="policy"))
-    learner.update(collected[0])
-    with torch.no_grad():
-        learner.agent.value.bias.fill_(1e30)  # whose square is beyond float32
-    before = agent_numbers(learner)
-    assert learner.update(collected[1])["skipped"] == 1.0
-    assert same(before, agent_numbers(learner))
+class SteepValue(type(A2C)):
+    """A value term that is finite, but whose gradient is not: the root of zero is steep."""
+
+    def __init__(self):
+        super().__init__(A2CConfig(), 0.9, ALONE)
+
+    def loss(self, output, *others):
+        main = super().loss(output, *others)
+        root = (0.0 * output.features[:-1].sum(-1)).abs().sqrt()
+        return replace(main, value=main.value + root)
+
+
+def test_a_value_gradient_that_is_not_finite_skips_agent_and_heads(build_learner, collected):
+    learner = build_learner(
+        {"aux": Head()}, algorithm=SteepValue(), judging=JudgingConfig(main="policy")
+    )
+    before = agent_numbers(learner) + numbers(learner.heads.state_dict())
+    metrics = learner.update(collected[0])
+    assert metrics["skipped"] == 1.0
+    assert metrics["value_loss"].isfinite()
+    # The moments come into being, and are zero.
+    learner.update(collected[1])
+    after = agent_numbers(learner)[: len(numbers(learner.agent.state_dict()))]
+    assert same(before, after + numbers(learner.heads.state_dict()))
 
 
 # The metric of the optimizer.

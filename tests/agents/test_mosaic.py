@@ -44,6 +44,16 @@ def test_observations_of_every_shape_are_drawn(shape, expected):
     assert mosaic([torch.rand(1, *shape)]).shape == expected
 
 
+def test_the_newest_frame_of_a_stack_is_shown_in_its_colours():
+    stack = torch.zeros(1, 6, 84, 84)  # two frames
+    stack[:, 0] = 1.0
+    stack[:, 4] = 1.0
+    assert mosaic([stack], num_frames=2)[40, 40].tolist() == [0, 255, 0]
+    grey = torch.zeros(1, 3, 84, 84)  # three frames of one channel
+    grey[:, 0] = 1.0
+    assert not mosaic([grey], num_frames=3).any()
+
+
 def test_three_channels_are_colours_and_of_any_other_number_the_last_is_shown():
     red = torch.zeros(1, 3, 84, 84)
     red[:, 0] = 1.0

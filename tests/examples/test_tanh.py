@@ -88,18 +88,22 @@ def test_the_best_epoch_counts(problems):
     assert (longer[1] <= longer[0]).all()
 
 
-def test_learning_ends_where_validation_no_longer_improves(problems, monkeypatch):
-    # With patience for one epoch, what follows the first worse one is never seen.
+def test_every_network_ends_where_its_own_validation_no_longer_improves(problems, monkeypatch):
+    # With patience for one epoch, what follows a network's first worse one does not count.
     monkeypatch.setattr(tanh, "PATIENCE", 1)
-    rising = iter([3.0, 2.0, 2.5, 1.0, 0.5])
-    seen = []
+    told = torch.tensor(
+        [[3.0, 2.0, 2.5, 1.0, 0.5], [5.0, 4.0, 3.0, 1.5, 1.6], [9.0, 9.1, 0.0, 0.0, 0.0]]
+    )
+    weights = []
 
-    def told(students, split, seed):
-        if split is problems.test:
-            return torch.zeros(len(seed))
-        seen.append(next(rising))
-        return torch.full(seed.shape, seen[-1])
+    def oracle(students, split, seed):
+        weights.append(students.heads[0][0].detach().clone())
+        return torch.zeros(3) if split is problems.test else told[:, len(weights) - 1]
 
-    monkeypatch.setattr(tanh, "evaluate", told)
-    assert learn(problems, None, (), epochs=5).validation.tolist() == [[[2.0] * 3]]
-    assert seen == [3.0, 2.0, 2.5]
+    monkeypatch.setattr(tanh, "evaluate", oracle)
+    assert learn(problems, None, (), epochs=9).validation.tolist() == [[[2.0, 1.5, 9.0]]]
+    # Five epochs, the last of which ends the second network; then the tests, of the best weights.
+    *epochs, tested = weights
+    assert len(epochs) == 5
+    for network, best in enumerate([1, 3, 0]):
+        assert torch.equal(tested[network], epochs[best][network])
