@@ -17,10 +17,7 @@ from agents.steploss import StepLoss
 
 
 class Gradients:
-    """Takes gradients over the shared parameters, as rows that are added up over processes.
-
-    Nothing frees a graph before the last use of it: each method says whether it retains it.
-    """
+    """Takes gradients over the shared parameters, as rows that are added up over processes."""
 
     def __init__(
         self,

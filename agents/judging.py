@@ -111,7 +111,7 @@ class Judging:
 
     def slices_due(self, update: int) -> int:
         """Into how many slices the losses of an update are to be cut; 0: they are not."""
-        return self.gate.slices if self._is_due(update) else 0
+        return self.gate.slices if self._names and self._is_due(update) else 0
 
     def _is_due(self, update: int) -> bool:
         """Whether an update is judged, and not made by the weights of an earlier judgement."""
@@ -123,7 +123,7 @@ class Judging:
         """Adds what the gate lets through to `.grad` of the agent, and to the heads' their own.
 
         Args:
-            losses: of a batch; all graphs are freed.
+            losses: of a batch.
             update: how many updates there were before.
             fresh: whether nothing has been learnt from their trajectory yet.
 

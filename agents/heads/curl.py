@@ -35,10 +35,11 @@ class CurlConfig:
     pairs of them are compared."""
     momentum: float = 0.999
     """What the key encoder keeps of itself at an update (0.999 in curl_rainbow)."""
-    hidden: int = 256
-    """Width of the projection's hidden layer (256 in curl_rainbow)."""
-    width: int = 128
-    """Width of queries and keys (128 in curl_rainbow)."""
+    hidden: int | None = None
+    """Width of the projection's hidden layer; none: 256 (as in curl_rainbow), or the torso's width
+    if that is less."""
+    width: int | None = None
+    """Of queries and keys; none: 128 (as in curl_rainbow), or the torso's width if that is less."""
     shift: int | None = None
     """Pixels that an image is moved by at most; none: 4, as in curl_rainbow. Images alone."""
     mask: float | None = None
@@ -49,8 +50,8 @@ class CurlConfig:
             "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
             "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
-            "hidden": (self.hidden >= 1, "at least 1"),
-            "width": (self.width >= 1, "at least 1"),
+            "hidden": (self.hidden is None or self.hidden >= 1, "at least 1"),
+            "width": (self.width is None or self.width >= 1, "at least 1"),
             "shift": (self.shift is None or self.shift >= 0, "0 or more"),
             "mask": (self.mask is None or 0 <= self.mask < 1, "0 or more and below 1"),
         }
@@ -109,14 +110,19 @@ class Curl(AuxiliaryHead):
         self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
         self.sampler = StepSampler(config.fraction, context.stream("steps"))
         self.change = change
-        self.project = nn.Sequential(
-            orthogonal(nn.Linear(context.torso.num_features, config.hidden)),
-            nn.LayerNorm(config.hidden),
-            nn.ReLU(),
-            orthogonal(nn.Linear(config.hidden, config.width)),
-            nn.LayerNorm(config.width),
+        num_features = context.torso.num_features
+        hidden, width = (
+            config.hidden or min(256, num_features),
+            config.width or min(128, num_features),
         )
-        self.bilinear = nn.Parameter(torch.eye(config.width))
+        self.project = nn.Sequential(
+            orthogonal(nn.Linear(num_features, hidden)),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            orthogonal(nn.Linear(hidden, width)),
+            nn.LayerNorm(width),
+        )
+        self.bilinear = nn.Parameter(torch.eye(width))
         self.key_torso = MomentumCopy(context.torso, config.momentum)
         self.key_project = MomentumCopy(self.project, config.momentum)
 

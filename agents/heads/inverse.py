@@ -25,15 +25,15 @@ class InverseConfig:
 
     coefficient: float = 0.8
     """Weight of the loss (1 - beta = 0.8 in ICM)."""
-    hidden: int = 256
-    """Width of the hidden layer (256 in ICM)."""
+    hidden: int | None = None
+    """Width of the hidden layer; none: 256 (as in ICM), or the torso's width if that is less."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.coefficient < float("inf"):
             raise ValueError(
                 f"--aux.inverse.coefficient must be 0 or more, not {self.coefficient}."
             )
-        if self.hidden < 1:
+        if self.hidden is not None and self.hidden < 1:
             raise ValueError(f"--aux.inverse.hidden must be at least 1, not {self.hidden}.")
 
     def build(self, context: HeadContext) -> "Inverse":
@@ -47,10 +47,11 @@ class InverseConfig:
                 f"--aux inverse has nothing to tell apart in {context.spec.name}, which has one "
                 "action: leave it out."
             )
+        num_features = context.torso.num_features
         return Inverse(
-            context.torso.num_features,
+            num_features,
             context.spec.num_actions,
-            self.hidden,
+            self.hidden or min(256, num_features),
             Schedule(self.coefficient, self.coefficient, 0),
         )
 

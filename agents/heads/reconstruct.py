@@ -32,14 +32,15 @@ class ReconstructConfig:
     """Weight of the loss (1 in Yarats et al.)."""
     fraction: float = 0.25
     """Of the steps that the loss is computed at; each costs a pass of the torso and one back."""
-    hidden: int = 256
-    """Width of the hidden layer, where observations are no images."""
+    hidden: int | None = None
+    """Width of the hidden layer where observations are no images; none: 256, or the torso's width
+    if that is less."""
 
     def __post_init__(self) -> None:
         checks = {
             "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
-            "hidden": (self.hidden >= 1, "at least 1"),
+            "hidden": (self.hidden is None or self.hidden >= 1, "at least 1"),
         }
         for name, (holds, what) in checks.items():
             if not holds:
@@ -49,9 +50,11 @@ class ReconstructConfig:
 
     def build(self, context: HeadContext) -> "Reconstruct":
         """Makes the head; images are deconvolved, everything else is made by dense layers."""
+        num_features = context.torso.num_features
+        hidden = self.hidden or min(256, num_features)
         return Reconstruct(
             context.spec,
-            decoder_for(context.spec, context.torso.num_features, self.hidden),
+            decoder_for(context.spec, num_features, hidden),
             StepSampler(self.fraction, context.stream("steps")),
             Schedule(self.coefficient, self.coefficient, 0),
         )

@@ -264,6 +264,25 @@ def test_slices_of_environments_are_judged_as_their_rows(build_learner, build_ag
         assert metrics["aux/known"] == known[0]
 
 
+def test_without_heads_nothing_is_cut(build_learner, collected):
+    alone, sliced = build_learner(), build_learner(gate="significant")
+    update_all(alone, collected)
+    update_all(sliced, collected)
+    assert same(agent_numbers(alone), agent_numbers(sliced))
+
+
+def test_only_updates_that_are_judged_are_cut(build_learner, build_agent, build_catch):
+    env = build_catch(num_envs=4)
+    played = collect(env, build_agent(env.spec), 4)
+    learner = build_learner({"aux": Head()}, "significant", judging=JudgingConfig(every=3))
+    due, judged = [], []
+    for trajectory in played:
+        due.append(learner.judging.slices_due(learner.updates))
+        judged.append("aux/known" in learner.update(trajectory))
+    assert due == [4, 0, 0, 4]
+    assert judged == [True, False, False, True]
+
+
 def test_a_gradient_that_is_not_finite_is_dropped_from_all_slices(
     build_learner, build_agent, build_catch
 ):

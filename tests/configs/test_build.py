@@ -117,7 +117,10 @@ def test_values_are_recorded_for_ppo_alone():
 def test_a_core_is_built_on_the_torso_and_named_on_the_card():
     session = session_of("--core gru --core.gru.width 7")
     assert session.learner.agent.core.num_features == 7
-    assert (session.card.core, session.card.core_options) == ("gru", {"width": 7, "last_action": True})
+    assert (session.card.core, session.card.core_options) == (
+        "gru",
+        {"width": 7, "last_action": True},
+    )
     # Besides its units the state holds which of the three actions was the last.
     assert session.collector.collect().core_state.shape == (2, 7 + 3)
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from agents.augment import RandomMask, RandomShift
 from agents.heads.curl import CurlConfig, contrast
-from tests.agents.heads.places import B, T, build_place, learn
+from tests.agents.heads.places import B, F, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 
 
@@ -123,7 +123,15 @@ def test_a_fraction_of_the_steps_is_looked_at(place):
     trajectory = place.play(length=10)
     targets = CurlConfig(fraction=0.3).build(place.context).prepare(place.agent, trajectory)
     assert targets.query.shape == (3, B, 6)
-    assert targets.key.shape == (3, B, 128)
+    assert targets.key.shape == (3, B, F)
+
+
+def test_the_projection_is_that_of_the_authors_or_as_narrow_as_the_torso():
+    wide = CurlConfig().build(build_place(widths=(300,)).context)
+    narrow = CurlConfig().build(build_place().context)
+    assert [len(head.project[0].weight) for head in (wide, narrow)] == [256, F]
+    assert [len(head.bilinear) for head in (wide, narrow)] == [128, F]
+    assert len(CurlConfig(width=7).build(build_place().context).bilinear) == 7
 
 
 def test_the_loss_falls_and_keys_are_found_where_observations_differ():

@@ -84,11 +84,17 @@ def test_the_loss_falls_where_the_future_follows_from_the_action():
         rolled = observation[t].roll(1, dims=-1)
         observation[t + 1] = 0.9 * rolled + torch.nn.functional.one_hot(action[t], 6)
     trajectory = place.play(8, 8, observation=observation / 4, action=action)
-    head = ForwardConfig().build(place.context)
+    head = ForwardConfig(hidden=64).build(place.context)
     losses, metrics = learn(head, place.agent, trajectory, 80, learning_rate=1e-2)
     assert losses[-1] < losses[0] / 5
     assert metrics["explained_variance"] > 0.8
     assert metrics["explained_variance"] > metrics["persistence"] + 0.3
+
+
+def test_the_hidden_layer_is_that_of_the_paper_or_as_narrow_as_the_torso(place):
+    wide = build_place(widths=(300,))
+    heads = [ForwardConfig().build(each.context) for each in (wide, place)]
+    assert [len(head.predict[0].weight) for head in heads] == [256, F]
 
 
 @pytest.mark.parametrize("options", [{"coefficient": -1.0}, {"hidden": 0}])

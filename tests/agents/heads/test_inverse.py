@@ -101,6 +101,12 @@ def test_there_must_be_actions_to_tell_apart(place):
         InverseConfig().build(replace(place.context, spec=spec))
 
 
+def test_the_hidden_layer_is_that_of_the_paper_or_as_narrow_as_the_torso(place):
+    wide = build_place(widths=(300,))
+    heads = [InverseConfig().build(each.context) for each in (wide, place)]
+    assert [len(head.predict[0].weight) for head in heads] == [256, F]
+
+
 @pytest.mark.parametrize("options", [{"coefficient": -1.0}, {"hidden": 0}])
 def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
     with pytest.raises(ValueError, match=f"--aux.inverse.{next(iter(options))} "):

@@ -62,7 +62,7 @@ def test_the_loss_falls_and_variance_is_explained():
         for b in range(8):
             observation[t, b, t, b % 5] = 1.0
     trajectory = place.play(8, 8, observation=observation)
-    head = ReconstructConfig(fraction=1.0).build(place.context)
+    head = ReconstructConfig(fraction=1.0, hidden=64).build(place.context)
     losses, metrics = learn(head, place.agent, trajectory, 60, learning_rate=1e-2)
     assert losses[-1] < losses[0] / 5
     assert metrics["explained_variance"] > 0.7
