@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
 from benchmarks.measure import header, publish
+from configs.heap import keep_freed_memory
 
 BASELINE = "sum"
 REFRESHING = "attittud, refreshing"
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures and prints the table; returns the exit code."""
     options = tyro.cli(Options, args=list(arguments), description=__doc__)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as train.py does
     lines = report(measure(options))
     publish([*header("gates.py", arguments), *lines], options.output)
     return 0
