@@ -146,12 +146,13 @@ class Curl(AuxiliaryHead):
         valid = at_steps(trajectory.valid, targets.step)
         features = agent.look(targets.query.flatten(0, 1)).features.float()
         query, key = self.project(features), targets.key.flatten(0, 1)
-        logits = contrast(query @ self.bilinear @ key.T * LOGIT_SCALE, valid.flatten())
-        loss = -logits.log_softmax(-1).diagonal()
-        own = torch.arange(logits.shape[0], device=logits.device)
-        found = (logits.detach().argmax(-1) == own).view_as(valid)
+        logits = contrast(LOGIT_SCALE * query @ self.bilinear, key, valid.flatten())
+        own = logits.diagonal()
+        loss = logits.logsumexp(-1) - own
+        # Features that have collapsed score all alike: a tie is no find.
+        found = (logits.detach() >= own.detach().unsqueeze(-1)).sum(-1) == 1
         metrics = {
-            "retrieval": masked_mean(found.float(), valid),
+            "retrieval": masked_mean(found.float().view_as(valid), valid),
             "chance": 1 / valid.sum().clamp(min=1),
         }
         return HeadLoss(loss.view_as(valid), valid, metrics)
@@ -162,11 +163,11 @@ class Curl(AuxiliaryHead):
         self.key_project.follow(self.project)
 
 
-def contrast(logits: Float[Tensor, "n n"], valid: Bool[Tensor, " n"]) -> Float[Tensor, "n n"]:
-    """Takes the keys of invalid steps out of the competition.
-
-    Each query keeps its own key, so that the loss of an invalid one, which is masked
-    afterwards, is finite.
-    """
-    own = torch.eye(len(valid), dtype=torch.bool, device=valid.device)
-    return logits.masked_fill(~(valid | own), float("-inf"))
+def contrast(
+    query: Float[Tensor, "n Z"], key: Float[Tensor, "n Z"], valid: Bool[Tensor, " n"]
+) -> Float[Tensor, "n n"]:
+    """Scores every key for every query; those of invalid steps fall out of the competition."""
+    # Far enough down for exp to be 0 and not infinitely far, so that the loss of an invalid
+    # query, which is masked afterwards, and its gradient are finite.
+    handicap = torch.where(valid, 0.0, -1e9)
+    return torch.addmm(handicap, query, key.T)

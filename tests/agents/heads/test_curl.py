@@ -17,19 +17,25 @@ def place():
     return build_place()
 
 
+def loss_of(logits, valid):
+    """The loss where query i scores key j as logits[i, j] says."""
+    scores = contrast(logits, torch.eye(len(logits)), torch.tensor(valid))
+    return scores.logsumexp(-1) - scores.diagonal()
+
+
 def test_the_loss_is_the_cross_entropy_of_the_own_key():
     # Logits log 3 for the own key of two, log 2 for the other one of the second query.
     logits = torch.tensor([[log(3.0), 0.0], [log(2.0), log(3.0)]])
-    loss = -contrast(logits, torch.tensor([True, True])).log_softmax(-1).diagonal()
     # -log 3/4 and -log 3/5.
-    assert_close(loss, torch.tensor([log(4 / 3), log(5 / 3)]))
+    assert_close(loss_of(logits, [True, True]), torch.tensor([log(4 / 3), log(5 / 3)]))
 
 
 def test_an_invalid_step_is_no_key_of_others():
     logits = torch.tensor([[log(3.0), 0.0, 9.0], [log(2.0), log(3.0), 9.0], [1.0, 2.0, 3.0]])
-    loss = -contrast(logits, torch.tensor([True, True, False])).log_softmax(-1).diagonal()
+    loss = loss_of(logits, [True, True, False])
     assert_close(loss[:2], torch.tensor([log(4 / 3), log(5 / 3)]))
     assert loss[2].isfinite()
+    assert loss_of(logits, [False, False, False]).isfinite().all()
 
 
 def test_queries_and_keys_are_projected_and_compared_by_a_bilinear_form(place):
@@ -83,6 +89,14 @@ def test_an_observation_is_changed_in_two_ways(place):
     alike = (head.project(same) - targets.key.flatten(0, 1)).abs().amax(-1) < 1e-5
     # Two masks of six entries agree with probability 2^-6.
     assert alike.float().mean() < 0.2
+
+
+def test_features_that_have_collapsed_find_nothing(place):
+    head = CurlConfig(fraction=1.0).build(place.context)
+    with torch.no_grad():
+        place.agent.torso.layers[0].weight.zero_()
+        head.key_torso.follow(place.agent.torso)
+    assert evaluate(head, place.agent, place.play()).metrics["retrieval"] == 0.0
 
 
 def test_images_are_shifted_and_everything_else_is_masked():
