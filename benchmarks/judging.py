@@ -42,7 +42,7 @@ STUDIES: dict[Study, dict[str, list[str]]] = {
     "metric": {"metric optimizer": ["--gate.metric", "optimizer"]},
     "significant": {
         "significant": ["--gate", "significant"],
-        "significant, unknown 0": ["--gate", "significant", "--gate.significant.unknown", "0"],
+        "significant, unknown 1": ["--gate", "significant", "--gate.significant.unknown", "1"],
     },
 }
 """Arms by name, with their flags; all but those that name a gate use the reference's."""

@@ -28,7 +28,7 @@ class SignificantConfig:
     backward passes of `cosine`."""
     confidence: float = 0.9
     """Nominal, two-sided, of the sign: 0.9 asks for 1.64 standard errors."""
-    unknown: float = 1.0
+    unknown: float = 0.0
     """Weight of an auxiliary of which nothing is known: 1 adds it whole, 0 blocks it."""
 
     def __post_init__(self) -> None:
@@ -51,13 +51,13 @@ class Significant(Gate):
     is no estimate of what it stands for: noise that g_i and h_ki have in common, since they come
     from the same data, adds to it.  Pairs of different slices do not share it.
 
-    Where a gradient vanishes nothing is known.  Main-descent holds only where every auxiliary is
-    known.
+    Where a gradient vanishes nothing is known.  Main-descent holds where every auxiliary is known,
+    and wherever `unknown` is 0.
     """
 
     scale_free = True
 
-    def __init__(self, slices: int = 4, confidence: float = 0.9, unknown: float = 1.0) -> None:
+    def __init__(self, slices: int = 4, confidence: float = 0.9, unknown: float = 0.0) -> None:
         super().__init__()
         if slices < 3:
             raise ValueError(f"slices must be at least 3, not {slices}.")
