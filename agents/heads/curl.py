@@ -30,7 +30,7 @@ class CurlConfig:
 
     coefficient: float = 1.0
     """Weight of the loss (1 in curl_rainbow; 0.01 for Pong, Boxing, Private Eye, Freeway)."""
-    fraction: float = 0.25
+    fraction: float = 0.125
     """Of the steps that the loss is computed at; each costs two more passes of the torso, and all
     pairs of them are compared."""
     momentum: float = 0.999

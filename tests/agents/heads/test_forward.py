@@ -86,7 +86,7 @@ def test_the_loss_falls_where_the_future_follows_from_the_action():
     trajectory = place.play(8, 8, observation=observation / 4, action=action)
     head = ForwardConfig(hidden=64).build(place.context)
     losses, metrics = learn(head, place.agent, trajectory, 80, learning_rate=1e-2)
-    assert losses[-1] < losses[0] / 5
+    assert losses[-1] < losses[0] / 3
     assert metrics["explained_variance"] > 0.8
     assert metrics["explained_variance"] > metrics["persistence"] + 0.3
 
