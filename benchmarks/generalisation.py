@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated
 
@@ -143,7 +144,8 @@ def table(curves: Sequence[Curve]) -> list[str]:
 def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
     """A thin line for each run, a thick one for the mean of an arm."""
     figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
-    for colour, arm in zip(COLOURS, dict.fromkeys(curve.arm for curve in curves), strict=False):
+    arms = dict.fromkeys(curve.arm for curve in curves)
+    for colour, arm in zip(cycle(COLOURS), arms, strict=False):
         mine = [curve for curve in curves if curve.arm == arm]
         for curve in mine:
             axes.plot(

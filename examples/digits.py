@@ -141,6 +141,8 @@ def work(options: Options, arguments: Sequence[str]) -> None:
             f"--main-images and --auxiliary-images leave none of {len(images.labels)} images for "
             "tests: give smaller numbers."
         )
+    if images.labels.unique().tolist() != list(range(10)):
+        raise UsageError("--data must show all digits from 0 to 9: take more --images of it.")
     splits = split(images, options.seeds, options.main_images, options.auxiliary_images)
     makers = arms(AttittudConfig())
     angles = [f"{angle:g}" for angle in options.angles]

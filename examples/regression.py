@@ -10,8 +10,9 @@ All seeds, relations and lambdas of a gate learn at once: gates take any leading
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +23,7 @@ from jaxtyping import Float
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs.sweeping.gates import parse_gate
+from agents.gates import Gate, make
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
 from examples.preference import POINTS, learn_whom_to_trust
@@ -38,11 +39,12 @@ class Options:
 
     tasks: tuple[Literal["tanh", "linear"], ...] = ("tanh", "linear")
     """Which of the two."""
-    gates: tuple[str, ...] = (
-        *("sum", "cosine", "cosine_unweighted"),
-        *("projection", "projection(decay=0.9)", AVERAGED),
-    )
-    """Of tanh, with options where wanted."""
+    gates: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
+    ] = ("sum", "cosine", "cosine_unweighted", "projection")
+    """Of tanh, beside main-only learning."""
+    decays: tuple[float, ...] = (0.9, 0.99)
+    """Of tanh: projection is there once more with each of these moving averages."""
     lambdas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     """Of tanh: what the auxiliary loss is multiplied by."""
     scale: float = 0.2
@@ -60,14 +62,28 @@ class Options:
     """For tables and figures."""
 
     def __post_init__(self) -> None:
-        for gate in self.gates:
-            parse_gate(gate)
+        for name, make_gate in makers(self).items():
+            gate = make_gate()
+            if gate.needs_network or gate.sample_rows > 0 or gate.slices > 0:
+                raise ValueError(f"--gates {name} needs more than gradients and losses: drop it.")
+        if not self.lambdas or not min(self.lambdas) > 0:
+            raise ValueError("--lambdas must be numbers above 0.")
         if min(self.epochs, self.seeds, self.linear_seeds) < 1:
             raise ValueError("--epochs and both numbers of seeds must be at least 1.")
         if self.steps < POINTS:
             raise ValueError(f"--steps must be at least {POINTS}, not {self.steps}.")
         if not 0.02 <= self.scale <= 1:
             raise ValueError(f"--scale must be from 0.02 to 1, not {self.scale:g}.")
+
+
+def makers(options: Options) -> dict[str, Callable[[], Gate]]:
+    """Makers of the gates of tanh, by their names in table and figure."""
+    named = {name: partial(make, name) for name in options.gates}
+    averaged = {
+        f"projection(decay={decay:g})": partial(make, "projection", decay=decay)
+        for decay in options.decays
+    }
+    return named | averaged
 
 
 def tables(scores: dict[str, Scores], lambdas: Sequence[float]) -> list[Row]:
@@ -154,8 +170,8 @@ def work(options: Options, arguments: Sequence[str]) -> None:
     if "tanh" in options.tasks:
         problems = Problems.draw(Sizes.scaled(options.scale), options.seeds)
         scores = {MAIN: learn(problems, None, (), options.epochs)}
-        for gate in options.gates:
-            scores[gate] = learn(problems, parse_gate(gate), options.lambdas, options.epochs)
+        for name, make_gate in makers(options).items():
+            scores[name] = learn(problems, make_gate(), options.lambdas, options.epochs)
         figure = draw_lines(
             "tanh: mean squared error on test data; bands: 95 % bootstrap intervals over seeds",
             lines(scores, options.lambdas),

@@ -89,6 +89,12 @@ def test_too_few_images_for_tests_are_refused(tmp_path, capsys):
     assert "--auxiliary-images" in line
 
 
+def test_digits_that_are_missing_are_refused(tmp_path, capsys):
+    few = "--images 12 --main-images 2 --auxiliary-images 2 --output"
+    assert main([*few.split(), str(tmp_path)]) == 2
+    assert "take more --images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wrong", "cure"),
     [

@@ -7,7 +7,7 @@ from examples.regression import AVERAGED, Options, best, judge, lines, main, tab
 from examples.tanh import Scores
 
 LAMBDAS = (0.1, 10.0)
-TINY = "--scale 0.02 --seeds 2 --epochs 2 --lambdas 0.1 10 --gates sum projection(decay=0.99)"
+TINY = "--scale 0.02 --seeds 2 --epochs 2 --lambdas 0.1 10 --gates sum --decays 0.99"
 
 
 def scores_of(same, similar, unrelated):
@@ -98,6 +98,10 @@ def test_one_of_the_two_can_be_had_alone(tmp_path):
     ("wrong", "cure"),
     [
         ({"gates": ("cosinus",)}, "gate must be one of cosine"),
+        ({"gates": ("attittud",)}, "--gates attittud needs more than gradients and losses"),
+        ({"decays": (1.0,)}, "decay must be in"),
+        ({"lambdas": ()}, "--lambdas must be numbers above 0"),
+        ({"lambdas": (1.0, 0.0)}, "--lambdas must be numbers above 0"),
         ({"scale": 3.0}, "--scale must be from 0.02 to 1, not 3"),
         ({"seeds": 0}, "at least 1"),
         ({"steps": 19}, "--steps must be at least 20"),
