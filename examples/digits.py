@@ -2,6 +2,7 @@
 
 rotation  which digit is it? The auxiliary asks the same about other images, turned by 0 to 180
           degrees: in the spirit of Du et al.'s experiment with rotated MNIST
+
 pairs     is it a 1, say, or not? The auxiliary asks for another digit, one that looks alike or one
           that does not: in the spirit of Du et al.'s pairs of ImageNet classes
 

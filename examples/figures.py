@@ -79,7 +79,9 @@ def _draw_landscape(axes: Axes, landscape: Landscape) -> None:
     edge = landscape.edge
     grid = np.linspace(-edge, edge, len(landscape.height))
     # Few colours: the files are a fifth as large as with smooth ones.
-    axes.contourf(grid, grid, landscape.agreement, SHADES, cmap="PiYG", vmin=-1.5, vmax=1.5)
+    # Rounding must not put a cosine of 1 or -1 outside of all shades.
+    agreement = landscape.agreement.clip(-0.999, 0.999)
+    axes.contourf(grid, grid, agreement, SHADES, cmap="PiYG", vmin=-1.5, vmax=1.5)
     axes.contour(grid, grid, landscape.height, 9, colors="white", linewidths=0.5)
     # Paths that diverge leave the panel.
     axes.set(xlim=(-edge, edge), ylim=(-edge, edge))

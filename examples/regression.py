@@ -4,13 +4,14 @@ tanh    Tran-Thien's synthetic regression: the auxiliary is the same task on oth
         similar task or an unrelated one, and its loss counts lambda times.  Settings of
         https://github.com/vivien000/auxiliary-learning2/blob/master/experiment_2.ipynb, with
         data drawn anew for every seed, and all sizes multiplied by --scale
+
 linear  AuxiNash's illustration: two parameters, one helpful and one harmful auxiliary
 
 All seeds, relations and lambdas of a gate learn at once: gates take any leading batch.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,7 @@ class Options:
             raise ValueError(f"--scale must be from 0.02 to 1, not {self.scale:g}.")
 
 
-def makers(options: Options) -> dict[str, Callable[[], Gate]]:
+def makers(options: Options) -> Mapping[str, Callable[[], Gate]]:
     """Makers of the gates of tanh, by their names in table and figure."""
     named = {name: partial(make, name) for name in options.gates}
     averaged = {

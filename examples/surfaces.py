@@ -1,9 +1,13 @@
 """Paths of every gate on small loss surfaces: a figure for each, a panel for each gate.
 
 line         (theta - 10)^2, helped by theta^2 (Du et al., Figure 1)
+
 helpful      a long valley, and an auxiliary bowl with the same minimum
+
 conflicting  a bowl, and an auxiliary that pushes away from its minimum
+
 rotating     a bowl, and a field that turns around another point: not the gradient of a loss
+
 circle       a ring, and an auxiliary that tells which of its points is best (Tran-Thien)
 
 The formulas of helpful, conflicting and rotating are ours; random starts, 600 steps of 0.01 and
