@@ -111,10 +111,8 @@ class Curl(AuxiliaryHead):
         self.sampler = StepSampler(config.fraction, context.stream("steps"))
         self.change = change
         num_features = context.torso.num_features
-        hidden, width = (
-            config.hidden or min(256, num_features),
-            config.width or min(128, num_features),
-        )
+        hidden = config.hidden or min(256, num_features)
+        width = config.width or min(128, num_features)
         self.project = nn.Sequential(
             orthogonal(nn.Linear(num_features, hidden)),
             nn.LayerNorm(hidden),
