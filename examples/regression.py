@@ -152,13 +152,13 @@ def judge(scores: dict[str, Scores], lambdas: Sequence[float]) -> list[Verdict]:
 
 
 def lines(scores: dict[str, Scores], lambdas: Sequence[float]) -> dict[str, list[Line]]:
-    """Test losses by lambda: a panel for each relation."""
+    """How much the auxiliary adds to the test loss, by lambda: a panel for each relation."""
     alone = scores[MAIN].test[0, 0]
-    flat = Line(MAIN, lambdas, np.repeat(alone[:, None], len(lambdas), axis=1))
     return {
         relation: [
-            flat,
-            *(Line(gate, lambdas, s.test[row].T) for gate, s in scores.items() if gate != MAIN),
+            Line(gate, lambdas, (score.test[row] - alone).T)
+            for gate, score in scores.items()
+            if gate != MAIN
         ]
         for row, relation in enumerate(RELATIONS)
     }
@@ -174,10 +174,10 @@ def work(options: Options, arguments: Sequence[str]) -> None:
         for name, make_gate in makers(options).items():
             scores[name] = learn(problems, make_gate(), options.lambdas, options.epochs)
         figure = draw_lines(
-            "tanh: mean squared error on test data; bands: 95 % bootstrap intervals over seeds",
+            f"tanh: test loss, less that of {MAIN}; bands: 95 % bootstrap intervals over seeds",
             lines(scores, options.lambdas),
             x="lambda",
-            y="test loss",
+            y=f"test loss, less that of {MAIN}",
             logarithmic=True,
         )
         rows, verdicts = tables(scores, options.lambdas), judge(scores, options.lambdas)

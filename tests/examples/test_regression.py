@@ -68,8 +68,9 @@ def test_the_table_and_the_figure_hold_every_seed(scores):
     ]
     assert row["test"] == "0.55000"
     panel = {line.name: line for line in lines(scores, LAMBDAS)["unrelated"]}
-    assert panel["sum"].values.mean(0) == pytest.approx([0.455, 0.545])
-    assert panel["main only"].values.mean(0) == pytest.approx([0.45, 0.45])
+    # 0.45 and 0.54, each 0.005 more in the mean over seeds, less 0.45.
+    assert panel["sum"].values.mean(0) == pytest.approx([0.005, 0.095])
+    assert "main only" not in panel
 
 
 def test_a_tiny_run_leaves_tables_and_figures(tmp_path, capsys):
