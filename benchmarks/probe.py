@@ -14,11 +14,8 @@ where there is no head:
     python benchmarks/probe.py --output runs/policy -- --aux.adversarial.negates policy
 """
 
-import contextlib
 import csv
-import io
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -30,12 +27,11 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import train
 from agents.gates import Gates
-from agents.report import METRICS_FILE
 from benchmarks.measure import header, split_flags
 from benchmarks.reporting.harm import ALONE, Result, draw, judge, table
 from benchmarks.reporting.runs import LATE
+from benchmarks.trained import average, train_log, without_heads
 
 RUNS, FIGURE, SUMMARY = "runs.csv", "probe.png", "summary.csv"
 
@@ -70,22 +66,13 @@ def run(arm: str, seed: int, options: Options, flags: Sequence[str]) -> Result:
         aux, flags = [], without_heads(flags)
     else:
         aux = ["--aux", options.head, "--gate", arm]
-    with tempfile.TemporaryDirectory() as folder:
-        said = io.StringIO()
-        arguments = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
-        logs = ["--log-steps", str(max(1, options.steps // 100)), "--run-dir", f"{folder}/run"]
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            code = train.main([*arguments, *aux, *logs, *flags])
-        if code != train.DONE:
-            raise ValueError(f"{arm}, seed {seed}: {said.getvalue().strip()}")
-        with (Path(folder) / "run" / METRICS_FILE).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+    arguments = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
+    logs = ["--log-steps", str(max(1, options.steps // 100))]
+    try:
+        rows = train_log([*arguments, *aux, *logs, *flags])
+    except ValueError as error:
+        raise ValueError(f"{arm}, seed {seed}: {error}") from error
     late = [row for row in rows if int(row["step"]) >= LATE * options.steps]
-
-    def average(column: str, rows: Sequence[dict[str, str]]) -> float:
-        values = [float(row[column]) for row in rows if row.get(column)]
-        return float(np.mean(values)) if values else float("nan")
-
     return Result(
         arm,
         seed,
@@ -93,18 +80,6 @@ def run(arm: str, seed: int, options: Options, flags: Sequence[str]) -> Result:
         average(f"{options.head}/cosine", rows),
         average(f"{options.head}/passed", rows),
     )
-
-
-def without_heads(flags: Sequence[str]) -> list[str]:
-    """Drops the flags of heads and gates, with their values."""
-    kept: list[str] = []
-    keeps = True
-    for word in flags:
-        if word.startswith("--"):
-            keeps = not word.startswith(("--aux.", "--gate."))
-        if keeps:
-            kept.append(word)
-    return kept
 
 
 def measured(

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 from benchmarks import probe
-from benchmarks.probe import Options, main, read, record, run, without_heads
+from benchmarks.probe import Options, main, read, record, run
 from benchmarks.reporting.harm import ALONE, Result
 
 NAN = float("nan")
@@ -13,15 +13,9 @@ FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows
 
 
 def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
-    def trained(arguments):
-        folder = arguments[arguments.index("--run-dir") + 1]
-        probe.Path(folder).mkdir()
-        lines = ["step,return,adversarial/cosine,adversarial/passed"]
-        lines += ["50,-1.0,-0.5,0.0", "85,-0.8,,", "90,0.25,-1.0,0.5", "100,0.75,,"]
-        (probe.Path(folder) / "metrics.csv").write_text("\n".join(lines))
-        return probe.train.DONE
-
-    monkeypatch.setattr(probe.train, "main", trained)
+    lines = ["step,return,adversarial/cosine,adversarial/passed"]
+    lines += ["50,-1.0,-0.5,0.0", "85,-0.8,,", "90,0.25,-1.0,0.5", "100,0.75,,"]
+    monkeypatch.setattr(probe, "train_log", lambda _: list(csv.DictReader(lines)))
     found = run("cosine", 3, Options(steps=100), FLAGS)
     assert found == Result("cosine", 3, final=0.5, cosine=-0.75, passed=0.25)
 
@@ -29,11 +23,6 @@ def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
 def test_what_train_refuses_is_said():
     with pytest.raises(ValueError, match=r"nonsense, seed 1: train\.py: --gate nonsense is"):
         run("nonsense", 1, Options(steps=10), FLAGS)
-
-
-def test_flags_of_heads_and_gates_are_not_for_an_arm_without():
-    flags = "--seed 1 --aux.multi-horizon.discounts 0.5 0.9 --lr 2 --gate.main policy --compile"
-    assert without_heads(flags.split()) == ["--seed", "1", "--lr", "2", "--compile"]
 
 
 def test_a_run_survives_its_line(tmp_path):
