@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 
-from agents.progress import Progress, Split
-from agents.table import Table
-from agents.tensorboard import EventFile
-from agents.terminal import Terminal
+from agents.logs.progress import Progress, Split
+from agents.logs.table import Table
+from agents.logs.tensorboard import EventFile
+from agents.logs.terminal import Terminal
 
 METRICS_FILE = "metrics.csv"
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from agents.checkpoint import save_checkpoint
 from agents.collect import Collector
-from agents.gallery import Gallery
 from agents.heads import AuxiliaryHead
 from agents.learner import Learner
+from agents.logs.gallery import Gallery
 from agents.pipeline import Pipeline
 from agents.processes import ALONE, Processes
 from agents.teacher import POLICY_FILE, PolicyCard, export_policy

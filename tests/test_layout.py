@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ GATES = ("torch", "jaxtyping", "agents.gates", *sys.stdlib_module_names)
 EMULATORS = {"envpool": "envs/atari_envpool.py", "ale_py": "envs/atari_ale.py"}
 """Each is imported by one module, so that everything else works without it."""
 
-SAYS_NUMBERS = ("agents/report.py", "agents/progress.py", "agents/terminal.py")
+SAYS_NUMBERS = ("agents/report.py", "agents/logs/progress.py", "agents/logs/terminal.py")
 """Where numbers leave the device."""
 
 
@@ -64,6 +65,12 @@ def lies_in(module, allowed):
 
 def each(paths):
     return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def test_every_package_is_installed():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES}
+    assert set(told["packages"]) == found
 
 
 @each(MODULES)

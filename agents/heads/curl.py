@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
-from agents.augment import RandomMask, RandomShift, is_image
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.parts.augment import RandomMask, RandomShift, is_image
+from agents.heads.parts.momentum import MomentumCopy
+from agents.heads.parts.subset import StepSampler, at_steps
 from agents.masked import masked_mean
-from agents.momentum import MomentumCopy
-from agents.subset import StepSampler, at_steps
 from agents.torsos.base import orthogonal
 from agents.types import AgentOutput, Trajectory
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
-from agents.augment import is_image
-from agents.cells import Cells
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.parts.augment import is_image
+from agents.heads.parts.cells import Cells
 from agents.masked import explained_variance_of_vectors, masked_mean
 from agents.precision import arithmetic
 from agents.returns import gae

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from agents.agent import ActorCritic
-from agents.decoders import Decoder, amounts, decoder_for
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.mosaic import mosaic
+from agents.heads.parts.decoders import Decoder, amounts, decoder_for
+from agents.heads.parts.mosaic import mosaic
+from agents.heads.parts.subset import StepSampler, at_steps
 from agents.precision import arithmetic
-from agents.subset import StepSampler, at_steps
 from agents.types import AgentOutput, Trajectory
 from envs.base import EnvSpec
 

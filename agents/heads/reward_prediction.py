@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.replay import Replay, draw, make_replay
+from agents.heads.parts.replay import Replay, draw, make_replay
 from agents.seeding import Stream
 from agents.torsos.base import orthogonal
 from agents.types import AgentOutput, Trajectory

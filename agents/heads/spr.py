@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.parts.momentum import MomentumCopy
+from agents.heads.parts.subset import StepSampler, at_steps
 from agents.masked import masked_mean
-from agents.momentum import MomentumCopy
 from agents.precision import arithmetic
-from agents.subset import StepSampler, at_steps
 from agents.torsos import TorsoOutput
 from agents.torsos.base import orthogonal
 from agents.types import AgentOutput, Trajectory

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.parts.replay import Replay, make_replay
 from agents.masked import explained_variance
-from agents.replay import Replay, make_replay
 from agents.returns import gae
 from agents.seeding import Stream
 from agents.types import AgentOutput, Trajectory

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agents.files import write_atomically, write_json
-from agents.tensorboard import EventFile
+from agents.logs.tensorboard import EventFile
 from configs.rundir import flat
 from configs.sweeping import figure
 from configs.sweeping.arms import Arm

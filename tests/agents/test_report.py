@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.progress import Progress, Split
+from agents.logs.progress import Progress, Split
 from agents.report import METRICS_FILE, NoReport, Report
 from envs.episodes import EpisodeSummary
 

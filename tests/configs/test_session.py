@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from agents.checkpoint import load_checkpoint
-from agents.gallery import Gallery
 from agents.learner import Learner
+from agents.logs.gallery import Gallery
 from agents.processes import Processes
 from agents.teacher import load_policy
 from configs import build, rundir

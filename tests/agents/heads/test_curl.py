@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.augment import RandomMask, RandomShift
 from agents.heads.curl import CurlConfig, contrast
+from agents.heads.parts.augment import RandomMask, RandomShift
 from tests.agents.heads.places import B, F, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from agents.heads.parts.mosaic import mosaic
+from agents.heads.parts.subset import at_steps
 from agents.heads.reconstruct import ReconstructConfig
-from agents.mosaic import mosaic
-from agents.subset import at_steps
 from tests.agents.heads.places import B, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 

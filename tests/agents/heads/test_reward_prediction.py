@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents import replay as replays
 from agents.heads import Heads
+from agents.heads.parts import replay as replays
 from agents.heads.reward_prediction import (
     RewardPredictionConfig,
     balanced_accuracy,

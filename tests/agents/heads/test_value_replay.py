@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents import replay as replays
 from agents.heads import Heads
+from agents.heads.parts import replay as replays
 from agents.heads.value_replay import ValueReplayConfig
 from agents.masked import masked_mean
 from tests.agents.heads.settings import B, T, evaluate, make_setting

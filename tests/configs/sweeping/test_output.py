@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from agents.tensorboard import PREFIX
+from agents.logs.tensorboard import PREFIX
 from configs.sweeping.output import write
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from agents.momentum import MomentumCopy
+from agents.heads.parts.momentum import MomentumCopy
 from agents.torsos import ImpalaConfig, MlpConfig, NatureConfig
 
 TORSOS = {

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from agents.mosaic import GAP, mosaic
+from agents.heads.parts.mosaic import GAP, mosaic
 
 
 def test_rows_stand_above_each_other_with_gaps_between():

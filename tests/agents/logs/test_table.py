@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from agents.table import Table
+from agents.logs.table import Table
 
 
 def write(path, *rows, start_step=0):

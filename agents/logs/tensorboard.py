@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-de
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams, text
 
-from agents.progress import RETURN_TAG, tag
+from agents.logs.progress import RETURN_TAG, tag
 
 PREFIX = "events.out.tfevents."
 

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from agents.decoders import AmountDecoder, Deconvolution, SymbolDecoder, amounts, decoder_for
+from agents.heads.parts.decoders import (
+    AmountDecoder,
+    Deconvolution,
+    SymbolDecoder,
+    amounts,
+    decoder_for,
+)
 from envs.base import EnvSpec
 
 F = 5

@@ -6,8 +6,8 @@ from jaxtyping import UInt8
 from torch import nn
 
 from agents.heads import AuxiliaryHead
-from agents.heatmap import heatmap
 from agents.learner import Learner
+from agents.logs.heatmap import heatmap
 from agents.types import Trajectory
 
 COSINES = "cosines"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.augment import RandomMask, RandomShift, is_image
+from agents.heads.parts.augment import RandomMask, RandomShift, is_image
 from agents.seeding import Stream
 from agents.torsos import MlpConfig
 from envs.base import EnvSpec

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.progress import TAGS, Progress, Split, importance, tag
+from agents.logs.progress import TAGS, Progress, Split, importance, tag
 from envs.episodes import EpisodeSummary
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def progress(**metrics):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from agents.files import write_atomically
-from agents.progress import importance
+from agents.logs.progress import importance
 
 LEADING = ("step", "seconds")
 

@@ -1,8 +1,8 @@
 import torch
 from torch.testing import assert_close
 
-from agents.gallery import Gallery
-from agents.heatmap import heatmap
+from agents.logs.gallery import Gallery
+from agents.logs.heatmap import heatmap
 from tests.agents.learning import Head, Opponent
 
 

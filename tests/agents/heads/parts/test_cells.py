@@ -3,7 +3,7 @@ from dataclasses import replace
 import torch
 from torch.testing import assert_close
 
-from agents.cells import Cells
+from agents.heads.parts.cells import Cells
 from envs.base import EnvSpec
 
 ATARI = EnvSpec("Atari", 2, (4, 84, 84), torch.uint8, 4, "Made", num_frames=4)

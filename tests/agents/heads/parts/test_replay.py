@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import replay as replays
 from agents.checkpoint import load_checkpoint, save_checkpoint
-from agents.replay import Replay, draw, free_bytes, make_replay, trajectory_bytes
+from agents.heads.parts import replay as replays
+from agents.heads.parts.replay import Replay, draw, free_bytes, make_replay, trajectory_bytes
 from envs.base import EnvSpec
 
 T, B = 3, 2

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agents.progress import Progress
+from agents.logs.progress import Progress
 
 PLAIN_SECONDS = 10.0
 """Between two plain lines."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from agents.augment import is_image
+from agents.heads.parts.augment import is_image
 from agents.masked import explained_variance_of_vectors, masked_mean
 from agents.torsos.base import orthogonal
 from envs.base import EnvSpec

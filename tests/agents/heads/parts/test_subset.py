@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.heads.parts.subset import StepSampler, at_steps
 from agents.seeding import Stream
-from agents.subset import StepSampler, at_steps
 
 
 def sampler(fraction, seed=0):

@@ -8,7 +8,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from agents.tensorboard import EventFile
+from agents.logs.tensorboard import EventFile
 
 
 def write(folder, *lines, start_step=0, description=None):

@@ -1,0 +1,1 @@
+"""What several heads are made of: replays, momentum copies, random changes of observations."""
