@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from benchmarks.reporting.harm import ALONE
+from benchmarks.reporting.worth import POINTS, Outcome, draw, name, summary, verdicts
+
+NAN = float("nan")
+
+
+def outcome(head, gate, seed, final, whole):
+    gated = gate == "cosine"
+    curve = np.linspace(0, final, POINTS)
+    curve[0] = NAN
+    return Outcome(
+        head, gate, seed, final, whole, 0.5 if gated else NAN, 0.25 if gated else NAN, 1.0, curve
+    )
+
+
+@pytest.fixture
+def outcomes():
+    """A head that helps everywhere when added, and only in the end when gated."""
+    runs = [outcome(ALONE, "", seed, float(seed), seed / 2) for seed in (1, 2, 3)]
+    runs += [outcome("spr", "sum", seed, seed + 1.0, seed / 2 + 1) for seed in (1, 2, 3)]
+    runs += [outcome("spr", "cosine", seed, seed + seed / 4, seed / 2) for seed in (1, 2, 3)]
+    return runs
+
+
+def test_an_arm_is_its_head_and_its_gate():
+    assert (name("spr", "sum"), name(ALONE, "")) == ("spr, sum", ALONE)
+
+
+def test_arms_are_compared_seed_by_seed_in_both_measures(outcomes):
+    final, whole = (verdicts(outcomes, measure) for measure in ("final", "whole"))
+    assert list(final) == [(ALONE, ""), ("spr", "sum"), ("spr", "cosine")]
+    assert final["spr", "sum"].difference == pytest.approx(1.0)
+    assert final["spr", "cosine"].difference == pytest.approx(0.5)
+    assert final["spr", "cosine"].word == "helped"
+    assert whole["spr", "cosine"].word == "unharmed"
+
+
+def test_the_table_has_a_line_per_arm(outcomes):
+    columns, alone, added, gated = summary(outcomes)
+    assert columns.startswith("head,gate,seeds,final,final_difference,final_low")
+    assert alone == f"{ALONE},,3,2.000,0.000,,,-,1.000,0.000,,,-,,"
+    assert added == ("spr,sum,3,3.000,1.000,1.000,1.000,helped,2.000,1.000,1.000,1.000,helped,,")
+    assert gated.endswith(",1.000,0.000,0.000,0.000,unharmed,0.500,0.250")
+
+
+def test_a_missing_seed_is_refused(outcomes):
+    with pytest.raises(ValueError, match="spr, cosine has other seeds than main only"):
+        summary(outcomes[:-1])
+
+
+def test_every_head_has_a_panel(outcomes, tmp_path):
+    many = outcomes + [
+        outcome(head, "sum", seed, 1.0, 0.5) for head in "abcd" for seed in (1, 2, 3)
+    ]
+    draw(many, 1000, "title", tmp_path / "x.png")
+    height, width, _ = imread(tmp_path / "x.png").shape
+    # Two rows of four.
+    assert 1.5 < width / height < 2.5
