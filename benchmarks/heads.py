@@ -145,7 +145,7 @@ def read(folder: Path) -> tuple[list[str], list[Outcome]]:
             row["head"],
             row["gate"],
             int(row["seed"]),
-            *(float(row[name] or "nan") for name in COLUMNS),
+            **{name: float(row[name] or "nan") for name in COLUMNS},
             curve=by_run[row["head"], row["gate"], row["seed"]],
         )
         for row in rows

@@ -1,7 +1,7 @@
 """What a second backward pass costs, and whether two can share work: `python benchmarks/passes.py`.
 
-Two losses of the features of one network, so that a gate can have the gradient of each.  Milliseconds
-of processor time, on one thread, the median of the rounds, and the ratio to `summed`:
+Two losses of the features of one network, so that a gate can have the gradient of each.
+Milliseconds of processor time, on one thread, the median of the rounds, and the ratio to `summed`:
 
 forward    the network and both losses
 summed     forward, and one backward pass of the sum: what `--gate sum` does

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.heads import AuxiliaryHead, Heads
 from benchmarks.measure import header, publish, split_flags
+from benchmarks.trained import without_heads
 from configs.build import build
 from configs.choice import names
 from configs.cli import parse
@@ -78,7 +79,9 @@ class Arm:
         """The command line of `train.py`."""
         flags = ["--env", options.env, "--device", options.device]
         flags += ["--threads", str(options.threads), "--aux", self.head]
-        return [*flags, *(["--gate", self.gate] if self.gate else []), *extra]
+        if self.head == MAIN:
+            return [*flags, *without_heads(extra)]
+        return [*flags, "--gate", self.gate, *extra]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ def test_a_head_that_does_not_fit_is_left_out_and_said_to_be(capsys, tmp_path):
     ]
 
 
+def test_flags_of_gates_are_not_for_the_main_loss_alone():
+    extra = ["--gate.every", "4", "--num-envs", "8"]
+    assert Arm("none").flags(Options(), extra)[-2:] == ["--num-envs", "8"]
+    assert Arm("none").flags(Options(), extra)[-4:-2] == ["--aux", "none"]
+    gated = Arm("inverse", "cosine").flags(Options(), extra)
+    assert gated[-6:] == ["--gate", "cosine", *extra]
+
+
 @pytest.mark.parametrize("flag", ["--rounds", "--updates", "--threads"])
 def test_counts_must_be_positive(flag, capsys):
     with pytest.raises(SystemExit):
