@@ -2,13 +2,15 @@
 
 Laskin, Srinivas, Abbeel 2020, "CURL: Contrastive Unsupervised Representations for
 Reinforcement Learning" (https://arxiv.org/abs/2004.04136); settings of the authors' code
-for Atari, aravindsrinivas/curl_rainbow.
+for Atari, aravindsrinivas/curl_rainbow.  With steps between the two it is a contrast in time, as in
+Stooke, Lee, Abbeel, Laskin 2021, "Decoupling Representation Learning from Reinforcement Learning"
+(ATC, https://arxiv.org/abs/2009.08319).
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from agents.agent import ActorCritic
@@ -33,6 +35,8 @@ class CurlConfig:
     fraction: float = 0.125
     """Of the steps that the loss is computed at; each costs two more passes of the torso, and all
     pairs of them are compared."""
+    ahead: int = 0
+    """Steps from the observation of a query to that of its key: 0 in CURL, 3 in ATC."""
     momentum: float = 0.999
     """What the key encoder keeps of itself at an update (0.999 in curl_rainbow)."""
     hidden: int | None = None
@@ -49,6 +53,7 @@ class CurlConfig:
         checks = {
             "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "ahead": (self.ahead >= 0, "0 or more"),
             "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
             "hidden": (self.hidden is None or self.hidden >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
@@ -63,9 +68,14 @@ class CurlConfig:
         """Makes the head; copies the torso.
 
         Raises:
-            ValueError: an option is for other observations.
+            ValueError: an option is for other observations, or longer trajectories.
         """
         spec, stream = context.spec, context.stream("observations")
+        if self.ahead > context.unroll_length:
+            raise ValueError(
+                f"--aux.curl.ahead {self.ahead} is further than a trajectory of "
+                f"{context.unroll_length} steps reaches: use less, or a longer --unroll-length."
+            )
         change: nn.Module
         if is_image(spec):
             if self.mask is not None:
@@ -89,17 +99,20 @@ class CurlConfig:
 class CurlTargets(Targets):
     """What is contrasted, at S steps drawn in each environment."""
 
-    step: Int[Tensor, "S B"]
+    valid: Bool[Tensor, "S B"]
+    """Whether the steps from query to key count, and the query's own does."""
     query: Shaped[Tensor, "S B *shape"]
     """Changed observations, which the trained torso looks at."""
     key: Float[Tensor, "S B Z"]
-    """What the momentum copy makes of the same observations, changed in another way."""
+    """What the momentum copy makes of the same observations, or of those some steps ahead,
+    changed in another way."""
 
 
 class Curl(AuxiliaryHead):
     """-log exp(q_i' W k_i) / sum_j exp(q_i' W k_j) over all steps drawn from a batch.
 
-    Invalid steps are neither queries nor keys.
+    Invalid steps are neither queries nor keys.  What is contrasted over some steps lies within
+    one episode: a key may be its true last observation.
     """
 
     trains = ("torso",)
@@ -108,6 +121,7 @@ class Curl(AuxiliaryHead):
     def __init__(self, config: CurlConfig, context: HeadContext, change: nn.Module) -> None:
         super().__init__()
         self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.ahead = config.ahead
         self.sampler = StepSampler(config.fraction, context.stream("steps"))
         self.change = change
         num_features = context.torso.num_features
@@ -126,14 +140,19 @@ class Curl(AuxiliaryHead):
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> CurlTargets:
-        """Draws steps, changes their observations twice and looks at one of the two."""
-        step = self.sampler(trajectory.valid)
-        observation = at_steps(trajectory.observation, step).flatten(0, 1)
-        query, key = self.change(observation), self.change(observation)
+        """Draws steps, changes two observations of each and looks at one of the two."""
+        reach = reaching(trajectory.valid, self.ahead)
+        step = self.sampler(reach)
+        # Those that reach beyond the trajectory are masked.
+        after = (step + self.ahead).clamp(max=len(trajectory.action))
+        query = self.change(at_steps(trajectory.observation, step).flatten(0, 1))
+        key = self.change(at_steps(trajectory.observation, after).flatten(0, 1))
         features = agent.look(key, self.key_torso).features.float()
         lead = step.shape
         return CurlTargets(
-            step, query.unflatten(0, lead), self.key_project(features).unflatten(0, lead)
+            at_steps(reach, step),
+            query.unflatten(0, lead),
+            self.key_project(features).unflatten(0, lead),
         )
 
     def forward(
@@ -141,7 +160,7 @@ class Curl(AuxiliaryHead):
     ) -> HeadLoss:
         """Computes the contrastive loss at the steps drawn, and how often the own key is found."""
         assert isinstance(targets, CurlTargets)
-        valid = at_steps(trajectory.valid, targets.step)
+        valid = targets.valid
         features = agent.look(targets.query.flatten(0, 1)).features.float()
         query, key = self.project(features), targets.key.flatten(0, 1)
         logits = contrast(LOGIT_SCALE * query @ self.bilinear, key, valid.flatten())
@@ -159,6 +178,16 @@ class Curl(AuxiliaryHead):
         """Lets the key encoder follow."""
         self.key_torso.follow(agent.torso)
         self.key_project.follow(self.project)
+
+
+def reaching(valid: Bool[Tensor, "T B"], ahead: int) -> Bool[Tensor, "T B"]:
+    """Which steps count together with those after them, up to the observation so far `ahead`."""
+    reach = valid.clone()
+    for more in range(1, min(ahead, len(valid))):
+        reach[: len(valid) - more] &= valid[more:]
+    # The last observation follows the last step.
+    reach[max(0, len(valid) - ahead + 1) :] = False
+    return reach
 
 
 def contrast(

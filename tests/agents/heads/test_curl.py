@@ -1,12 +1,15 @@
 from dataclasses import replace
 from math import log
 
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
 from torch.testing import assert_close
 
-from agents.heads.curl import CurlConfig, contrast
+from agents.heads.curl import CurlConfig, contrast, reaching
 from agents.heads.parts.augment import RandomMask, RandomShift
 from tests.agents.heads.places import B, F, T, build_place, learn
 from tests.agents.heads.settings import evaluate
@@ -76,6 +79,42 @@ def test_a_key_is_what_the_copy_makes_of_the_observation(place):
     assert torch.equal(targets.query, trajectory.observation[:-1])
     features = place.agent.torso(trajectory.observation[:-1].flatten(0, 1)).features
     assert_close(targets.key.flatten(0, 1), head.project(features).detach())
+
+
+def test_a_key_ahead_is_of_a_later_observation_of_the_same_episode(place):
+    head = CurlConfig(fraction=1.0, mask=0.0, ahead=2).build(place.context)
+    # The first environment's episode ends with step 2, whose observation is number 3.
+    trajectory = place.play(length=6, ends=[(2, 0)])
+    targets = head.prepare(place.agent, trajectory)
+    drawn = targets.valid.T.tolist()
+    # Steps 0 and 1 reach 2 and 3; 2 ends, 3 does not count, 4 reaches the last one.
+    assert drawn[0] == [True, True, False, False, True, False]
+    assert drawn[1] == [True] * 5 + [False]
+    features = place.agent.torso(trajectory.observation[2:].flatten(0, 1)).features
+    expected = head.project(features).detach().view(5, B, -1)
+    assert_close(targets.key[:5][targets.valid[:5]], expected[targets.valid[:5]])
+    assert torch.equal(targets.query, trajectory.observation[:-1])
+
+
+@given(
+    hnp.arrays(bool, st.tuples(st.integers(1, 6), st.just(2))),
+    st.integers(0, 7),
+)
+def test_a_step_reaches_as_far_as_all_steps_between_count(valid, ahead):
+    length = len(valid)
+    expected = [
+        [t + ahead <= length and all(valid[t : t + max(1, ahead), b]) for b in range(2)]
+        for t in range(length)
+    ]
+    assert reaching(torch.from_numpy(valid), ahead).tolist() == expected
+
+
+def test_further_ahead_than_a_trajectory_is_refused(place):
+    assert CurlConfig(ahead=place.context.unroll_length).build(place.context).ahead > 0
+    with pytest.raises(ValueError, match=r"--aux\.curl\.ahead 99 is further than a trajectory"):
+        CurlConfig(ahead=99).build(place.context)
+    with pytest.raises(ValueError, match=r"--aux\.curl\.ahead must be 0 or more, not -1"):
+        CurlConfig(ahead=-1)
 
 
 def test_an_observation_is_changed_in_two_ways(place):
