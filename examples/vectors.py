@@ -161,7 +161,8 @@ def draw(found: dict[str, Float[Tensor, "S D"]], rows: Float[Tensor, "S L D"]) -
 
 def _arrow(axes: Axes, vector: Float[Tensor, " D"], ink: str) -> None:
     style = {"arrowstyle": "-|>", "color": ink, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.4}
-    axes.annotate("", vector.tolist(), (0, 0), arrowprops=style)
+    x, y = vector.tolist()
+    axes.annotate("", (x, y), (0, 0), arrowprops=style)
 
 
 def work(options: Options, arguments: Sequence[str]) -> None:

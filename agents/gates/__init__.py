@@ -1,12 +1,13 @@
 """Gates between the gradient of a main loss and those of its auxiliaries.
 
-They need torch alone, not the rest of this repository:
+They need torch and jaxtyping, not the rest of this repository:
 
     gate = make("projection", decay=0.99)
     for batch in batches:
         optimizer.zero_grad()
         losses = [main_loss(model, batch), auxiliary_loss(model, batch)]
-        gated_backward(losses, gate, shared=[*model.trunk.parameters()], private=heads)
+        shared, private = [*model.trunk.parameters()], [*model.heads.parameters()]
+        gated_backward(losses, gate, shared, private)
         optimizer.step()
 
 `Gates` lists them; adding one is a file with its config and one line there.
@@ -15,7 +16,7 @@ They need torch alone, not the rest of this repository:
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from agents.gates.attittud import AttittudConfig
 from agents.gates.auxinash import AuxiNashConfig
@@ -115,8 +116,28 @@ def make(name: str, **options: Any) -> Gate:
                 f"gate {key} has no option {option}; it has "
                 f"{_nearest_first(option, known) or 'none'}."
             )
+    kinds = get_type_hints(configs[key])
+    for option, value in options.items():
+        if not _fits(value, kinds[option]):
+            raise ValueError(
+                f"gate {key}: {option} must be of type {_readable(kinds[option])}, not {value!r}."
+            )
     gate: Gate = configs[key](**options).build()
     return gate
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value is of an option's type; integers are numbers, truth values are not."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple | list) and all(_fits(x, get_args(kind)[0]) for x in value)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    # The rest, choices by name for instance, the gates check themselves.
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _readable(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _nearest_first(wanted: str, names: Iterable[str]) -> str:

@@ -54,9 +54,10 @@ class Attittud(Gate):
     `fresh` the last sample row is the main gradient of another batch, g in the signs above.
     Where the main gradient vanishes everything in the subspace counts as helping.
 
-    With eta_3 = 0 and the other two at least 0 neither main nor auxiliary loss rises, to
-    first order, if g lies in the subspace.  That is the case only approximately, for `rank` below
-    the number of samples: no strict guarantee.
+    With eta_3 = 0 and the other two at least 0, if g lies in the subspace: the main loss falls at
+    least as fast as alone, and what is added for an auxiliary raises, by itself, neither its loss
+    nor the main one, to first order.  g lies there only approximately, for `rank` below the number
+    of samples: no strict guarantee.
 
     Departures from the paper: a Gram-Schmidt basis of random combinations, as in the authors'
     code, and not a randomised singular value decomposition, as in the text; the main gradient's
@@ -100,9 +101,11 @@ class Attittud(Gate):
         if samples is None:
             if self.basis.numel() == 0:
                 raise ValueError(
-                    f"Attittud needs {self.sample_rows} rows of samples at its first judgement."
+                    f"Attittud needs {self.sample_rows} rows of samples at its first judgement: "
+                    "give samples=."
                 )
-            self.basis = self.basis.to(rows)
+            shape = (*rows.shape[:-2], self.sample_rows, rows.shape[-1])
+            self.basis = recall(self.basis, rows.new_empty(()).expand(shape))
             return self.basis
         if samples.shape[-2] != self.sample_rows:
             raise ValueError(

@@ -26,7 +26,8 @@ class AuxiNashConfig:
     preference: tuple[float, ...] = ()
     """Bargaining power of each loss, main first; they sum to 1.  Empty: the same for all."""
     learn_every: int = 0
-    """Let the main loss of every n-th trajectory move the preference; 0: never.  The paper: 25."""
+    """Let the main loss of every n-th trajectory move the preference; 0: never.  The paper: 25.
+    For train.py; in other loops it is `agents.hypergradient.LearnedPreference` that learns."""
     learn_rate: float = 5e-3
     """Of the preference.  As in the paper, where it sums to the number of losses."""
     learn_terms: int = 3
@@ -124,6 +125,9 @@ class AuxiNash(Gate):
         if self.preference.numel() == 0:
             preference = torch.ones_like(norm)
         else:
+            if self.preference.device != norm.device:
+                # Once: a copy at every judgement would wait for the host.
+                self.preference = self.preference.to(norm.device)
             preference = self.preference.to(norm).unsqueeze(-2).expand_as(norm)
         total = torch.where(alive, preference, 0.0).sum(-1, keepdim=True)
         return torch.where(alive, preference / total, 1.0)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.base import Gate, Judgement
+from agents.gates.checks import check_demands, check_groups, check_losses, check_parameters
 from agents.gates.gramian import Gramian
 
 Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -52,20 +53,29 @@ def gated_backward(
             `losses`.  The graph is not freed.
         reduce: applied to the rows and the values of the losses before they are judged, and to
             those of `samples` and of each slice: averages over ranks, or adds up micro-batches.
+
+    Raises:
+        ValueError: a loss is no scalar, or trains none of the parameters (an auxiliary without a
+            graph may: it counts as a gradient of zeros); a parameter is frozen or named twice;
+            groups do not fit; the gate needs samples or slices, or cannot judge so many losses.
     """
+    shared, private = [*shared], [*private]
+    check_losses(losses)
+    check_parameters(shared, private)
+    check_groups(groups, sum(parameter.numel() for parameter in shared))
     if len(losses) > 1 and not gate.one_pass:
+        check_demands(gate, len(losses), samples, slices)
         sample_rows = None
         if samples is not None:
             sample_rows, _ = _reduced(
                 gradient_rows(samples, shared, (), retain=True), samples, reduce
             )
         if slices is None:
-            rows, values = _reduced(gradient_rows(losses, shared, private), losses, reduce)
+            rows, values = _reduced(_rows(losses, shared, private, False, True), losses, reduce)
             slice_rows = None
         else:
             cut = [
-                _reduced(gradient_rows(part, shared, private, retain=True), part, reduce)
-                for part in slices
+                _reduced(_rows(part, shared, private, True, True), part, reduce) for part in slices
             ]
             slice_rows = torch.stack([rows for rows, _ in cut])
             rows, values = slice_rows.sum(0), torch.stack([value for _, value in cut]).sum(0)
@@ -95,6 +105,17 @@ def gradient_rows(
         private: parameters that get the sum of each loss's own gradient.
         retain: whether the graph is needed again.
     """
+    return _rows(losses, shared, private, retain, False)
+
+
+def _rows(
+    losses: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    private: Sequence[Tensor],
+    retain: bool,
+    strict: bool,
+) -> Float[Tensor, "L P"]:
+    """`gradient_rows`; if `strict`, a loss that trains nothing is refused."""
     lengths = [parameter.numel() for parameter in shared]
     dtypes = (parameter.dtype for parameter in shared)
     rows = torch.empty(
@@ -107,6 +128,8 @@ def gradient_rows(
     for index, (loss, row) in enumerate(zip(losses, rows, strict=True)):
         gradients = _gradients(loss, parameters, retain or index < len(losses) - 1)
         own = gradients[len(shared) :]
+        if strict:
+            _check_reach(index, loss, gradients[: len(shared)], own)
         for parameter, piece, gradient in zip(shared, row.split(lengths), gradients, strict=False):
             # Straight into the matrix: no second copy of P numbers.
             if gradient is None:
@@ -143,7 +166,18 @@ def reused_backward(
         weights: of the losses, as in `judgement.weights[0]` for a single group.
         shared: parameters that the gate governs.
         private: parameters that get each loss's own gradient.
+
+    Raises:
+        ValueError: as in `gated_backward`, or there are more or fewer weights than losses.
     """
+    shared, private = [*shared], [*private]
+    check_losses(losses)
+    check_parameters(shared, private)
+    if weights.shape != (len(losses),):
+        raise ValueError(
+            f"weights must be one number for each of {len(losses)} losses, not of shape "
+            f"{list(weights.shape)}: take judgement.weights[0]."
+        )
     for loss in losses:
         for parameter, gradient in zip(private, _gradients(loss, private, True), strict=True):
             if gradient is not None:
@@ -161,7 +195,27 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor], retain: bool) -> Sequ
     # A head may have nothing to learn from a batch; its loss is then a constant.
     if not parameters or not loss.requires_grad:
         return [None] * len(parameters)
-    return torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+    found = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+    # An embedding may hand out a sparse one.
+    return [None if each is None else each.to_dense() for each in found]
+
+
+def _check_reach(
+    index: int, loss: Tensor, row: Sequence[Tensor | None], own: Sequence[Tensor | None]
+) -> None:
+    """Refuses a main loss that trains nothing shared, and an auxiliary that trains nothing."""
+    if any(gradient is not None for gradient in row):
+        return
+    if index == 0:
+        raise ValueError(
+            "losses[0], the main loss, does not depend on any of the shared parameters: is it "
+            "detached from them, or are they another network's?"
+        )
+    if loss.requires_grad and all(gradient is None for gradient in own):
+        raise ValueError(
+            f"losses[{index}] depends on none of the parameters: is it detached from them, or are "
+            "its own missing in private?"
+        )
 
 
 def _reduced(

@@ -152,16 +152,29 @@ class Gate(nn.Module, ABC):
             slices: rows of each of the gate's `slices` of the data; they add up to `rows`.
 
         Raises:
-            ValueError: if the gate needs `losses`, `samples` or `slices` and they are missing, if
-                it cannot judge so many losses, or if `groups` do not add up to P.
+            ValueError: if `rows` are none, the gate needs `losses`, `samples` or `slices` and they
+                are missing, it cannot judge so many losses, or `groups` do not add up to P.
         """
+        if rows.dim() < 2 or 0 in rows.shape[-2:]:
+            raise ValueError(
+                f"rows must be [..., losses, parameters], not of shape {list(rows.shape)}."
+            )
+        if losses is not None and losses.shape != rows.shape[:-1]:
+            raise ValueError(
+                f"losses must be one value for each row, {list(rows.shape[:-1])}, not "
+                f"{list(losses.shape)}."
+            )
         self.check(rows.shape[-2])
         if self.needs_losses and losses is None:
-            raise ValueError(f"{type(self).__name__} needs the values of the losses.")
+            raise ValueError(f"{type(self).__name__} needs the values of the losses: give losses=.")
         if self.sample_rows > 0 and samples is None and self.sample_every == 1:
-            raise ValueError(f"{type(self).__name__} needs {self.sample_rows} rows of samples.")
+            raise ValueError(
+                f"{type(self).__name__} needs {self.sample_rows} rows of samples: give samples=."
+            )
         if self.slices > 0 and (slices is None or slices.shape[-3] != self.slices):
-            raise ValueError(f"{type(self).__name__} needs rows of {self.slices} slices.")
+            raise ValueError(
+                f"{type(self).__name__} needs rows of {self.slices} slices: give slices=."
+            )
         groups = (rows.shape[-1],) if groups is None else tuple(groups)
         with torch.autocast(rows.device.type, enabled=False):
             rows = finite_rows(rows)
@@ -183,7 +196,9 @@ class Gate(nn.Module, ABC):
                 self.advance(gramian, losses)
             dropped = gramian.norm == 0
             dropped = torch.cat([torch.zeros_like(dropped[..., :1]), dropped[..., 1:]], dim=-1)
-            weights = torch.where(dropped, 0.0, weights)
+            # Lengths that differ by more than the largest number would make it infinite.
+            largest = torch.finfo(weights.dtype).max
+            weights = torch.where(dropped, 0.0, weights.clamp(-largest, largest))
             return Judgement(_combine(weights, rows, groups), weights, gramian)
 
     @final

@@ -46,8 +46,9 @@ class CAGrad(Gate):
     losses does not rise, to first order.
 
     Departures from the paper: solved exactly, for at most 8 losses.  Where w cancels all
-    gradients, and the paper's formula is 0 / 0, d is the mean, projected onto the directions that
-    conflict with none.  The authors' code also divides d by 1 + radius^2; this does not.
+    gradients, and the paper's formula is 0 / 0, d is the mean, moved towards the directions that
+    conflict with none, as far as the ball reaches.  The authors' code also divides d by
+    1 + radius^2; this does not.
     """
 
     def __init__(self, radius: float = 0.5) -> None:

@@ -23,8 +23,8 @@ def recall(memory: Tensor, like: Tensor, fill: float = 0.0) -> Tensor:
         return torch.full_like(like, fill)
     if memory.shape != like.shape:
         raise ValueError(
-            f"the gate remembers losses or groups of shape {list(memory.shape)}, not "
-            f"{list(like.shape)}: give every set of losses a gate of its own."
+            f"the gate remembers numbers of shape {list(memory.shape)}, not {list(like.shape)}: "
+            "give every set of losses and parameters a gate of its own."
         )
     if memory.device != like.device or memory.dtype != like.dtype:
         return memory.to(like.device, like.dtype)

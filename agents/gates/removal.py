@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from agents.gates.base import Gate
 from agents.gates.gramian import Gramian, magnitude
+from agents.gates.memory import recall
 
 
 def check_decay(decay: float) -> None:
@@ -59,11 +60,7 @@ class Removal(Gate):
         if self.num_references == 0:
             return super().references(rows, groups, samples)
         main = rows[..., :1, :]
-        if self.average.numel() == 0:
-            self.average = torch.zeros_like(main)
-        elif self.average.device != main.device or self.average.dtype != main.dtype:
-            # Loaded elsewhere, or narrowed together with the model around it.
-            self.average = self.average.to(main.device, main.dtype)
+        self.average = recall(self.average, main)
         started = (magnitude(self.average) > 0).to(main.dtype)
         speaks = (magnitude(main) > 0).to(main.dtype)
         step = speaks * (1.0 - self.decay * started)  # [*batch, 1]
@@ -86,7 +83,8 @@ class Removal(Gate):
         reference = num_losses if self.num_references > 0 else 0
         removed = self.removed(gramian.cosine[..., reference, 1:num_losses])
         ratio = gramian.norm[..., 1:num_losses] / gramian.norm[..., reference, None]
-        # Not a product with 0: the ratio is infinite where the reference vanishes.
+        ratio = ratio.clamp(max=torch.finfo(ratio.dtype).max)
+        # Not a product with 0: the ratio is nothing to go by where the reference vanishes.
         coefficient = torch.where(removed == 0, 0.0, -removed * ratio)  # [*batch, G, K]
         along = coefficient.unsqueeze(-1) * self._row(reference, gramian)
         return super().shares(gramian, weights) + along

@@ -62,6 +62,7 @@ def test_the_loop_runs_as_it_stands_and_the_gate_gates():
 
 def test_every_script_of_the_readme_is_there_and_all_modules_are_named():
     assert set(re.findall(r"^python examples/(\S+)", README, re.MULTILINE)) == {
+        "vectors.py",
         "surfaces.py",
         "regression.py",
         "digits.py",

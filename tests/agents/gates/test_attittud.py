@@ -115,7 +115,7 @@ def test_samples_that_are_missing_are_asked_for() -> None:
     rows = random_rows(0, 3, 9)
     with pytest.raises(ValueError, match="Attittud needs 5 rows of samples at its first"):
         Attittud().judge(rows)
-    with pytest.raises(ValueError, match=r"Attittud needs 5 rows of samples\."):
+    with pytest.raises(ValueError, match=r"Attittud needs 5 rows of samples: give"):
         Attittud(refresh=1).judge(rows)
     with pytest.raises(ValueError, match="Attittud needs 6 rows of samples, not 5"):
         Attittud(fresh=True).judge(rows, samples=random_rows(1, 5, 9))

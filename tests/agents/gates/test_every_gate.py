@@ -113,6 +113,16 @@ def test_weights_and_direction_are_finite(name: str, options: Options, case: str
 
 
 @every_gate
+def test_lengths_whose_ratio_no_number_can_tell_are_judged(name: str, options: Options) -> None:
+    # 100 / 1e-38 is above the largest float32.
+    for main, auxiliary in ((1e-38, 100.0), (100.0, 1e-38)):
+        rows = torch.tensor([[main, 0.0, 0.0], [-auxiliary, auxiliary / 2, 0.0]])
+        judgement = judge(make(name, **options), rows)
+        assert judgement.weights.isfinite().all()
+        assert judgement.direction.isfinite().all()
+
+
+@every_gate
 @settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 1000),
@@ -391,6 +401,10 @@ def test_an_unknown_gate_is_refused_with_the_nearest_names_first() -> None:
 def test_an_unknown_option_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(ValueError, match="gate projection has no option decai; it has decay"):
         make("projection", decai=0.9)
+    with pytest.raises(ValueError, match=r"gate pcgrad: seed must be of type int, not 1\.5"):
+        make("pcgrad", seed=1.5)
+    with pytest.raises(ValueError, match=r"auxinash: preference must be of type tuple.*, not 0\.5"):
+        make("auxinash", preference=0.5)
     with pytest.raises(ValueError, match="gate cosine has no option decay; it has none"):
         make("cosine", decay=0.9)
 

@@ -24,5 +24,5 @@ def test_it_is_widened_again_after_the_model_around_it_was_narrowed() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"remembers losses or groups of shape \[2\], not \[3\]"):
+    with pytest.raises(ValueError, match=r"remembers numbers of shape \[2\], not \[3\]"):
         recall(torch.ones(2), torch.zeros(3))

@@ -1,0 +1,108 @@
+"""What a gated backward pass is given, checked before anything has gone backward."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from agents.gates.base import Gate
+
+Scalars = Sequence[Tensor]
+
+
+def check_parameters(shared: Sequence[Tensor], private: Sequence[Tensor]) -> None:
+    """Refuses parameters that cannot be trained, or would be trained twice.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if not shared:
+        raise ValueError(
+            "there are no shared parameters: give those that the main loss and an auxiliary train, "
+            "or call backward() of the summed loss."
+        )
+    for name, parameters in ("shared", shared), ("private", private):
+        for index, parameter in enumerate(parameters):
+            if not isinstance(parameter, Tensor):
+                raise ValueError(
+                    f"{name}[{index}] is a {type(parameter).__name__}, not a parameter: give "
+                    "[*module.parameters()]."
+                )
+            if not parameter.requires_grad:
+                raise ValueError(
+                    f"{name}[{index}] is frozen (requires_grad is False): leave it out."
+                )
+    if len({id(parameter) for parameter in (*shared, *private)}) < len(shared) + len(private):
+        raise ValueError(
+            "a parameter is named twice, in shared or in private or in both: its gradient would be "
+            "added twice; name each once, as shared if several losses train it."
+        )
+
+
+def check_losses(losses: Scalars, name: str = "losses") -> None:
+    """Refuses what is not a scalar tensor.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if len(losses) == 0:
+        raise ValueError(f"{name} is empty: give the main loss first, then the auxiliary ones.")
+    for index, loss in enumerate(losses):
+        if not isinstance(loss, Tensor) or loss.dim() > 0:
+            shape = f"of shape {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise ValueError(
+                f"{name}[{index}] must be a scalar tensor, not {shape}: take the mean over the "
+                "batch."
+            )
+
+
+def check_demands(
+    gate: Gate,
+    num_losses: int,
+    samples: Scalars | None,
+    slices: Sequence[Scalars] | None,
+) -> None:
+    """Refuses to go on without what the gate needs beside the losses.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    gate.check(num_losses)
+    name = type(gate).__name__
+    if samples is not None:
+        check_losses(samples, "samples")
+    elif gate.sample_rows > 0 and gate.sample_every == 1:
+        raise ValueError(
+            f"{name} needs per-sample losses, not their mean alone: give samples=, "
+            f"{gate.sample_rows} random combinations of them."
+        )
+    if slices is None and gate.slices == 0:
+        return
+    if slices is None or len(slices) != gate.slices:
+        raise ValueError(
+            f"{name} needs {gate.slices} slices of the data, not {len(slices or ())}: give "
+            "slices=, for each slice the shares of all losses."
+        )
+    for index, part in enumerate(slices):
+        if not isinstance(part, Sequence) or len(part) != num_losses:
+            raise ValueError(
+                f"slices[{index}] must have one loss for each of the {num_losses}: give the share "
+                "of every loss."
+            )
+        check_losses(part, f"slices[{index}]")
+
+
+def check_groups(groups: Sequence[int] | None, num_columns: int) -> None:
+    """Refuses groups that are not consecutive blocks of all columns.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if groups is None:
+        return
+    if not all(isinstance(length, int) and length > 0 for length in groups) or (
+        sum(groups) != num_columns
+    ):
+        raise ValueError(
+            f"groups must be lengths above 0 that add up to the {num_columns} shared numbers, not "
+            f"{list(groups)}: see column_groups."
+        )
