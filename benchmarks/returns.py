@@ -100,11 +100,15 @@ def main(options: Options) -> None:
     runs = {f"auxgate {folder.name}": of_train(folder) for folder in options.ours}
     runs |= {f"CleanRL {folder.name}": of_cleanrl(folder) for folder in options.theirs}
     grid, curves = table(runs)
-    made = json.loads((options.ours[0] / "versions.json").read_text(encoding="utf-8"))
+    made = [
+        json.loads((folder / "versions.json").read_text(encoding="utf-8"))
+        for folder in options.ours
+    ]
+    commits = [f"{each['commit']}{' (dirty)' if each['dirty'] else ''}" for each in made]
     options.output.mkdir(parents=True, exist_ok=True)
     lines = [
         f"# command: {shlex.join(['python', 'benchmarks/returns.py', *sys.argv[1:]])}",
-        f"# ours trained at commit: {made['commit']}{' (dirty)' if made['dirty'] else ''}",
+        f"# ours trained at: {', '.join(commits)}",
         f"# hardware: {versions()['cpu']}, {versions()['cores']} cores",
         ",".join(["step", *curves]),
     ]
