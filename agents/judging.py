@@ -22,9 +22,9 @@ from agents.gates import (
     add_gradient,
     column_groups,
     diagnose,
-    gated_backward,
     main_cosine,
     reused_backward,
+    summed_backward,
 )
 from agents.gradients import Gradients
 from agents.heads import AuxiliaryHead
@@ -156,7 +156,7 @@ class Judging:
 
     def _add_all(self, shares: Sequence[Tensor]) -> tuple[Judgement, Metrics]:
         """Takes one backward pass of the summed loss."""
-        judgement = gated_backward(
+        judgement = summed_backward(
             shares,
             self.gate,
             self._gradients.shared,

@@ -20,7 +20,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from agents.gates.attittud import AttittudConfig
 from agents.gates.auxinash import AuxiNashConfig
-from agents.gates.backward import add_gradient, gated_backward, gradient_rows, reused_backward
+from agents.gates.backward import (
+    add_gradient,
+    gated_backward,
+    gradient_rows,
+    reused_backward,
+    summed_backward,
+)
 from agents.gates.base import Gate, Judgement
 from agents.gates.cagrad import CAGradConfig
 from agents.gates.cosine import CosineConfig
@@ -49,6 +55,7 @@ __all__ = [
     "Judgement",
     "gated_backward",
     "reused_backward",
+    "summed_backward",
     "gradient_rows",
     "add_gradient",
     "Scope",

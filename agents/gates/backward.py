@@ -80,13 +80,29 @@ def gated_backward(
             slice_rows = torch.stack([rows for rows, _ in cut])
             rows, values = slice_rows.sum(0), torch.stack([value for _, value in cut]).sum(0)
         judgement = gate.judge(rows, values, groups, sample_rows, slice_rows)
-    else:
-        total = sum(losses[1:], losses[0])
-        rows, _ = _reduced(gradient_rows([total], shared, private), [total], reduce)
-        num_groups = 1 if groups is None else len(groups)
-        judgement = _unmeasured(rows[0], num_groups, len(losses), gate.num_references)
-    add_gradient(shared, judgement.direction)
-    return judgement
+        add_gradient(shared, judgement.direction)
+        return judgement
+    return summed_backward(losses, gate, shared, private, groups=groups, reduce=reduce)
+
+
+def summed_backward(
+    losses: Sequence[Tensor],
+    gate: Gate,
+    shared: Sequence[Tensor],
+    private: Sequence[Tensor],
+    *,
+    groups: Sequence[int] | None = None,
+    reduce: Reduce | None = None,
+) -> Judgement:
+    """`gated_backward` where there is nothing to judge: one pass of the summed loss.
+
+    For those who know their parameters: nothing is checked, and there may be no shared ones.
+    """
+    total = sum(losses[1:], losses[0])
+    rows, _ = _reduced(gradient_rows([total], shared, private), [total], reduce)
+    num_groups = 1 if groups is None else len(groups)
+    add_gradient(shared, rows[0])
+    return _unmeasured(rows[0], num_groups, len(losses), gate.num_references)
 
 
 def gradient_rows(
@@ -168,11 +184,10 @@ def reused_backward(
         private: parameters that get each loss's own gradient.
 
     Raises:
-        ValueError: as in `gated_backward`, or there are more or fewer weights than losses.
+        ValueError: a loss is no scalar, or there are more or fewer weights than losses.
     """
     shared, private = [*shared], [*private]
     check_losses(losses)
-    check_parameters(shared, private)
     if weights.shape != (len(losses),):
         raise ValueError(
             f"weights must be one number for each of {len(losses)} losses, not of shape "

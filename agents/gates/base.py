@@ -155,7 +155,7 @@ class Gate(nn.Module, ABC):
             ValueError: if `rows` are none, the gate needs `losses`, `samples` or `slices` and they
                 are missing, it cannot judge so many losses, or `groups` do not add up to P.
         """
-        if rows.dim() < 2 or 0 in rows.shape[-2:]:
+        if rows.dim() < 2 or rows.shape[-2] == 0:
             raise ValueError(
                 f"rows must be [..., losses, parameters], not of shape {list(rows.shape)}."
             )

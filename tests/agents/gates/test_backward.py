@@ -15,6 +15,7 @@ from agents.gates import (
     gradient_rows,
     make,
     reused_backward,
+    summed_backward,
 )
 
 
@@ -174,6 +175,12 @@ def test_there_is_one_pass_per_loss_or_a_single_one(net: Net, name: str, passes:
     net.trunk[0].weight.register_hook(seen.append)
     gated_backward(net.losses(), make(name), net.shared, net.private)
     assert len(seen) == passes
+
+
+def test_a_summed_pass_needs_nothing_shared(net: Net) -> None:
+    judgement = summed_backward(net.losses(), make("sum"), [], net.private)
+    assert judgement.direction.shape == (0,)
+    assert all(parameter.grad is not None for parameter in net.private)
 
 
 def test_groups_are_judged_apart(net: Net) -> None:
