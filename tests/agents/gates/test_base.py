@@ -222,16 +222,10 @@ def test_samples_may_be_missing_between_the_judgements_that_ask_for_them() -> No
     assert Patient(1.0, 1.0).combine(torch.ones(2, 5)).tolist() == [2.0] * 5
 
 
-@pytest.mark.parametrize("shape", [(3,), (0, 3)])
-def test_rows_that_are_none_are_refused(shape: tuple[int, ...]) -> None:
+def test_rows_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rows must be \[\.\.\., losses, parameters\], not of"):
-        Fixed(1.0).judge(torch.zeros(shape))
+        Fixed(1.0).judge(torch.zeros(0, 3))
 
 
 def test_rows_over_nothing_are_judged() -> None:
     assert Fixed(1.0, 1.0).judge(torch.zeros(2, 0)).direction.shape == (0,)
-
-
-def test_losses_are_one_for_each_row() -> None:
-    with pytest.raises(ValueError, match=r"one value for each row, \[2\], not \[3\]"):
-        Fixed(1.0, 1.0).judge(torch.zeros(2, 4), torch.ones(3))
