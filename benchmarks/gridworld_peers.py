@@ -33,7 +33,7 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import header, publish
+from benchmarks.measure import header, publish, read_table
 from benchmarks.stepping.client import Worker, working
 from configs import rundir
 
@@ -150,8 +150,7 @@ def kept(path: Path, now: Collection[str]) -> list[dict[str, str]]:
     """The lines of an earlier table about peers that are not measured now."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    _, rows = read_table(path)
     if rows and tuple(rows[0]) != COLUMNS:
         raise ValueError(f"--output {path} is not a table of this script: name another file.")
     return [row for row in rows if row["program"] not in {PROGRAMS[name] for name in now}]

@@ -12,7 +12,6 @@ Flags of `train.py` go after `--`; those of heads and gates are left out where t
     python benchmarks/heads.py --output runs/heads --keep    # run what is missing, and draw again
 """
 
-import csv
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +25,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.heads import Heads
-from benchmarks.measure import header, split_flags
+from benchmarks.measure import header, read_table, split_flags
 from benchmarks.reporting.harm import ALONE
 from benchmarks.reporting.runs import LATE
 from benchmarks.reporting.worth import POINTS, Outcome, draw, summary
@@ -132,8 +131,8 @@ def read(folder: Path) -> tuple[list[str], list[Outcome]]:
     """The remarks and the runs that a folder holds; none if it is new."""
     if not (folder / RUNS).is_file():
         return [], []
-    remarks, rows = _table(folder / RUNS)
-    _, curves = _table(folder / CURVES)
+    remarks, rows = read_table(folder / RUNS)
+    _, curves = read_table(folder / CURVES)
     by_run = {
         (row["head"], row["gate"], row["seed"]): np.array(
             [float(row[str(point)] or "nan") for point in range(POINTS)]
@@ -150,12 +149,6 @@ def read(folder: Path) -> tuple[list[str], list[Outcome]]:
         )
         for row in rows
     ]
-
-
-def _table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    remarks = [line for line in lines if line.startswith("#")]
-    return remarks, list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
 def begin(options: Options, arguments: Sequence[str]) -> list[Outcome]:

@@ -146,6 +146,13 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[:end], words[end + 1 :]
 
 
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The remarks above a result, and its rows by column."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    remarks = [line for line in lines if line.startswith("#")]
+    return remarks, list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
 def publish(lines: Sequence[str], path: str) -> None:
     """Prints a result, and writes it to `path` unless that is empty."""
     text = "\n".join(lines) + "\n"

@@ -14,7 +14,6 @@ where there is no head:
     python benchmarks/probe.py --output runs/policy -- --aux.adversarial.negates policy
 """
 
-import csv
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -28,7 +27,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates
-from benchmarks.measure import header, split_flags
+from benchmarks.measure import header, read_table, split_flags
 from benchmarks.reporting.harm import ALONE, Result, draw, judge, table
 from benchmarks.reporting.runs import LATE
 from benchmarks.trained import average, train_log, without_heads
@@ -99,8 +98,7 @@ def measured(
 
 def read(path: Path) -> tuple[list[str], list[Result]]:
     """The remarks and the runs of a `runs.csv`."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    remarks, rows = read_table(path)
     results = [
         Result(
             row["arm"],
@@ -109,7 +107,7 @@ def read(path: Path) -> tuple[list[str], list[Result]]:
         )
         for row in rows
     ]
-    return [line for line in lines if line.startswith("#")], results
+    return remarks, results
 
 
 def record(result: Result) -> str:

@@ -125,9 +125,6 @@ class AuxiNash(Gate):
         if self.preference.numel() == 0:
             preference = torch.ones_like(norm)
         else:
-            if self.preference.device != norm.device:
-                # Once: a copy at every judgement would wait for the host.
-                self.preference = self.preference.to(norm.device)
             preference = self.preference.to(norm).unsqueeze(-2).expand_as(norm)
         total = torch.where(alive, preference, 0.0).sum(-1, keepdim=True)
         return torch.where(alive, preference / total, 1.0)

@@ -175,6 +175,9 @@ class Gate(nn.Module, ABC):
             raise ValueError(
                 f"{type(self).__name__} needs rows of {self.slices} slices: give slices=."
             )
+        if any(memory.device != rows.device for memory in self.buffers()):
+            # Once: copies at every judgement would wait for the host.
+            self.to(rows.device)
         groups = (rows.shape[-1],) if groups is None else tuple(groups)
         with torch.autocast(rows.device.type, enabled=False):
             rows = finite_rows(rows)

@@ -108,9 +108,6 @@ class OLAux(Gate):
         length = gramian.norm * self._scale(gramian, losses)
         product = gramian.cosine[..., 0, :] * length[..., :1] * length
         self.total.add_(torch.where(product.isfinite(), product, 0.0))
-        if self.count.device != gramian.norm.device:
-            # Once: a copy at every judgement would wait for the host.
-            self.count = self.count.to(gramian.norm.device)
         self.count.add_(1)
         due = self.count % self.interval == 0
         moved = (self.weight + self.learning_rate * self.total).clamp(min=0.0)

@@ -50,9 +50,6 @@ class Orders(nn.Module):
 
     def _keys(self, num_rows: int, device: torch.device) -> Int[Tensor, "M M"]:
         """Numbers in [0, 2^32) that only the seed, the count and their place decide."""
-        if self.count.device != device:
-            # Once: a copy at every judgement would wait for the host.
-            self.count = self.count.to(device)
         start = _mix((self.count + self._seed * _STRIDE % _MASK) & _MASK)
         place = torch.arange(num_rows**2, device=device).view(num_rows, num_rows)
         return _mix((start + place * _STRIDE) & _MASK)
