@@ -3,8 +3,9 @@
 The arms learn the same task from the same seeds: one without a head, and for each head one per
 gate.  A run's results are its mean return in the last tenth of its steps (`final`) and over all
 of them (`whole`); an arm's are the mean differences from the arm without a head, seed by seed,
-with 95 % bootstrap intervals.  A head helped where an interval lies above zero, harmed where it
-lies below.
+with 95 % bootstrap intervals.  A head `helped` or `harmed` where a sign-flip test of the pairs says
+so after Holm's correction for the number of arms; else it is `open`.  With 22 arms that takes 10
+seeds at the least: fewer show which way it goes, no more.
 
 Flags of `train.py` go after `--`; those of heads and gates are left out where there is no head:
 

@@ -8,8 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.reporting.estimates import Interval, mean, stratified_bootstrap
+from benchmarks.reporting.estimates import Interval
 from benchmarks.reporting.look import COLOURS, tidy
+from benchmarks.reporting.paired import paired
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -71,18 +72,13 @@ def judge(results: Sequence[Result]) -> list[Verdict]:
         if runs.keys() != alone.keys():
             raise ValueError(f"{arm} has other seeds than {ALONE}: run all arms with the same.")
         finals = np.array([runs[seed].final for seed in alone])
-        pairs = finals - np.array([result.final for result in alone.values()])
-        difference = float(pairs.mean())
-        interval = stratified_bootstrap(mean, [pairs])
-        if interval is None and len(pairs) > 1 and arm != ALONE:
-            # All seeds differ by the same: a closed gate is the arm without a head, bit for bit.
-            interval = Interval(difference, difference)
+        beside = paired(finals, np.array([result.final for result in alone.values()]))
         verdicts.append(
             Verdict(
                 arm,
                 finals,
-                difference,
-                interval,
+                beside.difference,
+                None if arm == ALONE else beside.interval,
                 float(np.mean([result.cosine for result in runs.values()])),
                 float(np.mean([result.passed for result in runs.values()])),
             )

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
 from benchmarks.reporting.estimates import bootstrap_band
-from benchmarks.reporting.harm import ALONE, Result, Verdict, judge
+from benchmarks.reporting.harm import ALONE
 from benchmarks.reporting.look import COLOURS, tidy
+from benchmarks.reporting.paired import Paired, holm, paired
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -20,6 +22,10 @@ POINTS = 50
 """Of a curve: means over equal parts of the steps."""
 PANELS = 4
 """In a row of the figure."""
+LIKELY = 0.05
+"""A corrected p-value below it is a verdict."""
+
+Measure = Literal["final", "whole"]
 
 
 @dataclass(frozen=True)
@@ -48,25 +54,43 @@ Arm = tuple[str, str]
 """A head and a gate."""
 
 
-def verdicts(outcomes: Sequence[Outcome], measure: str) -> dict[Arm, Verdict]:
-    """Compares each arm with the one without a head, by `final` or `whole`.
+@dataclass(frozen=True)
+class Worth:
+    """One arm beside the one without a head, in one measure."""
+
+    mean: float
+    beside: Paired
+    p: float
+    """Holm's: corrected for the number of arms."""
+
+    @property
+    def word(self) -> str:
+        """What the difference shows."""
+        if not self.p < LIKELY:
+            return "open"
+        return "helped" if self.beside.difference > 0 else "harmed"
+
+
+def verdicts(outcomes: Sequence[Outcome], measure: Measure) -> dict[Arm, Worth]:
+    """Compares each arm with the one without a head.
 
     Raises:
         ValueError: an arm lacks a seed.
     """
-    arms = {name(each.head, each.gate): (each.head, each.gate) for each in outcomes}
-    results = [
-        Result(
-            name(each.head, each.gate),
-            each.seed,
-            getattr(each, measure),
-            each.cosine,
-            each.passed,
-        )
-        for each in outcomes
-    ]
-    found = {arms[verdict.arm]: verdict for verdict in judge(results)}
-    return {arm: found[arm] for arm in arms.values()}
+    by_arm: dict[Arm, dict[int, float]] = {}
+    for each in outcomes:
+        by_arm.setdefault((each.head, each.gate), {})[each.seed] = getattr(each, measure)
+    alone = by_arm.pop((ALONE, ""))
+    for arm, runs in by_arm.items():
+        if runs.keys() != alone.keys():
+            raise ValueError(f"{name(*arm)} has other seeds than {ALONE}: run all with the same.")
+    values = {arm: np.array([runs[seed] for seed in alone]) for arm, runs in by_arm.items()}
+    beside = {arm: paired(runs, np.array(list(alone.values()))) for arm, runs in values.items()}
+    corrected = holm([each.p for each in beside.values()])
+    return {
+        arm: Worth(float(values[arm].mean()), beside[arm], p)
+        for arm, p in zip(beside, corrected, strict=True)
+    }
 
 
 def name(head: str, gate: str) -> str:
@@ -80,27 +104,30 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     Raises:
         ValueError: an arm lacks a seed.
     """
-    measures = ("final", "whole")
+    measures: tuple[Measure, ...] = ("final", "whole")
     columns = [
         f"{measure}{part}"
         for measure in measures
-        for part in ("", "_difference", "_low", "_high", "_verdict")
+        for part in ("", "_difference", "_low", "_high", "_p", "_verdict")
     ]
     lines = [",".join(["head,gate,seeds", *columns, "cosine,passed"])]
+    alone = [each for each in outcomes if each.head == ALONE]
+    bare = [[f"{np.mean([getattr(x, measure) for x in alone]):.3f}"] for measure in measures]
+    lines.append(
+        ",".join([ALONE, "", str(len(alone)), *(bare[0] + [""] * 5), *(bare[1] + [""] * 7)])
+    )
     by_measure = [verdicts(outcomes, measure) for measure in measures]
     for head, gate in by_measure[0]:
-        cells = [head, gate]
-        for index, each in enumerate(by_measure):
-            verdict = each[head, gate]
-            cells += [str(len(verdict.finals))] if index == 0 else []
-            cells += [f"{verdict.finals.mean():.3f}", f"{verdict.difference:.3f}"]
-            ends = ("", "")
-            if verdict.interval is not None:
-                ends = (f"{verdict.interval.low:.3f}", f"{verdict.interval.high:.3f}")
-            cells += [*ends, verdict.word]
-        last = by_measure[0][head, gate]
-        cells += ["" if np.isnan(x) else f"{x:.3f}" for x in (last.cosine, last.passed)]
-        lines.append(",".join(cells))
+        cells = [head, gate, str(len(alone))]
+        for each in by_measure:
+            worth = each[head, gate]
+            interval = worth.beside.interval
+            ends = [f"{interval.low:.3f}", f"{interval.high:.3f}"] if interval else ["", ""]
+            cells += [f"{worth.mean:.3f}", f"{worth.beside.difference:.3f}", *ends]
+            cells += [f"{worth.p:.4f}", worth.word]
+        runs = [each for each in outcomes if (each.head, each.gate) == (head, gate)]
+        logged = (np.mean([run.cosine for run in runs]), np.mean([run.passed for run in runs]))
+        lines.append(",".join([*cells, *("" if np.isnan(x) else f"{x:.3f}" for x in logged)]))
     return lines
 
 
@@ -128,7 +155,7 @@ def draw(outcomes: Sequence[Outcome], steps: int, title: str, path: Path) -> Non
             if runs:
                 _curve(axes, runs, steps, gate, ink)
                 verdict = judged[head, gate]
-                words.append(f"{gate} {verdict.difference:+.2f} {verdict.word}")
+                words.append(f"{gate} {verdict.beside.difference:+.2f} {verdict.word}")
         axes.set_title(f"{head}\n" + "; ".join(words), fontsize=8)
         tidy(axes)
     for axes in panels.flat[len(heads) :]:
@@ -139,7 +166,8 @@ def draw(outcomes: Sequence[Outcome], steps: int, title: str, path: Path) -> Non
     )
     figure.supxlabel(
         "million agent steps; band: 95 % bootstrap interval of the mean\n"
-        "numbers: difference of the mean return over the whole run from main only",
+        "numbers: difference of the mean return over the whole run from main only; "
+        "verdicts corrected for their number",
         fontsize=9,
     )
     figure.supylabel("episode return", fontsize=9)
