@@ -49,6 +49,8 @@ class Options:
     """One at a time."""
     gates: tuple[str, ...] = ("sum", "cosine")
     """Through which each passes."""
+    scale: float = 1.0
+    """Times each head's own coefficient."""
     steps: int = 1_000_000
     """Agent steps of each run."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -73,7 +75,7 @@ def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str])
     if head == ALONE:
         aux, flags = [], without_heads(flags)
     else:
-        aux = ["--aux", head, "--gate", gate]
+        aux = ["--aux", head, "--gate", gate, *_coefficient(head, options.scale)]
     began = time.process_time()
     arguments = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
     logs = ["--log-steps", str(max(1, options.steps // (4 * POINTS)))]
@@ -99,6 +101,13 @@ def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str])
             ]
         ),
     )
+
+
+def _coefficient(head: str, scale: float) -> list[str]:
+    if scale == 1:
+        return []
+    own = getattr(Heads(), head).coefficient
+    return [f"--aux.{head.replace('_', '-')}.coefficient", f"{scale * own:g}"]
 
 
 def measured(
@@ -185,7 +194,8 @@ def main(arguments: Sequence[str]) -> int:
     (options.output / SUMMARY).write_text(text, encoding="utf-8")
     print("\n".join(lines))
     seeds = len({outcome.seed for outcome in outcomes})
-    title = f"{options.env}, {options.steps:,} steps, {seeds} seeds"
+    weight = "" if options.scale == 1 else f", coefficients times {options.scale:g}"
+    title = f"{options.env}, {options.steps:,} steps, {seeds} seeds{weight}"
     draw(outcomes, options.steps, title, options.output / FIGURE)
     return 0
 

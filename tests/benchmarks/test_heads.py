@@ -37,6 +37,18 @@ def test_without_a_head_its_flags_are_left_out(monkeypatch):
     assert not {"--aux", "--gate", "--teacher", "--gate.main"} & set(given[0])
 
 
+def test_coefficients_are_scaled_from_the_heads_own(monkeypatch):
+    given = []
+    monkeypatch.setattr(heads, "train_log", lambda x: given.append(" ".join(x)) or [{"step": "1"}])
+    run("pixel_control", "sum", 1, Options(env="Catch", steps=100, scale=0.1), FLAGS)
+    run("spr", "sum", 1, Options(env="Catch", steps=100, scale=0.1), FLAGS)
+    run("spr", "sum", 1, Options(env="Catch", steps=100), FLAGS)
+    # 1 and 5 by default.
+    assert "--gate sum --aux.pixel-control.coefficient 0.1 " in given[0]
+    assert "--aux.spr.coefficient 0.5 " in given[1]
+    assert "coefficient" not in given[2]
+
+
 def test_what_train_refuses_is_said():
     with pytest.raises(ValueError, match=r"inverse, nonsense, seed 1: train\.py: --gate nonsense"):
         run("inverse", "nonsense", 1, Options(env="Catch", steps=10), FLAGS)
