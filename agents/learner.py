@@ -26,7 +26,7 @@ from agents.modules import NamedModules
 from agents.optimizer import OwnerOptimizer
 from agents.processes import ALONE, Processes
 from agents.rotated import Rotated
-from agents.seeding import generator
+from agents.seeding import Stream, derived_seed, generator
 from agents.slices import Slices
 from agents.steploss import StepLoss
 from agents.terms import main_terms
@@ -233,3 +233,12 @@ class Learner:
         self._shuffling.set_state(state["shuffling"])
         self.steps = state["steps"]
         self.updates = state["updates"]
+        if not self._processes.leads:
+            self._part()
+
+    def _part(self) -> None:
+        """Takes random numbers of this process's own after what was saved by the first one."""
+        streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
+        for each in (self._shuffling, *streams):
+            drawn = int(torch.randint(2**62, (), generator=each))
+            each.manual_seed(derived_seed(drawn, f"at {self._processes.rank}"))

@@ -14,6 +14,7 @@ from agents.collect import Collector
 from agents.gates import AuxiNashConfig, Gate, RotoGradConfig, make
 from agents.gates.auxinash import AuxiNash
 from agents.heads import AuxiliaryHead, HeadContext
+from agents.heads.parts.replay import free_bytes
 from agents.hypergradient import LearnedPreference
 from agents.learner import Learner, LearnerConfig
 from agents.losses import Algorithm
@@ -142,7 +143,11 @@ def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> Actor
 def build_heads(
     config: TrainConfig, hardware: Hardware, env: VecEnv, agent: ActorCritic
 ) -> dict[str, AuxiliaryHead]:
-    """Makes the chosen heads, each on its own stream of random numbers."""
+    """Makes the chosen heads, each on its own stream of random numbers.
+
+    Raises:
+        ValueError: a head does not fit the environment; what they hold does not fit into memory.
+    """
 
     def teacher_at(path: str) -> Teacher:
         name = path or "".join(env.teachers[:1])
@@ -170,7 +175,24 @@ def build_heads(
         )
         with seeding.seeded(config.run.seed, f"heads.{name}"):
             heads[name] = head.build(context).to(hardware.device)
+    check_memory(heads, hardware.device)
     return heads
+
+
+def check_memory(heads: Mapping[str, AuxiliaryHead], device: torch.device) -> None:
+    """Refuses heads of which each fits into memory, and all together do not.
+
+    Raises:
+        ValueError: they do not.
+    """
+    held = sum(head.held_bytes for head in heads.values())
+    free = free_bytes(device)
+    if free is not None and held > free:
+        raise ValueError(
+            f"--aux {' '.join(heads)} hold {held / 2**30:.1f} GiB together, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: drop one, or remember less "
+            "(--aux.HEAD.replay-steps)."
+        )
 
 
 def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:

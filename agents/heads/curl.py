@@ -55,8 +55,9 @@ class CurlConfig:
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
             "ahead": (self.ahead >= 0, "0 or more"),
             "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
-            "hidden": (self.hidden is None or self.hidden >= 1, "at least 1"),
-            "width": (self.width is None or self.width >= 1, "at least 1"),
+            # Normalised, a single number is always the same.
+            "hidden": (self.hidden is None or self.hidden >= 2, "at least 2"),
+            "width": (self.width is None or self.width >= 2, "at least 2"),
             "shift": (self.shift is None or self.shift >= 0, "0 or more"),
             "mask": (self.mask is None or 0 <= self.mask < 1, "0 or more and below 1"),
         }
@@ -83,7 +84,13 @@ class CurlConfig:
                     f"--aux.curl.mask is for symbols and vectors, but {spec.name} shows images: "
                     "use --aux.curl.shift."
                 )
-            change = RandomShift(4 if self.shift is None else self.shift, stream)
+            shift, side = 4 if self.shift is None else self.shift, min(spec.observation_shape[-2:])
+            if shift >= side:
+                raise ValueError(
+                    f"--aux.curl.shift {shift} moves all of an image of {spec.name} out of sight: "
+                    f"use less than {side}."
+                )
+            change = RandomShift(shift, stream)
         else:
             if self.shift is not None:
                 raise ValueError(

@@ -47,7 +47,7 @@ def distill_loss(
 
     Args:
         name: which line of the table.
-        teacher: its probabilities; where `log pi_T` is asked for, none may be zero.
+        teacher: its probabilities; in `log pi_T` none counts for less than the dtype's smallest.
         student: its log-probabilities, with their gradient.
         trajectory: of the student's.
     """
@@ -57,7 +57,8 @@ def distill_loss(
     if name == "n_distill":
         forward = cross_entropy(teacher, student)
         return forward + chosen * after(forward.detach(), trajectory)
-    log_teacher = teacher.log()
+    # A cold teacher's probabilities underflow to 0, whose logarithm would turn 0 x log 0 into NaN.
+    log_teacher = teacher.clamp(min=torch.finfo(teacher.dtype).tiny).log()
     praise = log_teacher.gather(-1, trajectory.action.unsqueeze(-1)).squeeze(-1)
     if name == "expected_entropy":
         return cross_entropy(student.exp(), log_teacher) - chosen * after(praise, trajectory)

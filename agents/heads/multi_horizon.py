@@ -43,10 +43,11 @@ class MultiHorizonConfig:
     """Weight of the loss (that of A2C's own value)."""
 
     def __post_init__(self) -> None:
-        if not self.discounts or not all(0 <= discount < 1 for discount in self.discounts):
+        different = len(set(self.discounts)) == len(self.discounts)
+        if not self.discounts or not all(0 <= x < 1 for x in self.discounts) or not different:
             raise ValueError(
                 "--aux.multi-horizon.discounts must be at least one number, each of 0 or more and "
-                f"below 1, not {self.discounts}."
+                f"below 1, and no two the same, not {self.discounts}."
             )
         if not 0 <= self.trace <= 1:
             raise ValueError(

@@ -39,8 +39,8 @@ class PixelControlConfig:
     channels: int | None = None
     """Of the map that is enlarged to an image's cells; none: 16 (32 in the paper)."""
     coefficient: float = 1.0
-    """Weight of the loss, a mean over cells: 0.0025 of a sum over the paper's 400 (the paper:
-    0.0001 to 0.01 for Atari)."""
+    """Weight of the loss, a mean over cells: for images 0.0025 of a sum over the paper's 400 (the
+    paper: 0.0001 to 0.01 for Atari)."""
 
     def __post_init__(self) -> None:
         if self.cell is not None and self.cell < 1:
@@ -87,7 +87,9 @@ class PixelControlConfig:
                 f"{_FLAG}.channels is for images, but {spec.name} shows observations of shape "
                 f"{spec.observation_shape}, whose cells are computed directly: drop it."
             )
-        return PixelControl(self, cells, maps)
+        # Symbols change often, and by 1: a discounted mean of changes keeps their Q from 0 to 1.
+        unit = 1.0 if is_image(spec) else 1 - self.discount
+        return PixelControl(self, cells, maps, unit)
 
 
 @dataclass(frozen=True)
@@ -101,25 +103,30 @@ class PixelControl(AuxiliaryHead):
     """Mean over cells of (R - Q(x_t, a_t))^2 / 2; reaches torso and core.
 
     R_t = c_t + gamma R_{t+1}, and max_a Q(x_{t+1}, a) in place of R_{t+1} at the trajectory's
-    last step and at a truncation, nothing after a termination.  Q = V + A - mean_a A.
+    last step and at a truncation, nothing after a termination.  Q = V + A - mean_a A.  The
+    pseudo-reward c_t is the change of a cell of an image, 1 - gamma times that of any other.
     Learns from the learner's own trajectory, where the paper replays one.
     """
 
     trains = ("torso", "core")
     non_negative = True
 
-    def __init__(self, config: PixelControlConfig, cells: Cells, maps: nn.Module) -> None:
+    def __init__(
+        self, config: PixelControlConfig, cells: Cells, maps: nn.Module, unit: float
+    ) -> None:
         """Takes the network that makes maps of V and A from features.
 
         Args:
             config: options.
             cells: of the observation.
             maps: from [batch, features] to [batch, 1 + A, at least height, at least width].
+            unit: pseudo-reward of a change of 1.
         """
         super().__init__()
         self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
         self._cells = cells
         self._discount = config.discount
+        self._unit = unit
         self.maps = maps
 
     @torch.no_grad()
@@ -141,7 +148,7 @@ class PixelControl(AuxiliaryHead):
         # With a trace of 1, advantages are n-step returns less their values; each cell is a column.
         best = (base + advantage.amax(2)).detach().flatten(1)
         surplus = gae(
-            targets.change.flatten(1),
+            self._unit * targets.change.flatten(1),
             best,
             trajectory.terminated.repeat_interleave(num_cells, 1),
             trajectory.truncated.repeat_interleave(num_cells, 1),

@@ -4,6 +4,7 @@ From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.
 rare, so sequences are drawn from a replay such that half of them lead to one.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,27 +24,31 @@ _CLASSES = 3
 """Negative, none, positive."""
 _LENGTH = 3
 """Observations of a sequence (the paper's)."""
+_STEPS_PER_SEQUENCE = 20
+"""Of an environment (the paper's unroll, with one sequence each)."""
 
 
 @dataclass(frozen=True)
 class RewardPredictionConfig:
     """Predicts the sign of the next reward."""
 
-    sequences: int = 1
-    """Drawn at each update, per environment."""
-    replay_steps: int = 4096
-    """Agent steps that are remembered, all environments together (miyosuda/unreal: 2,000 a
-    worker)."""
+    sequences: int | None = None
+    """Drawn for each trajectory, per environment; none: one for every 20 steps (the paper's
+    rate)."""
+    replay_steps: int | None = None
+    """Agent steps that are remembered, all environments together; none: 4,096, or sixteen
+    trajectories if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
     width: int = 128
     """Units of the hidden layer (128 in the paper)."""
-    coefficient: float = 1.0
-    """Weight of the loss (1 in the paper)."""
+    coefficient: float = 0.05
+    """Weight of the loss (in miyosuda/unreal 1, beside a main loss summed over 20 steps)."""
 
     def __post_init__(self) -> None:
         for name in ("sequences", "replay_steps", "width"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 flag = f"{_FLAG}.{name.replace('_', '-')}"
-                raise ValueError(f"{flag} must be at least 1, not {getattr(self, name)}.")
+                raise ValueError(f"{flag} must be at least 1, not {value}.")
         if not 0 <= self.coefficient < float("inf"):
             raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
 
@@ -60,7 +65,9 @@ class RewardPredictionConfig:
             context.unroll_length,
             context.device,
         )
-        return RewardPrediction(self, replay, context.stream("replay"), context.torso.num_features)
+        sequences = self.sequences or math.ceil(context.unroll_length / _STEPS_PER_SEQUENCE)
+        stream, num_features = context.stream("replay"), context.torso.num_features
+        return RewardPrediction(self, replay, stream, num_features, sequences)
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,18 @@ class RewardPrediction(AuxiliaryHead):
     non_negative = True
 
     def __init__(
-        self, config: RewardPredictionConfig, replay: Replay, stream: Stream, num_features: int
+        self,
+        config: RewardPredictionConfig,
+        replay: Replay,
+        stream: Stream,
+        num_features: int,
+        sequences: int,
     ) -> None:
         super().__init__()
         self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
         self.replay = replay
         self.stream = stream
-        self._sequences = config.sequences
+        self._sequences = sequences
         self.layers = nn.Sequential(
             orthogonal(nn.Linear(_LENGTH * num_features, config.width)),
             nn.ReLU(),

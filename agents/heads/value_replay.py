@@ -29,9 +29,9 @@ class ValueReplayConfig:
 
     fraction: float = 0.5
     """Environments replayed at each update, per environment played (1 in the paper)."""
-    replay_steps: int = 4096
-    """Agent steps that are remembered, all environments together (miyosuda/unreal: 2,000 a
-    worker)."""
+    replay_steps: int | None = None
+    """Agent steps that are remembered, all environments together; none: 4,096, or sixteen
+    trajectories if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
     trace: float = 1.0
     """Lambda of the targets: 1 = n-step returns (the paper), 0 = one-step differences."""
     coefficient: float = 1.0
@@ -42,7 +42,7 @@ class ValueReplayConfig:
             raise ValueError(
                 f"{_FLAG}.fraction must be above 0 and at most 1, not {self.fraction}."
             )
-        if self.replay_steps < 1:
+        if self.replay_steps is not None and self.replay_steps < 1:
             raise ValueError(f"{_FLAG}.replay-steps must be at least 1, not {self.replay_steps}.")
         if not 0 <= self.trace <= 1:
             raise ValueError(f"{_FLAG}.trace must be between 0 and 1, not {self.trace}.")

@@ -21,6 +21,10 @@ _TIMELESS = ("core_state", "begins")
 """Fields of a trajectory in which the batch leads."""
 _BYTES_PER_STEP = 8 + 4 + 3 + 4
 """Action, reward, three flags, log-probability."""
+_USUAL_STEPS, _USUAL_TRAJECTORIES = 4096, 16
+"""Unless told otherwise whichever is more (miyosuda/unreal: 2,000 steps a worker, 100 unrolls)."""
+_USUAL_BYTES = 128 * 2**20
+"""Unless told otherwise no more than that, if it is two trajectories at least."""
 
 
 class Replay(nn.Module):
@@ -140,13 +144,14 @@ def draw(mask: Bool[Tensor, " *shape"], lot: Float[Tensor, " draws"]) -> Int[Ten
 
 
 def make_replay(
-    flag: str, steps: int, spec: EnvSpec, unroll_length: int, device: torch.device
+    flag: str, steps: int | None, spec: EnvSpec, unroll_length: int, device: torch.device
 ) -> Replay:
     """Makes a replay of the last `steps` agent steps, rounded up to whole trajectories.
 
     Args:
         flag: which option asked for so many, for the error.
-        steps: of all environments together.
+        steps: of all environments together; none: 4,096, or sixteen trajectories if that is
+            more, but no more than 128 MiB.
         spec: of the environments.
         unroll_length: T.
         device: where trajectories are kept.
@@ -154,15 +159,26 @@ def make_replay(
     Raises:
         ValueError: there is not enough memory.
     """
-    size = math.ceil(steps / (unroll_length * spec.num_envs))
-    needed = size * trajectory_bytes(spec, unroll_length)
+    each = trajectory_bytes(spec, unroll_length)
+    if steps is None:
+        usual = max(_USUAL_TRAJECTORIES, _trajectories(_USUAL_STEPS, spec, unroll_length))
+        # Of one trajectory alone, the present one, nothing could be remembered.
+        size = max(2, min(usual, _USUAL_BYTES // each))
+    else:
+        size = _trajectories(steps, spec, unroll_length)
+    needed = size * each
     free = free_bytes(device)
     if free is not None and needed > free:
+        asked = size * unroll_length * spec.num_envs if steps is None else steps
         raise ValueError(
-            f"{flag} {steps} needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
-            f"on {device}: use fewer."
+            f"{flag} {asked} needs {needed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: use fewer."
         )
     return Replay(size, device, needed)
+
+
+def _trajectories(steps: int, spec: EnvSpec, unroll_length: int) -> int:
+    return math.ceil(steps / (unroll_length * spec.num_envs))
 
 
 def trajectory_bytes(spec: EnvSpec, unroll_length: int) -> int:

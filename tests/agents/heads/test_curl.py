@@ -215,6 +215,14 @@ def test_an_option_that_would_do_nothing_is_refused(kind, options, cure):
         CurlConfig(**options).build(build_place(kind).context)
 
 
+def test_a_shift_that_leaves_nothing_to_see_is_refused():
+    place = build_place("image")
+    side = min(place.context.spec.observation_shape[-2:])
+    with pytest.raises(ValueError, match=f"--aux.curl.shift {side} moves all of an image"):
+        CurlConfig(shift=side).build(place.context)
+    CurlConfig(shift=side - 1).build(place.context)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -222,8 +230,8 @@ def test_an_option_that_would_do_nothing_is_refused(kind, options, cure):
         {"fraction": 0.0},
         {"fraction": 1.1},
         {"momentum": 1.1},
-        {"hidden": 0},
-        {"width": 0},
+        {"hidden": 1},
+        {"width": 1},
         {"shift": -1},
         {"mask": 1.0},
     ],

@@ -128,3 +128,18 @@ def test_no_loss_looks_beyond_an_end(name, policies, build_trajectory):
     after_end = distill_loss(name, other, log_student, trajectory)
     assert torch.equal(before[0], after_end[0])
     assert torch.equal(before[1, 1], after_end[1, 1])
+
+
+@pytest.mark.parametrize("name", ["expected_entropy", "entropy"])
+def test_a_cold_teacher_turns_nothing_into_nan(name, build_trajectory):
+    # exp(-200) is 0 in float32: it counts as 2^-126, whose logarithm is -87.3.
+    teacher = torch.tensor([20.0, 0.0, 0.0, 0.0]).div(0.1).softmax(-1).expand(T, B, A)
+    assert (teacher[..., 1:] == 0).all()
+    student = torch.zeros(T, B, A, requires_grad=True)
+    loss = distill_loss(name, teacher, student.log_softmax(-1), build_trajectory())
+    (gradient,) = torch.autograd.grad(loss.sum(), student)
+    assert loss.isfinite().all()
+    assert gradient.isfinite().all()
+    if name == "expected_entropy":
+        # In the last step nothing follows: three of four actions at a quarter each.
+        assert_close(loss[-1], torch.full((B,), 0.75 * 126 * log(2.0)))

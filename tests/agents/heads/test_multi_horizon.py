@@ -144,6 +144,7 @@ def test_the_values_of_a_trajectory_are_learnt_at_every_discount(build, build_le
         {"discounts": ()},
         {"discounts": (0.5, 1.0)},
         {"discounts": (-0.1,)},
+        {"discounts": (0.9, 0.5, 0.9)},
         {"trace": 1.1},
         {"coefficient": -1.0},
     ],

@@ -91,9 +91,21 @@ def test_the_loss_is_that_of_n_step_q_learning(symbols, build_trajectory, discou
     targets = head.prepare(symbols.agent, trajectory)
     result = head(symbols.agent, output, trajectory, targets)
     quality = quality_of(head, output)
-    expected = slow_loss(quality, targets.change, trajectory, discount)
+    # For symbols a change pays 1 - gamma.
+    expected = slow_loss(quality, (1 - discount) * targets.change, trajectory, discount)
     assert_close(result.loss[result.valid], expected[trajectory.valid])
     assert torch.equal(result.valid, trajectory.valid)
+
+
+def test_a_change_of_an_image_pays_what_it_is(build_trajectory):
+    setting = make_setting("image")
+    head = PixelControlConfig().build(setting.context)
+    trajectory = setting.fill(build_trajectory(truncated=[(1, 1)]))
+    output = setting.agent.unroll(trajectory)
+    targets = head.prepare(setting.agent, trajectory)
+    result = head(setting.agent, output, trajectory, targets)
+    expected = slow_loss(quality_of(head, output), targets.change, trajectory, 0.9)
+    assert_close(result.loss[result.valid], expected[trajectory.valid])
 
 
 def test_metrics_are_means_over_valid_steps_and_cells(symbols, build_trajectory):

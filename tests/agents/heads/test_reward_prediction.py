@@ -98,6 +98,15 @@ def test_sequences_are_the_three_latest_observations_of_an_episode(agent, contex
     assert len(seen) == 6
 
 
+@pytest.mark.parametrize(("steps", "sequences"), [(8, 1), (20, 1), (21, 2), (128, 7)])
+def test_a_sequence_is_drawn_for_every_twenty_steps(
+    agent, context, build_trajectory, steps, sequences
+):
+    head = RewardPredictionConfig().build(replace(context, unroll_length=steps))
+    targets = head.prepare(agent, build_trajectory(length=steps))
+    assert targets.sign.shape == (sequences, 2)
+
+
 def test_half_of_the_sequences_lead_to_a_reward_however_rare(agent, context, build_trajectory):
     trajectory = build_trajectory(length=20)
     reward = torch.zeros(20, 2)
@@ -159,7 +168,7 @@ def test_it_tells_its_memory(agent, context, build_trajectory):
 def test_a_replay_larger_than_memory_names_its_flag(context, monkeypatch):
     monkeypatch.setattr(replays, "free_bytes", lambda device: 10)
     with pytest.raises(ValueError, match=r"--aux.reward-prediction.replay-steps 4096 needs"):
-        RewardPredictionConfig().build(context)
+        RewardPredictionConfig(replay_steps=4096).build(context)
 
 
 @pytest.mark.parametrize(

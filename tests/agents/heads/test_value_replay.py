@@ -167,7 +167,7 @@ def test_it_owns_no_parameters_and_tells_its_memory(agent, context, build_trajec
 
 def test_a_replay_larger_than_memory_names_its_flag(context, monkeypatch):
     monkeypatch.setattr(replays, "free_bytes", lambda device: 10)
-    with pytest.raises(ValueError, match=r"--aux.value-replay.replay-steps 4096 needs"):
+    with pytest.raises(ValueError, match=r"--aux.value-replay.replay-steps 4098 needs"):
         ValueReplayConfig().build(context)
 
 

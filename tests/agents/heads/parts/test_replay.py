@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.heads.parts import replay as replays
 from agents.heads.parts.replay import Replay, draw, free_bytes, make_replay, trajectory_bytes
+from configs.presets import preset
 from envs.base import EnvSpec
 
 T, B = 3, 2
@@ -154,6 +155,27 @@ def test_the_memory_of_a_trajectory_is_that_of_its_tensors(build_trajectory):
 def test_steps_are_rounded_up_to_whole_trajectories(steps, size):
     # T B = 6 steps each.
     assert make_replay("--flag", steps, SPEC, T, CPU).size == size
+
+
+def test_unless_told_otherwise_it_remembers_sixteen_trajectories_or_4096_steps():
+    # 6 steps each: 683 are 4,098.
+    assert make_replay("--flag", None, SPEC, T, CPU).size == 683
+    many = replace(SPEC, num_envs=4_096)
+    assert make_replay("--flag", None, many, T, CPU).size == 16
+    # 100 times 1,024 observations of 84 x 84 and more are 690 MiB.
+    large = replace(SPEC, observation_shape=(84, 84), num_envs=1_024)
+    assert make_replay("--flag", None, large, 100, CPU).size == 2
+
+
+@pytest.mark.parametrize("family", ["atari", "catch", "gridworld", "gym"])
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_every_preset_remembers_more_than_the_present_trajectory(family, algo):
+    numbers = preset(family, algo)
+    shape = (4, 84, 84) if family == "atari" else (5, 5)
+    spec = replace(SPEC, num_envs=numbers.num_envs, observation_shape=shape)
+    replay = make_replay("--flag", None, spec, numbers.unroll_length, CPU)
+    assert replay.size >= 4
+    assert replay.nbytes <= 2**27
 
 
 def test_a_replay_larger_than_memory_is_refused(monkeypatch):
