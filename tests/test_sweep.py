@@ -15,7 +15,7 @@ TINY = (
 )
 """Three worlds of nine arms, each a chunk of its own."""
 
-RESULTS = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt", "sweep.png")
+RESULTS = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt", "sweep.png", "finals.png")
 
 
 def bytes_of(folder):

@@ -1,6 +1,7 @@
 """`sweep.png`: learning curves, one row per setting, one column per temperature."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,10 +42,10 @@ def draw(results: Results) -> Figure:
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(),
         loc="outside lower center",
-        ncols=len(config.gates) + 1,
+        ncols=min(len(config.gates) + 1, 2 * columns),
         frameon=False,
     )
-    figure.suptitle(_title(results), fontsize=10)
+    figure.suptitle(_title(results), fontsize=10, wrap=True)
     return figure
 
 
@@ -54,11 +55,18 @@ def write(results: Results, path: Path) -> None:
     draw(results).savefig(path, dpi=160, metadata={"Software": None})
 
 
+def heading(results: Results) -> str:
+    """What was done, in one line."""
+    return (
+        f"Distillation as an auxiliary loss in {results.num_worlds:,} partially observable "
+        f"gridworlds, {results.config.gradients} gradients"
+    )
+
+
 def _title(results: Results) -> str:
     aliased, cells = results.aliased.mean(), results.cells.mean()
     return (
-        f"Distillation as an auxiliary loss in {results.num_worlds:,} partially observable "
-        f"gridworlds, {results.config.gradients} gradients\n"
+        f"{heading(results)}\n"
         f"lines: mean exact return over worlds; bands: 95 % bootstrap intervals; "
         f"of {cells:.0f} cells {aliased:.0f} look like another one"
     )
@@ -73,7 +81,7 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
         axes.plot(
             results.steps,
             curves.mean(1),
-            linestyle=DASHES[number % len(DASHES)],
+            linestyle=_dashes(number),
             color=colour,
             linewidth=1.6,
             label=gate,
@@ -99,6 +107,12 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def _dashes(number: int) -> Any:
+    """With more arms than colours the second of each colour is dotted, the third dashed."""
+    again = number // len(COLOURS)
+    return DASHES[number % len(DASHES)] if again == 0 else ((0, (1, 1)), (0, (3, 2)))[again % 2 - 1]
 
 
 def _levels(results: Results, teaching: Teaching) -> dict[str, float]:

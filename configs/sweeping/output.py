@@ -8,7 +8,7 @@ from pathlib import Path
 from agents.files import write_atomically, write_json
 from agents.logs.tensorboard import EventFile
 from configs.rundir import flat
-from configs.sweeping import figure
+from configs.sweeping import figure, finals
 from configs.sweeping.arms import Arm
 from configs.sweeping.estimates import estimates
 from configs.sweeping.folder import to_json
@@ -17,7 +17,7 @@ from configs.sweeping.summary import summarise
 from configs.sweeping.verdict import Verdict, verdicts
 
 CURVES, WORLDS, SUMMARY = "curves.csv", "worlds.csv", "summary.json"
-VERDICTS, FIGURE, EVENTS = "verdicts.txt", "sweep.png", "tensorboard"
+VERDICTS, FIGURE, FINALS, EVENTS = "verdicts.txt", "sweep.png", "finals.png", "tensorboard"
 
 
 def write(results: Results, folder: Path) -> list[Verdict]:
@@ -33,6 +33,7 @@ def write(results: Results, folder: Path) -> list[Verdict]:
     )
     write_atomically(folder / VERDICTS, "".join(f"{verdict}\n" for verdict in words).encode())
     figure.write(results, folder / FIGURE)
+    finals.write(results, folder / FINALS)
     _write_events(results, folder / EVENTS)
     return words
 

@@ -29,6 +29,7 @@ def test_all_is_written(folder):
         "summary.json",
         "verdicts.txt",
         "sweep.png",
+        "finals.png",
         "tensorboard",
     }
     content = json.loads((folder / "summary.json").read_text())
@@ -87,7 +88,7 @@ def test_every_arm_is_a_run_of_tensorboard(folder):
 
 
 def test_written_again_it_is_the_same(build_results, folder):
-    names = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt", "sweep.png")
+    names = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt", "sweep.png", "finals.png")
     before = [(folder / name).read_bytes() for name in names]
     write(build_results(final, noise=0.0), folder)
     assert [(folder / name).read_bytes() for name in names] == before
