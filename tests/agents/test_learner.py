@@ -13,6 +13,8 @@ from agents.heads.distill import Distill
 from agents.judging import JudgingConfig
 from agents.learner import Learner
 from agents.losses import A2CConfig, NoneConfig, PPOConfig
+from agents.processes import Processes
+from agents.seeding import Stream, generator
 from tests.agents.learning import (
     A2C,
     CONFIG,
@@ -259,6 +261,41 @@ def test_a_restored_learner_goes_on_bit_for_bit(
         assert mine.keys() == theirs.keys()
         assert same(numbers(mine), numbers(theirs))
     assert (second.steps, second.updates) == (uninterrupted.steps, uninterrupted.updates)
+
+
+class Drawing(Head):
+    """Has random numbers of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stream = Stream(generator(0, "head", torch.device("cpu")))
+
+    def draw(self):
+        return self.stream.uniform((4,), torch.device("cpu")).tolist()
+
+
+def test_a_restored_process_has_random_numbers_unlike_the_firsts(build_agent, catch):
+    def restored(rank, state):
+        head, processes = Drawing(), Processes(rank, 3)
+        learner = Learner(
+            build_agent(catch.spec), A2C, {"aux": head}, make("sum"), CONFIG, processes
+        )
+        if state is not None:
+            learner.load_state_dict(copy.deepcopy(state))
+        shuffling = learner.state_dict()["shuffling"]
+        return learner, head.draw(), shuffling.tolist()
+
+    saved = restored(0, None)[0].state_dict()
+    _, first, shuffled = restored(0, saved)
+    _, second, shuffled_second = restored(1, saved)
+    _, third, _ = restored(2, saved)
+    assert first != second
+    assert second != third
+    assert first != third
+    assert shuffled != shuffled_second
+    # Resumed from the same checkpoint again, every one repeats itself.
+    assert restored(1, saved)[1:] == (second, shuffled_second)
+    assert restored(0, saved)[1] == first
 
 
 def test_the_count_of_skipped_updates_is_saved(build_learner, collected):

@@ -48,6 +48,16 @@ def test_a_head_changes_neither_the_agent_nor_its_chance(teacher):
     assert list(helped.learner.heads) == ["distill"]
 
 
+def test_heads_that_fit_one_by_one_but_not_together_are_refused(monkeypatch):
+    both = "--aux value_replay reward_prediction"
+    held = [head.held_bytes for head in session_of(both).learner.heads.values()]
+    free = sum(held) - 1
+    assert max(held) < free
+    monkeypatch.setattr(build, "free_bytes", lambda device: free)
+    assert complaint(both).startswith("--aux value_replay reward_prediction hold 0.0 GiB together")
+    session_of("--aux value_replay")
+
+
 def test_building_leaves_the_global_chance_alone():
     before = torch.get_rng_state()
     session_of("")
