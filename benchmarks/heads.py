@@ -186,6 +186,8 @@ def main(arguments: Sequence[str]) -> int:
             # At once: what is interrupted goes on with --keep.
             record(outcome, options.output)
         remarks, outcomes = read(options.output)
+        # What was run later (--keep) takes its place.
+        outcomes.sort(key=lambda outcome: (ALONE, *names(Heads)).index(outcome.head))
         lines = summary(outcomes)
     except ValueError as error:
         print(f"heads.py: {error}", file=sys.stderr)

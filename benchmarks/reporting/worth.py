@@ -160,10 +160,7 @@ def draw(outcomes: Sequence[Outcome], steps: int, title: str, path: Path) -> Non
         tidy(axes)
     for axes in panels.flat[len(heads) :]:
         axes.set_axis_off()
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
-    )
+    panels[0, 0].legend(loc="lower right", frameon=False, fontsize=8)
     figure.supxlabel(
         "million agent steps; band: 95 % bootstrap interval of the mean\n"
         "numbers: difference of the mean return over the whole run from main only; "
