@@ -88,7 +88,10 @@ def set_up(config: TrainConfig, step: int = 0) -> tuple[Session, str]:
     torch.use_deterministic_algorithms(run.deterministic)
     hardware = choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
     session = build(config, hardware, step)
-    return session, f"{hardware.reason} {session.held}".rstrip()
+    choice = config.choice
+    gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
+    said = (hardware.reason, gated, session.ungated, session.held)
+    return session, " ".join(filter(None, said))
 
 
 def train(run: Run) -> int:

@@ -108,6 +108,11 @@ class Learner:
         self.skipped_in_a_row = torch.zeros((), device=device)
 
     @property
+    def rotates(self) -> bool:
+        """Whether each loss sees features that were turned for it (`rotograd`)."""
+        return self._rotated is not None
+
+    @property
     def learning_rate(self) -> float:
         """Of the next update."""
         config = self._config

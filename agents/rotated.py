@@ -64,6 +64,7 @@ class Rotated:
         self._processes = processes
         self._updates = 0
         self._own = NamedModules({name: _copies(agent, head) for name, head in heads.items()})
+        self._apart = {name for name, head in heads.items() if head.looks_itself}
         # What reaches these otherwise than through the cut passes as it is.
         self._private = [*agent.parameters(), *self._own.parameters()]
         self._private += [weight for head in heads.values() for weight in head.parameters()]
@@ -148,6 +149,10 @@ class Rotated:
         self._follow()
         apart = self.rotations.apart()
         metrics = judging.report(judgement)
+        # Of a head that the cut does not hold nothing was judged.
+        for key in metrics:
+            if key.partition("/")[0] in self._apart:
+                metrics[key] = torch.full_like(metrics[key], torch.nan)
         metrics |= {f"{name}/apart": apart[index] for index, name in enumerate(self._own)}
         return finite, metrics
 

@@ -73,7 +73,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     gate = _once("--gate", given.gate)
     if gate is not None and not aux:
         raise UsageError(
-            f"--gate {gate} has nothing to gate: add --aux {names(Heads)[0]}, or drop --gate."
+            f"--gate {gate} has nothing to gate: add a head, as --aux spr, or drop --gate."
         )
     if aux:
         gate = _known("--gate", gate or DEFAULT_GATE, Gates)

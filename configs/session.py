@@ -43,6 +43,21 @@ class Session:
         mebibytes = held / 2**20
         return f"Heads hold {mebibytes:,.0f} MiB (replay, copies)." if mebibytes >= 1 else ""
 
+    @property
+    def ungated(self) -> str:
+        """A sentence on the heads that the gate cannot reach, if there are any."""
+        heads = {
+            name: head
+            for name, head in self.learner.heads.items()
+            if isinstance(head, AuxiliaryHead) and head.looks_itself
+        }
+        if not heads or not self.learner.rotates:
+            return ""
+        return (
+            f"Ungated: {', '.join(heads)}, looking at observations of their own, which --gate "
+            "rotograd cannot reach."
+        )
+
     def update(self) -> dict[str, Tensor]:
         """Collects a trajectory and learns from it; returns scalars for the log."""
         # While environments play on the cores, a second thread of PyTorch would wait for one

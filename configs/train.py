@@ -12,7 +12,7 @@ from agents.heads import Heads
 from agents.judging import JudgingConfig
 from agents.losses import Algorithms
 from agents.torsos import Torsos
-from configs.choice import Choice, names
+from configs.choice import DEFAULT_GATE, Choice, names
 from configs.errors import UsageError
 from configs.presets import preset
 from envs import PROTOCOLS, EnvFamilies
@@ -200,8 +200,7 @@ def flags(choice: Choice) -> type:
     }
     if choice.protocol:
         chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
-    if choice.gate is not None:
-        chosen["gate"] = (choice.gate, ", ".join(names(Gates)))
+    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names(Gates)))
     for name, (value, known) in chosen.items():
         text = f"Which of: {known}."
         add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)

@@ -13,7 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.base import Gate, Judgement
-from agents.gates.checks import check_demands, check_groups, check_losses, check_parameters
+from agents.gates.checks import (
+    check_demands,
+    check_gate,
+    check_groups,
+    check_losses,
+    check_main,
+    check_parameters,
+)
 from agents.gates.gramian import Gramian
 
 Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -45,7 +52,8 @@ def gated_backward(
             coefficients already.
         gate: weighs the gradients over `shared`.
         shared: parameters that the main loss and an auxiliary train.
-        private: parameters that get the sum of each loss's own gradient.
+        private: parameters that get the sum of each loss's own gradient, those of the auxiliary
+            heads above all: what is in neither list is not trained, and nobody notices.
         groups: lengths of consecutive blocks of columns judged apart, from `column_groups`.
         samples: `gate.sample_rows` scalars, random combinations of per-sample main losses.
         slices: for each of `gate.slices` slices of the data the shares of all losses, which add up
@@ -60,7 +68,9 @@ def gated_backward(
             groups do not fit; the gate needs samples or slices, or cannot judge so many losses.
     """
     shared, private = [*shared], [*private]
+    check_gate(gate)
     check_losses(losses)
+    check_main(losses[0])
     check_parameters(shared, private)
     check_groups(groups, sum(parameter.numel() for parameter in shared))
     if len(losses) > 1 and not gate.one_pass:

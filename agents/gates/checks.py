@@ -9,6 +9,16 @@ from agents.gates.base import Gate
 Scalars = Sequence[Tensor]
 
 
+def check_gate(gate: Gate) -> None:
+    """Refuses what is no gate.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if not isinstance(gate, Gate):
+        raise ValueError(f"{gate!r} is no gate: give one, as from make('cosine').")
+
+
 def check_parameters(shared: Sequence[Tensor], private: Sequence[Tensor]) -> None:
     """Refuses parameters that cannot be trained, or would be trained twice.
 
@@ -53,6 +63,18 @@ def check_losses(losses: Scalars, name: str = "losses") -> None:
                 f"{name}[{index}] must be a scalar tensor, not {shape}: take the mean over the "
                 "batch."
             )
+
+
+def check_main(loss: Tensor) -> None:
+    """Refuses a main loss that cannot train anything.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if not loss.requires_grad:
+        raise ValueError(
+            "losses[0], the main loss, has no graph: is it detached, or computed under no_grad?"
+        )
 
 
 def check_demands(

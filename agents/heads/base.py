@@ -64,6 +64,9 @@ class AuxiliaryHead(nn.Module, ABC):
     """Whether the loss is never below zero (gates that take ratios of losses ask)."""
     coefficient: Schedule
     """Weight of the loss, by agent steps."""
+    looks_itself: bool = False
+    """Whether it looks at observations by itself (replayed, changed), not at what the agent made of
+    the trajectory: then RotoGrad, which judges at the agent's features, cannot reach it."""
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> Targets:

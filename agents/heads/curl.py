@@ -124,6 +124,7 @@ class Curl(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
+    looks_itself = True
 
     def __init__(self, config: CurlConfig, context: HeadContext, change: nn.Module) -> None:
         super().__init__()

@@ -72,6 +72,7 @@ class Reconstruct(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
+    looks_itself = True
 
     def __init__(
         self, spec: EnvSpec, decoder: Decoder, sampler: StepSampler, coefficient: Schedule

@@ -89,6 +89,7 @@ class RewardPrediction(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
+    looks_itself = True
 
     def __init__(
         self,

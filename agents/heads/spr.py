@@ -85,6 +85,7 @@ class Spr(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
+    looks_itself = True
 
     def __init__(self, config: SprConfig, context: HeadContext, jumps: int) -> None:
         super().__init__()

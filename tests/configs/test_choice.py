@@ -157,7 +157,10 @@ def test_a_backend_for_another_family_is_refused_with_the_cure():
 
 @pytest.mark.parametrize("line", ["--gate sum", "--aux none --gate sum"])
 def test_a_gate_without_heads_is_refused_with_the_cure(line):
-    assert complaint(line) == "--gate sum has nothing to gate: add --aux distill, or drop --gate."
+    assert (
+        complaint(line)
+        == "--gate sum has nothing to gate: add a head, as --aux spr, or drop --gate."
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,21 @@ def test_what_heads_hold_is_said_where_it_is_much():
     assert from_flags("").held == ""
 
 
+def test_heads_that_rotograd_cannot_reach_are_named_and_nothing_is_said_of_their_gradient():
+    line = "--aux inverse spr curl reconstruct reward_prediction value_replay forward"
+    session = from_flags(f"{line} --gate rotograd --unroll-length 8")
+    alone = {"spr", "curl", "reconstruct", "reward_prediction", "value_replay"}
+    named = session.ungated.removeprefix("Ungated: ").partition(", looking")[0].split(", ")
+    assert set(named) == alone
+    metrics = session.update()
+    for head in line.split()[1:]:
+        assert metrics[f"{head}/passed"].isnan() == (head in alone)
+        assert metrics[f"{head}/cosine"].isnan() == (head in alone)
+        assert metrics[f"{head}/loss"].isfinite()
+    assert from_flags(line).ungated == ""
+    assert from_flags("--aux inverse forward --gate rotograd").ungated == ""
+
+
 def test_a_saved_session_exports_its_policy_with_its_age(tmp_path):
     session = session_of()
     train(session, 2)

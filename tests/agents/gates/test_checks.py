@@ -5,7 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from agents.gates import Gate, gated_backward, make, reused_backward
-from agents.gates.checks import check_demands, check_groups, check_losses, check_parameters
+from agents.gates.checks import (
+    check_demands,
+    check_gate,
+    check_groups,
+    check_losses,
+    check_parameters,
+)
 
 
 @pytest.fixture
@@ -41,6 +47,19 @@ def gate(request: pytest.FixtureRequest) -> Gate:
 
 def untouched(*groups: list[Tensor]) -> bool:
     return all(parameter.grad is None for group in groups for parameter in group)
+
+
+def test_a_gate_is_not_its_name() -> None:
+    with pytest.raises(ValueError, match=r"'cosine' is no gate: give one, as from make"):
+        check_gate.__wrapped__("cosine")  # past the types, which only tests check
+
+
+def test_a_main_loss_without_a_graph_is_refused_by_every_gate(
+    losses: list[Tensor], gate: Gate, shared: list[Tensor], private: list[Tensor]
+) -> None:
+    with pytest.raises(ValueError, match=r"losses\[0\], the main loss, has no graph"):
+        gated_backward([losses[0].detach(), losses[1]], gate, shared, private)
+    assert untouched(shared, private)
 
 
 def test_losses_are_scalars(losses: list[Tensor]) -> None:
@@ -93,8 +112,8 @@ def test_a_main_loss_that_trains_nothing_shared_is_refused(
     losses: list[Tensor], private: list[Tensor]
 ) -> None:
     stranger = [torch.ones(2, requires_grad=True)]
-    for main in losses[0], losses[0].detach():
-        with pytest.raises(ValueError, match=r"losses\[0\], the main loss, does not depend"):
+    for main, said in (losses[0], "does not depend"), (losses[0].detach(), "has no graph"):
+        with pytest.raises(ValueError, match=rf"losses\[0\], the main loss, {said}"):
             gated_backward([main, losses[1]], make("cosine"), stranger, private)
     assert untouched(stranger, private)
 
