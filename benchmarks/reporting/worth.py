@@ -155,7 +155,7 @@ def draw(outcomes: Sequence[Outcome], steps: int, title: str, path: Path) -> Non
             if runs:
                 _curve(axes, runs, steps, gate, ink)
                 verdict = judged[head, gate]
-                words.append(f"{gate} {verdict.beside.difference:+.2f} {verdict.word}")
+                words.append(f"{gate} {verdict.beside.difference:+.3g} {verdict.word}")
         axes.set_title(f"{head}\n" + "; ".join(words), fontsize=8)
         tidy(axes)
     for axes in panels.flat[len(heads) :]:
