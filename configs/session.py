@@ -46,15 +46,15 @@ class Session:
     @property
     def ungated(self) -> str:
         """A sentence on the heads that the gate cannot reach, if there are any."""
-        heads = {
-            name: head
+        names = [
+            name
             for name, head in self.learner.heads.items()
             if isinstance(head, AuxiliaryHead) and head.looks_itself
-        }
-        if not heads or not self.learner.rotates:
+        ]
+        if not names or not self.learner.rotates:
             return ""
         return (
-            f"Ungated: {', '.join(heads)}, looking at observations of their own, which --gate "
+            f"Ungated: {', '.join(names)}, looking at observations of their own, which --gate "
             "rotograd cannot reach."
         )
 

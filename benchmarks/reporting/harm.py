@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from benchmarks.reporting.estimates import Interval
 from benchmarks.reporting.look import COLOURS, tidy
-from benchmarks.reporting.paired import paired
+from benchmarks.reporting.paired import beside
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -66,23 +66,19 @@ def judge(results: Sequence[Result]) -> list[Verdict]:
     by_arm: dict[str, dict[int, Result]] = {}
     for result in results:
         by_arm.setdefault(result.arm, {})[result.seed] = result
-    alone = by_arm[ALONE]
-    verdicts = []
-    for arm, runs in by_arm.items():
-        if runs.keys() != alone.keys():
-            raise ValueError(f"{arm} has other seeds than {ALONE}: run all arms with the same.")
-        finals = np.array([runs[seed].final for seed in alone])
-        beside = paired(finals, np.array([result.final for result in alone.values()]))
-        verdicts.append(
-            Verdict(
-                arm,
-                finals,
-                beside.difference,
-                None if arm == ALONE else beside.interval,
-                float(np.mean([result.cosine for result in runs.values()])),
-                float(np.mean([result.passed for result in runs.values()])),
-            )
+    finals = {arm: {seed: run.final for seed, run in runs.items()} for arm, runs in by_arm.items()}
+    compared = beside(finals, ALONE)
+    verdicts = [
+        Verdict(
+            arm,
+            np.array([runs[seed].final for seed in by_arm[ALONE]]),
+            compared[arm].difference,
+            None if arm == ALONE else compared[arm].interval,
+            float(np.mean([result.cosine for result in runs.values()])),
+            float(np.mean([result.passed for result in runs.values()])),
         )
+        for arm, runs in by_arm.items()
+    ]
     return sorted(verdicts, key=lambda verdict: -verdict.finals.mean())
 
 

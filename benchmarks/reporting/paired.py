@@ -1,6 +1,6 @@
 """Runs beside others of the same seeds: how far apart, and whether that can be chance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,23 @@ def paired(ours: Float[np.ndarray, " seeds"], theirs: Float[np.ndarray, " seeds"
         # All seeds differ by the same: a closed gate is the arm without a head, bit for bit.
         interval = Interval(difference, difference)
     return Paired(difference, interval, sign_flip_test([pairs]))
+
+
+def beside(arms: Mapping[str, Mapping[int, float]], reference: str) -> dict[str, Paired]:
+    """Compares all arms, of runs by seed, with one of them (and that one with itself).
+
+    Raises:
+        ValueError: an arm has other seeds.
+    """
+    theirs = arms[reference]
+    for arm, runs in arms.items():
+        if runs.keys() != theirs.keys():
+            raise ValueError(f"{arm} has other seeds than {reference}: run all arms with the same.")
+    seeds = list(theirs)
+    return {
+        arm: paired(*(np.array([each[seed] for seed in seeds]) for each in (runs, theirs)))
+        for arm, runs in arms.items()
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from benchmarks.reporting.estimates import bootstrap_band
 from benchmarks.reporting.harm import ALONE
 from benchmarks.reporting.look import COLOURS, tidy
-from benchmarks.reporting.paired import Paired, holm, paired
+from benchmarks.reporting.paired import Paired, beside, holm
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -77,19 +77,16 @@ def verdicts(outcomes: Sequence[Outcome], measure: Measure) -> dict[Arm, Worth]:
     Raises:
         ValueError: an arm lacks a seed.
     """
-    by_arm: dict[Arm, dict[int, float]] = {}
+    arms = {name(each.head, each.gate): (each.head, each.gate) for each in outcomes}
+    by_arm: dict[str, dict[int, float]] = {arm: {} for arm in arms}
     for each in outcomes:
-        by_arm.setdefault((each.head, each.gate), {})[each.seed] = getattr(each, measure)
-    alone = by_arm.pop((ALONE, ""))
-    for arm, runs in by_arm.items():
-        if runs.keys() != alone.keys():
-            raise ValueError(f"{name(*arm)} has other seeds than {ALONE}: run all with the same.")
-    values = {arm: np.array([runs[seed] for seed in alone]) for arm, runs in by_arm.items()}
-    beside = {arm: paired(runs, np.array(list(alone.values()))) for arm, runs in values.items()}
-    corrected = holm([each.p for each in beside.values()])
+        by_arm[name(each.head, each.gate)][each.seed] = getattr(each, measure)
+    compared = beside(by_arm, ALONE)
+    del compared[ALONE]
+    corrected = holm([each.p for each in compared.values()])
     return {
-        arm: Worth(float(values[arm].mean()), beside[arm], p)
-        for arm, p in zip(beside, corrected, strict=True)
+        arms[arm]: Worth(float(np.mean(list(by_arm[arm].values()))), compared[arm], p)
+        for arm, p in zip(compared, corrected, strict=True)
     }
 
 
@@ -112,10 +109,8 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     ]
     lines = [",".join(["head,gate,seeds", *columns, "cosine,passed"])]
     alone = [each for each in outcomes if each.head == ALONE]
-    bare = [[f"{np.mean([getattr(x, measure) for x in alone]):.3f}"] for measure in measures]
-    lines.append(
-        ",".join([ALONE, "", str(len(alone)), *(bare[0] + [""] * 5), *(bare[1] + [""] * 7)])
-    )
+    means = [f"{np.mean([getattr(each, measure) for each in alone]):.3f}" for measure in measures]
+    lines.append(f"{ALONE},,{len(alone)},{means[0]},,,,,,{means[1]},,,,,,,")
     by_measure = [verdicts(outcomes, measure) for measure in measures]
     for head, gate in by_measure[0]:
         cells = [head, gate, str(len(alone))]

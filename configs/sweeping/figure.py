@@ -51,8 +51,12 @@ def draw(results: Results) -> Figure:
 
 def write(results: Results, path: Path) -> None:
     """Draws the figure into a file, the same bytes for the same results."""
-    # Without the version of matplotlib, which is no result.
-    draw(results).savefig(path, dpi=160, metadata={"Software": None})
+    save(draw(results), path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure of a sweep without the version of matplotlib, which is no result."""
+    figure.savefig(path, dpi=160, metadata={"Software": None})
 
 
 def heading(results: Results) -> str:

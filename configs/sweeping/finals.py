@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from configs.sweeping.arms import MAIN, Arm, Teaching, teachings
 from configs.sweeping.estimates import Difference, differences
-from configs.sweeping.figure import heading
+from configs.sweeping.figure import heading, save
 from configs.sweeping.results import Results
 
 WORSE, SAME, BETTER = "#D55E00", "#999999", "#0072B2"
@@ -38,7 +38,7 @@ def draw(results: Results) -> Figure:
 
 def write(results: Results, path: Path) -> None:
     """Draws the figure into a file, the same bytes for the same results."""
-    draw(results).savefig(path, dpi=160, metadata={"Software": None})
+    save(draw(results), path)
 
 
 def _beside_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
