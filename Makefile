@@ -56,7 +56,7 @@ test-fast: $(STAMP) ## The tests that take seconds
 check: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p agents -p configs -p envs -p gridworld -p benchmarks -p examples
+	$(BIN)/mypy -p agents -p configs -p envs -p gridworld -p experiments -p benchmarks -p examples
 	$(BIN)/mypy train.py evaluate.py sweep.py
 
 format: $(STAMP) ## Put the code into its format

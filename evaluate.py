@@ -6,18 +6,17 @@ from collections.abc import Sequence
 import torch
 from rich.console import Console
 
-from agents.agent import ActorCritic
-from agents.evaluation import Scores, play
-from agents.seeding import generator
+from agents.networks.actor_critic import ActorCritic
+from agents.rollout.evaluation import Scores, play
+from agents.runtime.random import generator
 from configs.cli import parse_evaluate
 from configs.errors import UsageError
-from configs.evaluate import EvaluateOptions
-from configs.film import check_film, film
-from configs.hardware import Hardware, choose_hardware
-from configs.outputs import check_writable, destination
-from configs.players import Player, load_player
-from configs.scoreboard import Result, Scoreboard, write_all, write_one
+from configs.evaluation import EvaluateOptions
 from envs import VecEnv
+from experiments.evaluation.film import check_film, film
+from experiments.evaluation.players import Player, check_writable, destination, load_player
+from experiments.evaluation.scoreboard import Result, Scoreboard, write_all, write_one
+from experiments.training.hardware import Hardware, choose_hardware
 
 
 def evaluate(options: EvaluateOptions) -> list[Result]:

@@ -9,15 +9,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from configs.cli import parse_sweep
 from configs.errors import UsageError
-from configs.hardware import choose_device
 from configs.sweep import SweepConfig
-from configs.sweeping import folder as folders
-from configs.sweeping.arms import arms
-from configs.sweeping.chunks import num_chunks
-from configs.sweeping.output import FIGURE, write
-from configs.sweeping.results import Results
-from configs.sweeping.verdict import Verdict
-from configs.sweeping.workers import Work, WorkerError, choose_workers, compute_all
+from experiments.sweep import folder as folders
+from experiments.sweep.arms import arms
+from experiments.sweep.chunks import num_chunks
+from experiments.sweep.folder import Results
+from experiments.sweep.output import FIGURE, write
+from experiments.sweep.verdict import Verdict
+from experiments.sweep.workers import Work, WorkerError, choose_workers, compute_all
+from experiments.training.hardware import choose_device
 
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130
 

@@ -9,21 +9,19 @@ from pathlib import Path
 
 import torch
 
-from agents.checkpoint import load_checkpoint
-from agents.metrics import RunningMean
-from agents.processes import leave
-from agents.report import NoReport, Progress, Report, Split
-from agents.teacher import ChangedTeacherError
-from configs import rundir
-from configs.build import build
+from agents.logs.report import NoReport, Progress, Report, Split
+from agents.runtime.checkpoint import load_checkpoint
+from agents.runtime.distributed import leave
+from agents.statistics import RunningMean
+from agents.teachers import ChangedTeacherError
 from configs.cli import parse
 from configs.errors import UsageError
-from configs.hardware import choose_hardware
-from configs.heap import keep_freed_memory
-from configs.interrupt import StopRequest
-from configs.resume import is_resume, parse_resume
-from configs.session import Session
-from configs.train import TrainConfig
+from configs.training import TrainConfig
+from experiments.training import run_folder as rundir
+from experiments.training.build import build
+from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
+from experiments.training.run_folder import is_resume, parse_resume
+from experiments.training.session import Session
 
 FIRST_CHECKPOINT_SECONDS = 30.0
 DONE, DIVERGED, MISTAKEN, STOPPED = 0, 1, 2, 130

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import header, publish
-from envs.grid import GridConfig
+from envs.gridworld.config import GridConfig
 from gridworld import (
     FIRST_TERMINAL,
     WALL,
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
     """Plays and prints the table; returns the exit code."""
     options = tyro.cli(Options, args=list(arguments), description=__doc__)
     torch.set_num_threads(1)
-    publish([*header("explorer.py", arguments), *lines(options)], options.output)
+    publish([*header("benchmarks/explorer.py", arguments), *lines(options)], options.output)
     return 0
 
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
 from benchmarks.measure import header, publish
-from configs.heap import keep_freed_memory
+from experiments.training.hardware import keep_freed_memory
 
 BASELINE = "sum"
 REFRESHING = "attittud, refreshing"
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as train.py does
     lines = report(measure(options))
-    publish([*header("gates.py", arguments), *lines], options.output)
+    publish([*header("benchmarks/gates.py", arguments), *lines], options.output)
     return 0
 
 

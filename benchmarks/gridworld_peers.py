@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import header, publish, read_table
 from benchmarks.stepping.client import Worker, working
-from configs import rundir
+from experiments.training import run_folder as rundir
 
 OURS = "ours"
 PROGRAMS = {OURS: "auxgate", "xland": "XLand-MiniGrid", "navix": "NAVIX", "pufferlib": "PufferLib"}
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     remarks = [f"environments: {options.num_envs}, each program on one core with one thread"]
     # Where an environment lies says nothing to others.
     shown = [PYTHON if word in interpreters.values() else word for word in arguments]
-    head = header("gridworld_peers.py", shown, remarks)
+    head = header("benchmarks/gridworld_peers.py", shown, remarks)
     publish([*head, *table([*now, *earlier])], options.output)
     return 0
 

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(options.threads)
     lines = [*solving(options), *stepping(options)]
     remark = f"threads: {options.threads}, device: {options.device}"
-    head = header("gridworlds.py", arguments, [remark])
+    head = header("benchmarks/gridworlds.py", arguments, [remark])
     publish([*head, COLUMNS, *map(str, lines)], options.output)
 
 

@@ -12,10 +12,10 @@ from math import nan
 from pathlib import Path
 from statistics import fmean, median
 
-from agents.report import METRICS_FILE
-from configs import rundir
+from agents.logs.report import METRICS_FILE
 from configs.cli import parse
-from configs.hardware import Hardware, choose_hardware
+from experiments.training import run_folder as rundir
+from experiments.training.hardware import Hardware, choose_hardware
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG_LINES = 8
@@ -111,12 +111,12 @@ def run_alone(command: Sequence[str]) -> float:
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def header(script: str, arguments: Sequence[str], remarks: Sequence[str] = ()) -> list[str]:
+def header(program: str, arguments: Sequence[str], remarks: Sequence[str] = ()) -> list[str]:
     """The lines above a result: how, of what and on what it was made."""
     versions = rundir.versions()
     packages = versions["packages"]
     return [
-        f"# command: {shlex.join(['python', f'benchmarks/{script}', *arguments])}",
+        f"# command: {shlex.join(['python', *program.split(), *arguments])}",
         f"# commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         f"# hardware: {versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
         f"# packages: torch {packages['torch']}, envpool {packages['envpool']}",

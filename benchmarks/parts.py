@@ -19,7 +19,7 @@ import tyro
 
 from benchmarks.measure import split_flags
 from configs.cli import parse
-from configs.session import Session
+from experiments.training.session import Session
 from train import set_up
 
 Part = Literal["env", "act"]

@@ -25,9 +25,9 @@ from torch import Tensor
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.torsos import Torsos
+from agents.networks.torsos import Torsos
 from benchmarks.measure import header, publish
-from configs.heap import keep_freed_memory
+from experiments.training.hardware import keep_freed_memory
 
 COLUMNS = "precision,way,milliseconds,ratio"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
         found = measure(options, dtype)
         for name, spent in found.items():
             lines.append(f"{precision},{name},{spent:.1f},{spent / found['summed']:.2f}")
-    publish([*header("passes.py", arguments), *lines], options.output)
+    publish([*header("benchmarks/passes.py", arguments), *lines], options.output)
     return 0
 
 

@@ -36,8 +36,8 @@ from benchmarks.measure import (
     publish,
     train_run,
 )
-from configs.hardware import choose_device
 from configs.presets import preset
+from experiments.training.hardware import choose_device
 
 PEER, DOCUMENTED = "CleanRL", "documented"
 PRECISIONS = {PEER: "fp32", "ppo, fp32": "fp32", "ppo, auto": "auto", DOCUMENTED: "auto"}
@@ -255,7 +255,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"peers.py: {error}", file=sys.stderr)
         return 2
     remarks = [f"peer: CleanRL at {commit_of(Path(options.cleanrl))}"]
-    publish([*header("peers.py", arguments, remarks), *report(options, results)], options.output)
+    publish(
+        [*header("benchmarks/peers.py", arguments, remarks), *report(options, results)],
+        options.output,
+    )
     return 0
 
 

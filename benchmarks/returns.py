@@ -23,7 +23,7 @@ from jaxtyping import Float
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cleanrl import EPISODES
-from configs.rundir import versions
+from experiments.training.run_folder import versions
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

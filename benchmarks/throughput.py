@@ -192,7 +192,9 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"throughput.py: {error}", file=sys.stderr)
         return 2
-    publish([*header("throughput.py", arguments), *report(options, results)], options.output)
+    publish(
+        [*header("benchmarks/throughput.py", arguments), *report(options, results)], options.output
+    )
     return 0
 
 

@@ -27,13 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.heads import AuxiliaryHead, Heads
 from benchmarks.measure import header, publish, split_flags
-from benchmarks.trained import without_heads
-from configs.build import build
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
-from configs.hardware import choose_hardware
-from configs.heap import keep_freed_memory
+from experiments.studies.trained import without_heads
+from experiments.training.build import build
+from experiments.training.hardware import choose_hardware, keep_freed_memory
 
 MAIN = "none"
 COLUMNS = "env,head,gate,milliseconds,ratio_to_main,ratio_to_sum,held_mebibytes"
@@ -165,7 +164,9 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"updates.py: {error}", file=sys.stderr)
         return 2
-    publish([*header("updates.py", arguments), *report(options, results)], options.output)
+    publish(
+        [*header("benchmarks/updates.py", arguments), *report(options, results)], options.output
+    )
     return 0
 
 

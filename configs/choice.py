@@ -8,11 +8,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from agents.core import Cores
+from agents.algorithms import Algorithms
 from agents.gates import Gates
 from agents.heads import Heads
-from agents.losses import Algorithms
-from agents.torsos import Torsos
+from agents.networks.recurrent import Cores
+from agents.networks.torsos import Torsos
 from configs.errors import UsageError, nearest_first
 from configs.presets import preset
 from envs import PROTOCOLS, find

@@ -10,16 +10,16 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from agents.core import Cores
+from agents.algorithms import Algorithms
 from agents.gates import Gates
 from agents.heads import Heads
-from agents.losses import Algorithms
-from agents.torsos import Torsos
+from agents.networks.recurrent import Cores
+from agents.networks.torsos import Torsos
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError, nearest
-from configs.evaluate import EvaluateOptions
+from configs.evaluation import EvaluateOptions
 from configs.sweep import SweepConfig
-from configs.train import TrainConfig, flags, from_flags
+from configs.training import TrainConfig, flags, from_flags
 
 Options = TypeVar("Options")
 

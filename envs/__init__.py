@@ -11,14 +11,14 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from envs.atari import PROTOCOLS as ATARI_PROTOCOLS
-from envs.atari import AtariConfig
-from envs.atari_games import installed_backends
+from envs.atari.config import PROTOCOLS as ATARI_PROTOCOLS
+from envs.atari.config import AtariConfig
+from envs.atari.games import installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.episodes import Episodes, EpisodeSummary
-from envs.grid import GridConfig
-from envs.grid_gymnasium import register
+from envs.gridworld.config import GridConfig
+from envs.gridworld.gymnasium import register
 from envs.gym import GymConfig
 from envs.names import canonical, nearest
 

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
-from envs.names import departures
-from envs.seeding import separated_seeds
+from envs.names import departures, separated_seeds
 
 _NUM_ACTIONS = 3
 """Left, stay, right."""

@@ -17,8 +17,7 @@ from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
-from envs.names import canonical, departures, nearest
-from envs.seeding import separated_seeds
+from envs.names import canonical, departures, nearest, separated_seeds
 
 
 @dataclass(frozen=True)

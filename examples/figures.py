@@ -10,8 +10,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.reporting.look import colour, tidy
-from configs.sweeping.estimates import bootstrap
+from experiments.report.figures import colour, tidy
+from experiments.sweep.estimates import bootstrap
 
 COLUMNS = 6
 SHADES = np.linspace(-1.0, 1.0, 9)

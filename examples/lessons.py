@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.gates import Gate, diagnose
-from agents.gates.sum import Sum
+from agents.gates.methods.sum import Sum
 from examples.images import Images
 from examples.students import Students, build_students, gated_gradients
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from agents.gates import Gate, make
-from agents.gates.auxinash import AuxiNash
-from agents.gates.sum import Sum
-from agents.hypergradient import LearnedPreference
+from agents.gates.methods.nash import AuxiNash
+from agents.gates.methods.sum import Sum
+from agents.learning.auxinash import LearnedPreference
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
 from examples.report import Row, Verdict, positive

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from configs import rundir
 from configs.errors import UsageError
-from configs.sweeping.estimates import Difference, differences
+from experiments.sweep.estimates import Difference, differences
+from experiments.training import run_folder as rundir
 
 DOTS_PER_INCH = 90
 COLOURS = 256

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from agents.gates import Gate
-from agents.gates.sum import Sum
+from agents.gates.methods.sum import Sum
 from examples.students import Students, build_students, gated_gradients
 
 RELATIONS = ("same", "similar", "unrelated")

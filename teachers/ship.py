@@ -21,11 +21,11 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
 
-from agents.files import write_json  # noqa: E402
-from agents.teacher import POLICY_FILE, export_policy, load_policy  # noqa: E402
-from benchmarks.reporting.command import command  # noqa: E402
-from configs.evaluate import EvaluateOptions  # noqa: E402
+from agents.runtime.files import write_json  # noqa: E402
+from agents.teachers import POLICY_FILE, export_policy, load_policy  # noqa: E402
+from configs.evaluation import EvaluateOptions  # noqa: E402
 from evaluate import evaluate  # noqa: E402
+from experiments.report.runs import command  # noqa: E402
 
 CARD = """\
 # A deliberately sub-optimal teacher for {env}

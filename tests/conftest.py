@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from agents.agent import ActorCritic
-from agents.core import GRUConfig
-from agents.torsos.mlp import MlpConfig
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.recurrent import GRUConfig
+from agents.networks.torsos import MlpConfig
 from envs.catch import CatchConfig
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 import evaluate
 import train
-from agents.files import load_tensors, save_tensors
-from configs.evaluate import EvaluateOptions
+from agents.runtime.files import load_tensors, save_tensors
+from configs.evaluation import EvaluateOptions
 
 SHORT = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 4 --steps 8 --device cpu --threads 1 "
@@ -280,7 +280,7 @@ def test_a_disk_that_is_full_in_the_end_is_one_sentence(monkeypatch, capsys):
     assert refused(f"run {QUICK}", capsys) == (
         "the file cannot be written (No space left on device): choose another one by --output FILE."
     )
-    monkeypatch.setattr("configs.film.write_atomically", fail)
+    monkeypatch.setattr("experiments.evaluation.film.write_atomically", fail)
     assert refused("run --device cpu --video x.gif", capsys).endswith("by --video FILE.")
 
 

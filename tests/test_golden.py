@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.agent import ActorCritic, Choice
-from agents.collect import Collector
+from agents.algorithms import A2CConfig, PPOConfig
 from agents.gates import make
 from agents.heads import Schedule
 from agents.heads.distill import Distill
-from agents.learner import Learner, LearnerConfig
-from agents.losses import A2CConfig, PPOConfig
-from agents.seeding import generator, seeded
-from agents.teacher import NetworkTeacher, PolicyCard
-from agents.torsos.mlp import MlpConfig
+from agents.learning.learner import Learner, LearnerConfig
+from agents.networks.actor_critic import ActorCritic, Choice
+from agents.networks.torsos import MlpConfig
+from agents.rollout.collector import Collector
+from agents.runtime.random import generator, seeded
+from agents.teachers import NetworkTeacher, PolicyCard
 from envs.catch import CatchConfig
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import evaluate
-from agents.files import load_tensors, save_tensors
-from configs.evaluate import EvaluateOptions
+from agents.runtime.files import load_tensors, save_tensors
+from configs.evaluation import EvaluateOptions
 
 pytestmark = pytest.mark.slow
 

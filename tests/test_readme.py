@@ -3,13 +3,14 @@
 import re
 import shlex
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from configs import rundir
 from configs.cli import parse, parse_evaluate
-from configs.resume import is_resume, parse_resume
+from experiments.training import run_folder as rundir
+from experiments.training.run_folder import is_resume, parse_resume
 
 ROOT = Path(__file__).resolve().parent.parent
 TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "torchrun")
@@ -54,7 +55,9 @@ def test_the_readme_has_commands_and_the_main_job_is_the_documented_line():
 
 def test_every_command_is_of_a_kind_that_is_looked_at_here():
     for words in COMMANDS:
-        if words[0] == "python":
+        if words[:2] == ("python", "-m"):
+            assert find_spec(words[2]) is not None, words
+        elif words[0] == "python":
             assert (ROOT / words[1]).is_file(), words
         else:
             assert words[0] in ("make", *TAKEN_AS_THEY_ARE), words

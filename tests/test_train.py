@@ -16,9 +16,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
-import agents.losses
-from agents.files import load_tensors, save_tensors
-from agents.learner import Learner
+import agents.algorithms.a2c
+from agents.learning.learner import Learner
+from agents.runtime.files import load_tensors, save_tensors
 from train import DIVERGED, DONE, MISTAKEN, STOPPED, main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -320,14 +320,14 @@ def poison(monkeypatch):
     """Makes the main loss NaN from the given update on, for so many updates."""
 
     def poison(first, count=10**9):
-        entropy, calls = agents.losses.a2c.entropy, []
+        entropy, calls = agents.algorithms.a2c.entropy, []
 
         def poisoned(logits):
             calls.append(None)
             bad = first < len(calls) <= first + count
             return entropy(logits) * (torch.nan if bad else 1.0)
 
-        monkeypatch.setattr(agents.losses.a2c, "entropy", poisoned)
+        monkeypatch.setattr(agents.algorithms.a2c, "entropy", poisoned)
 
     return poison
 
@@ -431,7 +431,7 @@ def test_a_teacher_of_another_game_or_another_view_is_refused(env, why, made, ca
 
 
 def test_without_emulators_a_game_is_refused_with_the_cure(monkeypatch, capsys):
-    monkeypatch.setattr("envs.atari_games.find_spec", lambda name: None)
+    monkeypatch.setattr("envs.atari.games.find_spec", lambda name: None)
     assert "pip install 'auxgate[atari]'" in refused("--env Pong", capsys)
 
 

@@ -18,8 +18,6 @@ from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from typing import Any, get_args, get_origin, get_type_hints
 
-from agents.gates.attittud import AttittudConfig
-from agents.gates.auxinash import AuxiNashConfig
 from agents.gates.backward import (
     add_gradient,
     gated_backward,
@@ -28,24 +26,22 @@ from agents.gates.backward import (
     summed_backward,
 )
 from agents.gates.base import Gate, Judgement
-from agents.gates.cagrad import CAGradConfig
-from agents.gates.cosine import CosineConfig
-from agents.gates.cosine_unweighted import CosineUnweightedConfig
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
-from agents.gates.gradnorm import GradNormConfig
-from agents.gates.gradvac import GradVacConfig
-from agents.gates.gramian import Gramian
-from agents.gates.groups import Scope, column_groups
-from agents.gates.mgda import MGDAConfig
-from agents.gates.nash import NashConfig
-from agents.gates.ol_aux import OLAuxConfig
-from agents.gates.orthogonal import OrthogonalConfig
-from agents.gates.pcgrad import PCGradConfig
-from agents.gates.projection import ProjectionConfig
-from agents.gates.rotograd import RotoGradConfig
-from agents.gates.significant import SignificantConfig
-from agents.gates.sum import SumConfig
-from agents.gates.upgrad import UPGradConfig
+from agents.gates.gramian import Gramian, Scope, column_groups
+from agents.gates.methods.attittud import AttittudConfig
+from agents.gates.methods.cagrad import CAGradConfig
+from agents.gates.methods.cosine import CosineConfig, CosineUnweightedConfig
+from agents.gates.methods.gradnorm import GradNormConfig
+from agents.gates.methods.gradvac import GradVacConfig
+from agents.gates.methods.mgda import MGDAConfig
+from agents.gates.methods.nash import AuxiNashConfig, NashConfig
+from agents.gates.methods.ol_aux import OLAuxConfig
+from agents.gates.methods.pcgrad import PCGradConfig
+from agents.gates.methods.projection import OrthogonalConfig, ProjectionConfig
+from agents.gates.methods.rotograd import RotoGradConfig
+from agents.gates.methods.significant import SignificantConfig
+from agents.gates.methods.sum import SumConfig
+from agents.gates.methods.upgrad import UPGradConfig
 
 __all__ = [
     "Gates",

@@ -6,8 +6,7 @@ from agents.heads.adversarial import AdversarialConfig
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.heads.curl import CurlConfig
 from agents.heads.distill import DistillConfig
-from agents.heads.forward import ForwardConfig
-from agents.heads.inverse import InverseConfig
+from agents.heads.dynamics import ForwardConfig, InverseConfig
 from agents.heads.multi_horizon import MultiHorizonConfig
 from agents.heads.pixel_control import PixelControlConfig
 from agents.heads.reconstruct import ReconstructConfig

@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from agents.agent import ActorCritic
+from agents.algorithms import A2CConfig
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.losses import A2CConfig
-from agents.masked import masked_mean
-from agents.types import AgentOutput, Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.statistics import masked_mean
+from agents.trajectory import AgentOutput, Trajectory
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,27 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
-from agents.seeding import Stream
-from agents.teacher import Teacher
-from agents.torsos import Torso
-from agents.types import AgentOutput, Targets, Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.torsos import Torso
+from agents.runtime.random import Stream
+from agents.teachers import Teacher
+from agents.trajectory import AgentOutput, Targets, Trajectory
 from envs.base import EnvSpec
+
+# Modules by name, whatever the names.
+
+
+class NamedModules(nn.ModuleDict):
+    """A `ModuleDict` that takes names of methods too: a head may be called `forward`.
+
+    Its modules are found as items, never as attributes, so nothing is hidden.
+    """
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Adds or replaces a module."""
+        assert module is not None
+        self._modules[name] = module
+
 
 __all__ = ["AuxiliaryHead", "HeadContext", "HeadLoss", "Schedule", "Targets"]
 

@@ -13,14 +13,19 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.augment import RandomMask, RandomShift, is_image
-from agents.heads.parts.momentum import MomentumCopy
-from agents.heads.parts.subset import StepSampler, at_steps
-from agents.masked import masked_mean
-from agents.torsos.base import orthogonal
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.views import (
+    MomentumCopy,
+    RandomMask,
+    RandomShift,
+    StepSampler,
+    at_steps,
+    is_image,
+)
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.torsos import orthogonal
+from agents.statistics import masked_mean
+from agents.trajectory import AgentOutput, Trajectory
 
 LOGIT_SCALE = 0.1
 """Of the bilinear products (curl_rainbow)."""

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.torsos.base import orthogonal
-from agents.types import AgentOutput, Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.torsos import orthogonal
+from agents.trajectory import AgentOutput, Trajectory
 
 
 def hyperbolic_discounts(longest: float, count: int, exponent: float) -> tuple[float, ...]:

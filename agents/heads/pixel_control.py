@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
+from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.augment import is_image
-from agents.heads.parts.cells import Cells
-from agents.masked import explained_variance_of_vectors, masked_mean
-from agents.precision import arithmetic
-from agents.returns import gae
-from agents.torsos.base import orthogonal
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.decoders import Cells
+from agents.heads.components.views import is_image
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.precision import arithmetic
+from agents.networks.torsos import orthogonal
+from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.pixel-control"
 _KERNEL, _STRIDE = 4, 2

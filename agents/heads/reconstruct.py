@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.decoders import Decoder, amounts, decoder_for
-from agents.heads.parts.mosaic import mosaic
-from agents.heads.parts.subset import StepSampler, at_steps
-from agents.precision import arithmetic
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.decoders import Decoder, amounts, decoder_for, mosaic
+from agents.heads.components.views import StepSampler, at_steps
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.precision import arithmetic
+from agents.trajectory import AgentOutput, Trajectory
 from envs.base import EnvSpec
 
 PICTURED = 8

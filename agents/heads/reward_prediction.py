@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.replay import Replay, draw, make_replay
-from agents.seeding import Stream
-from agents.torsos.base import orthogonal
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.replay import Replay, draw, make_replay
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.torsos import orthogonal
+from agents.runtime.random import Stream
+from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.reward-prediction"
 _CLASSES = 3

@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.momentum import MomentumCopy
-from agents.heads.parts.subset import StepSampler, at_steps
-from agents.masked import masked_mean
-from agents.precision import arithmetic
-from agents.torsos import TorsoOutput
-from agents.torsos.base import orthogonal
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.views import MomentumCopy, StepSampler, at_steps
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.precision import arithmetic
+from agents.networks.torsos import TorsoOutput, orthogonal
+from agents.statistics import masked_mean
+from agents.trajectory import AgentOutput, Trajectory
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.agent import ActorCritic
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.masked import masked_mean
-from agents.types import AgentOutput, Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.statistics import masked_mean
+from agents.trajectory import AgentOutput, Trajectory
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from agents.agent import ActorCritic
+from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.parts.replay import Replay, make_replay
-from agents.masked import explained_variance
-from agents.returns import gae
-from agents.seeding import Stream
-from agents.types import AgentOutput, Trajectory
+from agents.heads.components.replay import Replay, make_replay
+from agents.networks.actor_critic import ActorCritic
+from agents.runtime.random import Stream
+from agents.statistics import explained_variance
+from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.value-replay"
 

@@ -1,4 +1,4 @@
-"""The cosines between the gradients of all losses, as a picture for people."""
+"""A matrix of cosines as a picture for people."""
 
 import math
 from collections.abc import Sequence

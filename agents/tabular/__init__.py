@@ -13,10 +13,8 @@ with its teacher's policy on the student's own states.  Either comes sampled, fr
 on-policy actor-critic (`Practice`), or exact, from linear solves (`exact_signal`).
 """
 
-from agents.tabular.exact import exact_signal
-from agents.tabular.lesson import Arm, Lesson
+from agents.tabular.lesson import Arm, Lesson, Signal, exact_signal, gradients
 from agents.tabular.practice import Practice, SampledConfig
-from agents.tabular.signals import Signal, gradients
 from agents.tabular.students import Students
 
 __all__ = [

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from agents.seeding import generator
-from agents.tabular.signals import Signal
+from agents.runtime.random import generator
+from agents.tabular.lesson import Signal
 from agents.tabular.students import Students
 from gridworld import NUM_ACTIONS, Chance, draw_chance, restart, step
 
@@ -190,7 +190,7 @@ def advantages(
     discount: float,
     trace: float,
 ) -> Float32[Tensor, "T lanes"]:
-    """Generalised advantages, as `agents.returns.gae` without truncation, in a quarter of its time.
+    """Generalised advantages, as `returns.gae` without truncation, in a quarter of its time.
 
     Args:
         reward: of each step.

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from agents.gates import make
-from agents.learner import Learner
-from agents.types import Trajectory
+from agents.learning.learner import Learner
+from agents.trajectory import Trajectory
 from envs.base import EnvSpec, Step, VecEnv
-from tests.agents.learning import A2C, CONFIG, collect
+from tests.agents.updating import A2C, CONFIG, collect
 
 T, B, A = 3, 2, 4
 

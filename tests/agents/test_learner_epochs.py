@@ -9,13 +9,13 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.testing import assert_close
 
-from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.algorithms import A2CConfig, PPOConfig, log_probability, normalized
+from agents.algorithms.returns import gae
 from agents.heads import Schedule, Targets
 from agents.heads.distill import Distill
-from agents.losses import A2CConfig, PPOConfig, log_probability, normalized
-from agents.returns import gae
-from agents.teacher import NetworkTeacher, PolicyCard
-from tests.agents.learning import NAN, Head, T, collect, gradients, numbers, same, update_all
+from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
+from agents.teachers import NetworkTeacher, PolicyCard
+from tests.agents.updating import NAN, Head, T, collect, gradients, numbers, same, update_all
 
 B = 4
 

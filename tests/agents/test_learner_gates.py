@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from agents.collect import Collector
-from agents.judging import JudgingConfig
-from agents.seeding import generator
-from tests.agents.learning import (
+from agents.learning.gating import JudgingConfig
+from agents.rollout.collector import Collector
+from agents.runtime.random import generator
+from tests.agents.updating import (
     NAN,
     Broken,
     Head,

@@ -9,9 +9,9 @@ from torch.testing import assert_close
 
 from agents.heads import Schedule
 from agents.heads.distill import Distill
-from agents.judging import JudgingConfig
-from agents.teacher import NetworkTeacher, PolicyCard
-from tests.agents.learning import (
+from agents.learning.gating import JudgingConfig
+from agents.teachers import NetworkTeacher, PolicyCard
+from tests.agents.updating import (
     Opponent,
     agent_numbers,
     collect,

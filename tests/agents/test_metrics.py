@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from agents.metrics import RunningMean, averaged
+from agents.statistics import RunningMean, averaged
 
 
 def scalars(**values):

@@ -3,13 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents.collect import Collector
 from agents.heads.base import Schedule
 from agents.heads.distill import Distill
-from agents.tables import TableTeacher
-from agents.teacher import ChangedTeacherError
+from agents.rollout.collector import Collector
+from agents.teachers import ChangedTeacherError, TableTeacher
 from envs.base import VecEnv
-from envs.grid import GridConfig
+from envs.gridworld.config import GridConfig
 
 T, B, A, STATES = 3, 2, 4, 7
 

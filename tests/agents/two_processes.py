@@ -14,22 +14,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from agents.agent import ActorCritic
-from agents.core import GRUConfig
+from agents.algorithms import A2CConfig, NoneConfig, PPOConfig
 from agents.gates import make
 from agents.heads import HeadLoss
-from agents.hypergradient import LearnedPreference
-from agents.judging import JudgingConfig
-from agents.learner import Learner, LearnerConfig
-from agents.losses import A2CConfig, NoneConfig, PPOConfig
-from agents.metrics import RunningMean
-from agents.processes import ALONE, join, leave
-from agents.rotated import Rotated, RotationConfig
-from agents.torsos.mlp import MlpConfig
-from agents.types import Trajectory
+from agents.learning.auxinash import LearnedPreference
+from agents.learning.gating import JudgingConfig
+from agents.learning.learner import Learner, LearnerConfig
+from agents.learning.rotograd import Rotated, RotationConfig
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.recurrent import GRUConfig
+from agents.networks.torsos import MlpConfig
+from agents.runtime.distributed import ALONE, join, leave
+from agents.statistics import RunningMean
+from agents.trajectory import Trajectory
 from envs.base import Step
 from envs.episodes import Episodes
-from tests.agents.learning import Head, Probe
+from tests.agents.updating import Head, Probe
 
 T, B, A = 5, 4, 3
 UPDATES = 3

@@ -3,7 +3,7 @@ from math import nan
 
 import pytest
 
-import configs.hardware
+import experiments.training.hardware
 from benchmarks import throughput
 from benchmarks.measure import Measurement
 from benchmarks.throughput import ARMS, Options, Setting, main, report, settings
@@ -41,7 +41,7 @@ def test_a_setting_holds_only_what_makes_a_difference_to_its_part():
 
 def test_the_choice_of_threads_and_precision_is_that_of_the_run(monkeypatch):
     monkeypatch.setattr(
-        configs.hardware, "choose_precision", lambda device: ("bf16", "it is tried")
+        experiments.training.hardware, "choose_precision", lambda device: ("bf16", "it is tried")
     )
     asked = options(parts=("all",), threads=(0, 3), precision=("auto", "bf16"))
     found = settings(asked, [])

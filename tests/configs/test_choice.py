@@ -182,7 +182,7 @@ def test_an_unknown_name_lists_the_valid_ones_nearest_first(line, start, others)
 
 
 def test_without_emulators_an_unknown_environment_says_how_to_get_the_games(monkeypatch):
-    monkeypatch.setattr("envs.atari_games.find_spec", lambda name: None)
+    monkeypatch.setattr("envs.atari.games.find_spec", lambda name: None)
     assert "pip install 'auxgate[atari]'" in complaint("--env Breakot")
     assert chosen("--env Breakout").family == "atari"  # known all the same
 

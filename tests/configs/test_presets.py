@@ -2,11 +2,11 @@ from dataclasses import fields
 
 import pytest
 
-from agents.losses import Algorithms
-from agents.torsos import Torsos
+from agents.algorithms import Algorithms
+from agents.networks.torsos import Torsos
 from configs.choice import names
 from configs.presets import PRESETS, preset
-from configs.train import RunOptions
+from configs.training import RunOptions
 from envs import EnvFamilies
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from envs import atari_games
-from envs.atari import AtariConfig
+from envs.atari import games as atari_games
+from envs.atari.config import AtariConfig
 
 
 @pytest.fixture(params=["envpool", "ale"])

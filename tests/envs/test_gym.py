@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from envs.gym import GymConfig
-from envs.seeding import separated_seeds
+from envs.names import separated_seeds
 
 CPU = torch.device("cpu")
 

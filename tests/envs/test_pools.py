@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from envs.base import Pools
 from envs.catch import CatchConfig
-from envs.pools import Pools
 
 K, B = 3, 2
 CPU = torch.device("cpu")

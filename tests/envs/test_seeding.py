@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.seeding import separated_seeds
+from envs.names import separated_seeds
 
 
 @given(seed=st.integers(0, 2**63 - 1), count=st.integers(1, 50))

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from agents.gates import make
-from agents.gates.auxinash import AuxiNash
-from agents.gates.sum import Sum
-from agents.hypergradient import LearnedPreference
+from agents.gates.methods.nash import AuxiNash
+from agents.gates.methods.sum import Sum
+from agents.learning.auxinash import LearnedPreference
 from examples import preference
 from examples.preference import LEARNT, POINTS, WANTED, draw, follow, judge, learn_whom_to_trust
 

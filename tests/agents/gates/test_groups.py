@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from agents.gates.groups import column_groups
+from agents.gates.gramian import column_groups
 
 
 @pytest.fixture

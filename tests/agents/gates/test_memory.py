@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.gates.memory import recall
+from agents.gates.base import recall
 
 
 def test_it_starts_at_the_fill_in_the_shape_and_dtype_that_is_needed() -> None:

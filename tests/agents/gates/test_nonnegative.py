@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.testing import assert_close
 
-from agents.gates.nonnegative import check_num_rows, nonnegative_minimum, subset_solutions
+from agents.gates.algebra import check_num_rows, nonnegative_minimum, subset_solutions
 
 
 def problem(seed: int, num_rows: int, num_columns: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from agents.gates.order import Order, Orders, check_order
+from agents.gates.algebra import Order, Orders, check_order
 
 CPU = torch.device("cpu")
 

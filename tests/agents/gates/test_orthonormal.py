@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.gates.orthonormal import orthonormalised
+from agents.gates.algebra import orthonormalised
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

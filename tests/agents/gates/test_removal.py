@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.gates.orthogonal import OrthogonalConfig
-from agents.gates.projection import Projection, ProjectionConfig
-from agents.gates.removal import check_decay
+from agents.gates.algebra import check_decay
+from agents.gates.methods.projection import OrthogonalConfig, Projection, ProjectionConfig
 
 
 def ground_truth(sequence: Tensor, decay: float) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.heads import HeadContext
-from agents.seeding import Stream, generator
-from agents.teacher import NetworkTeacher, PolicyCard
+from agents.runtime.random import Stream, generator
+from agents.teachers import NetworkTeacher, PolicyCard
 from envs.base import EnvSpec
 
 T, B, A = 3, 2, 4

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from agents.agent import ActorCritic
-from agents.core import GRUConfig
 from agents.heads import HeadContext
-from agents.seeding import Stream, generator
-from agents.torsos import MlpConfig, NatureConfig
-from agents.types import Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.recurrent import GRUConfig
+from agents.networks.torsos import MlpConfig, NatureConfig
+from agents.runtime.random import Stream, generator
+from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 from tests.agents.heads.settings import evaluate
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from agents.agent import ActorCritic
-from agents.core import GRUConfig
 from agents.heads import HeadContext, Heads
-from agents.seeding import Stream, generator
-from agents.teacher import NetworkTeacher, PolicyCard
-from agents.torsos import ImpalaConfig, MlpConfig
-from agents.types import Trajectory
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.recurrent import GRUConfig
+from agents.networks.torsos import ImpalaConfig, MlpConfig
+from agents.runtime.random import Stream, generator
+from agents.teachers import NetworkTeacher, PolicyCard
+from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 
 T, B, A, F = 3, 2, 4, 5

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.collect import Collector
+from agents.algorithms import A2CConfig
 from agents.gates import make
 from agents.heads import Heads
 from agents.heads.adversarial import AdversarialConfig
-from agents.learner import Learner
-from agents.losses import A2CConfig
-from agents.masked import masked_mean
-from agents.seeding import generator
-from agents.types import AgentOutput
-from tests.agents.learning import A2C, CONFIG, collect
-from tests.agents.learning import T as UNROLL
+from agents.learning.learner import Learner
+from agents.rollout.collector import Collector
+from agents.runtime.random import generator
+from agents.statistics import masked_mean
+from agents.trajectory import AgentOutput
+from tests.agents.updating import A2C, CONFIG, collect
+from tests.agents.updating import T as UNROLL
 
 T, B, A, F = 3, 2, 4, 5
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from torch.testing import assert_close
 
+from agents.heads.components.views import RandomMask, RandomShift
 from agents.heads.curl import CurlConfig, contrast, reaching
-from agents.heads.parts.augment import RandomMask, RandomShift
 from tests.agents.heads.places import B, F, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 

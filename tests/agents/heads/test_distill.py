@@ -9,10 +9,9 @@ from torch.testing import assert_close
 
 from agents.heads import Heads
 from agents.heads.base import Schedule
-from agents.heads.distill import Distill, DistillConfig, teacher_policy
-from agents.heads.distill_losses import distill_loss
-from agents.teacher import ChangedTeacherError, Teacher
-from agents.types import AgentOutput
+from agents.heads.distill import Distill, DistillConfig, distill_loss, teacher_policy
+from agents.teachers import ChangedTeacherError, Teacher
+from agents.trajectory import AgentOutput
 
 T, B, A, F = 3, 2, 4, 5
 WEIGHT = Schedule(1.0, 1.0, 0)

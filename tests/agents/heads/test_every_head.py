@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.checkpoint import flatten, unflatten
 from agents.gates import make
 from agents.heads import Heads
-from agents.learner import Learner
-from agents.masked import masked_mean
+from agents.learning.learner import Learner
+from agents.runtime.checkpoint import flatten, unflatten
+from agents.statistics import masked_mean
 from tests.agents.heads.settings import KINDS, B, T, changed, evaluate, make_setting
-from tests.agents.learning import A2C, CONFIG, numbers, same
+from tests.agents.updating import A2C, CONFIG, numbers, same
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [head.name for head in fields(Heads)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.inverse import InverseConfig
+from agents.heads.dynamics import InverseConfig
 from tests.agents.heads.places import A, B, F, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 

@@ -4,13 +4,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from agents.algorithms.returns import gae
 from agents.heads.multi_horizon import (
     MultiHorizonConfig,
     hyperbolic_discounts,
     lambda_returns,
 )
-from agents.masked import explained_variance
-from agents.returns import gae
+from agents.statistics import explained_variance
 
 T, B = 3, 2
 THREE = (0.0, 0.5, 0.9)

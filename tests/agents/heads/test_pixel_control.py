@@ -5,10 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads.pixel_control import PixelControlConfig
-from agents.masked import masked_mean
+from agents.statistics import masked_mean
 from envs.base import EnvSpec
 from tests.agents.heads.settings import SPECS, A, B, T, evaluate, make_setting
-from tests.agents.learning import collect
+from tests.agents.updating import collect
 
 ATARI = EnvSpec("Atari", B, (4, 84, 84), torch.uint8, A, "Made", num_frames=4)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.parts.mosaic import mosaic
-from agents.heads.parts.subset import at_steps
+from agents.heads.components.decoders import mosaic
+from agents.heads.components.views import at_steps
 from agents.heads.reconstruct import ReconstructConfig
 from tests.agents.heads.places import B, T, build_place, learn
 from tests.agents.heads.settings import evaluate

@@ -6,15 +6,15 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads import Heads
-from agents.heads.parts import replay as replays
+from agents.heads.components import replay as replays
 from agents.heads.reward_prediction import (
     RewardPredictionConfig,
     balanced_accuracy,
     episode_start,
 )
-from agents.masked import masked_mean
+from agents.statistics import masked_mean
 from tests.agents.heads.settings import evaluate
-from tests.agents.learning import collect
+from tests.agents.updating import collect
 
 LENGTH, BATCH = 7, 2
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads.spr import SprConfig, latent_of, likeness, rescaled
-from agents.torsos import TorsoOutput
+from agents.networks.torsos import TorsoOutput
 from tests.agents.heads.places import B, T, build_place, learn
 from tests.agents.heads.settings import evaluate
 

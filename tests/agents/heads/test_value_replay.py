@@ -5,11 +5,11 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads import Heads
-from agents.heads.parts import replay as replays
+from agents.heads.components import replay as replays
 from agents.heads.value_replay import ValueReplayConfig
-from agents.masked import masked_mean
+from agents.statistics import masked_mean
 from tests.agents.heads.settings import B, T, evaluate, make_setting
-from tests.agents.learning import collect
+from tests.agents.updating import collect
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from agents.logs.table import Table
+from agents.logs.report import Table
 
 
 def write(path, *rows, start_step=0):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.returns import gae
+from agents.algorithms.returns import gae
 from agents.tabular import Practice, SampledConfig, exact_signal, gradients
 from agents.tabular.practice import advantages
 from gridworld import evaluate

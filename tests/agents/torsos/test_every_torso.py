@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.precision import arithmetic
-from agents.torsos import Torsos
-from agents.torsos.impala import ImpalaConfig
-from agents.torsos.mlp import MlpConfig
-from agents.torsos.nature import NatureConfig
+from agents.networks.precision import arithmetic
+from agents.networks.torsos import ImpalaConfig, MlpConfig, NatureConfig, Torsos
 
 BATCH, F = 3, 5
 EXAMPLES = {

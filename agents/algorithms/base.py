@@ -1,0 +1,117 @@
+"""The contract of main losses: an actor-critic's policy, value and entropy terms, per step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from agents.runtime.distributed import ALONE, Processes
+from agents.trajectory import AgentOutput, Targets, Trajectory
+
+
+@dataclass(frozen=True)
+class MainLoss:
+    """The terms of every step, before masking, averaging and weighting."""
+
+    policy: Float[Tensor, "T B"]
+    value: Float[Tensor, "T B"]
+    entropy: Float[Tensor, "T B"]
+    """Of the policy, in nats (a bonus: the learner subtracts it)."""
+    value_target: Float[Tensor, "T B"]
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """More numbers of every step `[T, B]`, whose means are logged."""
+
+
+class Algorithm(ABC):
+    """An actor-critic's main loss with the weights of its parts."""
+
+    value_coefficient: float
+    entropy_coefficient: float
+    epochs: int = 1
+    """How often the learner goes over a trajectory."""
+    minibatches: int = 1
+    """Slices of environments, each of which is one update."""
+    max_kl: float | None = None
+    """No further epoch once the mean `approximate_kl` of one is above this."""
+    needs_value: bool = False
+    """Whether `Trajectory.value` must be recorded."""
+
+    def prepare(self, trajectory: Trajectory) -> Targets:
+        """Computes what stays the same over all epochs: once per trajectory, without gradient."""
+        return Targets()
+
+    @abstractmethod
+    def loss(
+        self,
+        output: AgentOutput,
+        trajectory: Trajectory,
+        targets: Targets | None = None,
+        progress: float = 0.0,
+    ) -> MainLoss:
+        """Computes the loss of every step.
+
+        Args:
+            output: of the agent as it is now.
+            trajectory: the whole, or a minibatch.
+            targets: from `prepare`, of the same environments.
+            progress: how much of the run is over, from 0 to 1, for schedules.
+        """
+
+
+def entropy(logits: Float[Tensor, "*batch A"]) -> Float[Tensor, " *batch"]:
+    """-sum_a p(a) log p(a), in nats."""
+    log_probabilities = logits.log_softmax(-1)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+
+def log_probability(
+    logits: Float[Tensor, "*batch A"], action: Int[Tensor, " *batch"]
+) -> Float[Tensor, " *batch"]:
+    """Log-probability of the action under softmax(logits)."""
+    return logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def approximate_kl(log_ratio: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+    """(r - 1) - log r, whose mean over actions of mu is KL(mu, pi).
+
+    Never negative, and of lower variance than -log r (Schulman 2020,
+    http://joschu.net/blog/kl-approx.html).
+
+    Args:
+        log_ratio: log pi(a) - log mu(a), mu the policy that acted.
+    """
+    # Between policies that are nearly alike, exp(x) - 1 - x would be noise of either sign.
+    return log_ratio.expm1() - log_ratio
+
+
+# No main loss at all: the auxiliary heads alone train the agent.
+
+
+@dataclass(frozen=True)
+class NoneConfig:
+    """No main loss: the auxiliary heads alone train the agent (with --gate sum)."""
+
+    def build(self, discount: float, processes: Processes = ALONE) -> "Nothing":
+        """Makes the loss; there is nothing to discount."""
+        return Nothing()
+
+
+class Nothing(Algorithm):
+    """Zero; the entropy is computed for the log."""
+
+    value_coefficient = 0.0
+    entropy_coefficient = 0.0
+
+    def loss(
+        self,
+        output: AgentOutput,
+        trajectory: Trajectory,
+        targets: Targets | None = None,
+        progress: float = 0.0,
+    ) -> MainLoss:
+        """Computes zeros and the policy's entropy."""
+        zeros = torch.zeros_like(trajectory.reward)
+        return MainLoss(zeros, zeros, entropy(output.logits[:-1]), zeros)

@@ -1,0 +1,150 @@
+"""Proximal policy optimisation (Schulman et al. 2017, https://arxiv.org/abs/1707.06347).
+
+Advantages and value targets come from the policy that acted (GAE), once per
+trajectory; several epochs then go over slices of environments.  Defaults are those of
+OpenAI Baselines' ppo2 on Atari, as Huang et al. 2022 list them ("The 37 Implementation
+Details of Proximal Policy Optimization",
+https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agents.algorithms.base import Algorithm, MainLoss, approximate_kl, entropy, log_probability
+from agents.algorithms.returns import gae
+from agents.runtime.distributed import ALONE, Processes
+from agents.statistics import normalized
+from agents.trajectory import AgentOutput, Targets, Trajectory
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    epochs: int = 4
+    """Passes over each trajectory (Baselines, Atari: 4; 3 in the paper)."""
+    minibatches: int = 4
+    """Slices of environments, one optimizer step each (Baselines, Atari: 4)."""
+    clip: float = 0.1
+    """The policy's ratio gains nothing beyond 1 +- this (0.1 in the paper's Table 5)."""
+    clip_end: float | None = None
+    """Bound at the last step, linear in between (0 in the paper); none: the same throughout."""
+    clip_value: bool = True
+    """Bound the step of the value as well, by the same number (Baselines)."""
+    trace: float = 0.95
+    """Lambda of generalised advantages (0.95 in the paper)."""
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy bonus (0.01 in the paper)."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss (Baselines: 0.5 times a squared error that is itself halved)."""
+    normalize_advantage: bool = True
+    """Zero mean and unit variance over the valid steps of each minibatch (Baselines)."""
+    max_kl: float | None = None
+    """End the epochs early once the mean KL of one is above this; none: never (Baselines)."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "minibatches"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("entropy_coefficient", "value_coefficient"):
+            self._require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
+        self._require("clip", self.clip > 0, "above 0")
+        self._require("clip_end", self.clip_end is None or self.clip_end >= 0, "0 or more")
+        self._require("trace", 0 <= self.trace <= 1, "between 0 and 1")
+        self._require("max_kl", self.max_kl is None or self.max_kl > 0, "above 0")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            flag = f"--algo.ppo.{name.replace('_', '-')}"
+            raise ValueError(f"{flag} must be {what}, not {getattr(self, name)}.")
+
+    def build(self, discount: float, processes: Processes = ALONE) -> "PPO":
+        """Makes the loss for a discount per agent step."""
+        return PPO(self, discount, processes)
+
+
+@dataclass(frozen=True)
+class PPOTargets(Targets):
+    """What the policy that acted makes of its trajectory."""
+
+    advantage: Float[Tensor, "T B"]
+    value_target: Float[Tensor, "T B"]
+
+
+class PPO(Algorithm):
+    """-min(r A, clip(r, 1 - e, 1 + e) A) + c_v (v - V)^2 / 2 - c_e H(pi), r = pi(a) / mu(a)."""
+
+    needs_value = True
+
+    def __init__(self, config: PPOConfig, discount: float, processes: Processes) -> None:
+        self.value_coefficient = config.value_coefficient
+        self.entropy_coefficient = config.entropy_coefficient
+        self.epochs = config.epochs
+        self.minibatches = config.minibatches
+        self.max_kl = config.max_kl
+        self._config = config
+        self._discount = discount
+        self._processes = processes
+
+    def prepare(self, trajectory: Trajectory) -> PPOTargets:
+        """Computes generalised advantages and the value's targets, A + V."""
+        assert trajectory.value is not None, "the collector records values for PPO"
+        advantage = gae(
+            trajectory.reward,
+            trajectory.value,
+            trajectory.terminated,
+            trajectory.truncated,
+            discount=self._discount,
+            trace=self._config.trace,
+        )
+        return PPOTargets(advantage, advantage + trajectory.value[:-1])
+
+    def loss(
+        self,
+        output: AgentOutput,
+        trajectory: Trajectory,
+        targets: Targets | None = None,
+        progress: float = 0.0,
+    ) -> MainLoss:
+        """Computes policy, value and entropy terms of every step."""
+        assert isinstance(targets, PPOTargets)
+        clip = self._clip(progress)
+        logits, value = output.logits[:-1], output.value[:-1]
+        log_ratio = log_probability(logits, trajectory.action) - trajectory.log_probability
+        ratio = log_ratio.exp()
+        advantage = targets.advantage
+        if self._config.normalize_advantage:
+            advantage = normalized(advantage, trajectory.valid, self._processes)
+        bounded = ratio.clamp(1 - clip, 1 + clip)
+        return MainLoss(
+            policy=-torch.minimum(ratio * advantage, bounded * advantage),
+            value=self._value_loss(value, trajectory, targets.value_target, clip),
+            entropy=entropy(logits),
+            value_target=targets.value_target,
+            metrics={
+                "approximate_kl": approximate_kl(log_ratio.detach()),
+                "clipped": (bounded != ratio).to(ratio.dtype),
+            },
+        )
+
+    def _clip(self, progress: float) -> float:
+        start, end = self._config.clip, self._config.clip_end
+        return start if end is None else start + (end - start) * progress
+
+    def _value_loss(
+        self,
+        value: Float[Tensor, "T B"],
+        trajectory: Trajectory,
+        target: Float[Tensor, "T B"],
+        clip: float,
+    ) -> Float[Tensor, "T B"]:
+        """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one."""
+        plain = (value - target).square()
+        if self._config.clip_value:
+            assert trajectory.value is not None
+            old = trajectory.value[:-1]
+            near = old + (value - old).clamp(-clip, clip)
+            plain = torch.maximum(plain, (near - target).square())
+        return 0.5 * plain

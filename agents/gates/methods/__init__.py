@@ -1,0 +1,1 @@
+"""One file per paper: the gates that `agents.gates.make` builds."""

@@ -1,0 +1,87 @@
+"""Projection gate.
+
+Tran-Thien: "Censoring the auxiliary loss gradient", Algorithm 1 (`decay = 0`) and
+Algorithm 2 (`decay > 0`), https://github.com/vivien000/auxiliary-learning2.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from agents.gates.algebra import Removal, check_decay
+
+# Orthogonal gate.
+#
+# Zhang et al. 2018, as tested in Tran-Thien: "Censoring the auxiliary loss gradient",
+# Appendix D.3, https://github.com/vivien000/auxiliary-learning2.
+
+
+@dataclass(frozen=True)
+class OrthogonalConfig:
+    """Options of `orthogonal`."""
+
+    decay: float = 0.0
+    """Share of the past in the moving average of the main gradient to be orthogonal to; 0 takes
+    the current gradient."""
+
+    def __post_init__(self) -> None:
+        check_decay(self.decay)
+
+    def build(self) -> "Orthogonal":
+        """Builds the gate."""
+        return Orthogonal(self.decay)
+
+
+class Orthogonal(Removal):
+    """Keeps of each auxiliary gradient only what is orthogonal to the main gradient.
+
+        d = g + sum_k (h_k - <m, h_k> / |m|^2 m)
+
+    m is g itself, or with `decay > 0` its moving average `m <- decay m + (1 - decay) g`.
+    With `decay = 0`, `<g, d> = |g|^2` exactly: auxiliaries neither help nor hurt the main loss
+    to first order.  Where m vanishes every auxiliary passes unchanged.
+
+    Departures: several auxiliaries are each made orthogonal to m alone, then added; the
+    moving average is offered as for `projection`.
+    """
+
+    def removed(self, cosine: Float[Tensor, "*batch G K"]) -> Float[Tensor, "*batch G K"]:
+        """Removes every cosine, helpful ones too."""
+        return cosine
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """Options of `projection`."""
+
+    decay: float = 0.0
+    """Share of the past in the moving average of the main gradient to project against; 0 projects
+    against the current gradient.  Tran-Thien's alpha is 1 - decay; he recommends 0.99."""
+
+    def __post_init__(self) -> None:
+        check_decay(self.decay)
+
+    def build(self) -> "Projection":
+        """Builds the gate."""
+        return Projection(self.decay)
+
+
+class Projection(Removal):
+    """Removes from each auxiliary gradient what points against the main gradient.
+
+        d = g + sum_k (h_k - min(0, <m, h_k>) / |m|^2 m)
+
+    m is g itself, or with `decay > 0` its moving average `m <- decay m + (1 - decay) g`.
+    Main-descent, `<g, d> >= |g|^2`, holds for `decay = 0` only: an average is not the current
+    gradient.  Where m vanishes every auxiliary passes unchanged.
+
+    Departures from the paper: several auxiliaries are each projected against m alone, then
+    added; line 10 of Algorithm 2 is misprinted (its sign is reversed), this is what the
+    author's code does; the average starts at the first gradient, as in part of that code, and
+    not at 0, so the first gradient weighs more in early averages.
+    """
+
+    def removed(self, cosine: Float[Tensor, "*batch G K"]) -> Float[Tensor, "*batch G K"]:
+        """Removes negative cosines only."""
+        return cosine.clamp(max=0.0)

@@ -1,0 +1,1 @@
+"""From a trajectory to one optimizer step, through the gate."""

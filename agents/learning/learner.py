@@ -1,0 +1,284 @@
+"""The learner: one trajectory in, one or several gated updates of agent and heads.
+
+The main loss is the algorithm's policy, value and entropy terms; every head adds
+an auxiliary loss.  Each is masked, averaged and weighed here, once.  The gradients
+over the parts that main and auxiliary losses share pass the gate; every other
+parameter gets its own, ungated gradient (Du et al. 2018, Proposition 2).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from agents.algorithms import Algorithm
+from agents.gates import Gate
+from agents.heads import AuxiliaryHead, Schedule
+from agents.heads.base import NamedModules
+from agents.learning.auxinash import LearnedPreference
+from agents.learning.gating import Judging, JudgingConfig, Losses
+from agents.learning.optimizer import OwnerOptimizer
+from agents.learning.rotograd import Rotated
+from agents.learning.slices import Slices
+from agents.learning.step_loss import StepLoss, main_terms
+from agents.networks.actor_critic import ActorCritic
+from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.random import Stream, derived_seed, generator
+from agents.statistics import averaged
+from agents.trajectory import Targets, Trajectory
+
+# What one update learns from: a whole trajectory, or some of its environments.
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A trajectory, or some of its environments, with all targets."""
+
+    trajectory: Trajectory
+    main: Targets
+    heads: Sequence[Targets]
+
+    def select(self, environments: Tensor) -> "Batch":
+        """A minibatch."""
+        return Batch(
+            self.trajectory.select(environments),
+            self.main.select(environments),
+            [targets.select(environments) for targets in self.heads],
+        )
+
+
+def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterator[Batch]:
+    """Shuffles the environments and deals them out; whole columns, never slices of time.
+
+    Args:
+        whole: a trajectory's batch.
+        count: how many; one is the whole, in its own order.
+        shuffling: random numbers, on the host.
+    """
+    if count == 1:
+        yield whole
+        return
+    num_envs = whole.trajectory.action.shape[1]
+    order = torch.randperm(num_envs, generator=shuffling)
+    order = order.to(whole.trajectory.action.device, non_blocking=True)
+    for environments in order.chunk(count):
+        yield whole.select(environments)
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How an update is made, whatever the algorithm."""
+
+    learning_rate: float
+    learning_rate_end: float
+    total_steps: int
+    max_gradient_norm: float
+    adam_epsilon: float = 1e-5
+    judging: JudgingConfig = JudgingConfig()
+    seed: int = 0
+
+
+class Learner:
+    """Agent, heads, gate and their optimizers."""
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        algorithm: Algorithm,
+        heads: Mapping[str, AuxiliaryHead],
+        gate: Gate,
+        config: LearnerConfig,
+        processes: Processes = ALONE,
+        rotated: Rotated | None = None,
+        preference: LearnedPreference | None = None,
+    ) -> None:
+        """Makes the optimizers.
+
+        Args:
+            agent: that learns.
+            algorithm: of the main loss.
+            heads: auxiliary losses, by name.
+            gate: judges their gradients.
+            config: how an update is made.
+            processes: that make every update together.
+            rotated: what each loss sees of the agent, where the gate is `rotograd`.
+            preference: of the gate, where it is learnt.
+        """
+        self.agent = agent
+        self.heads = NamedModules(heads)
+        self.steps = 0
+        self.updates = 0
+        self._algorithm = algorithm
+        self._config = config
+        self._processes = processes
+        self._rotated = rotated
+        owners = {"agent": list(agent.parameters())} | {
+            name: [*head.parameters(), *(() if rotated is None else rotated.own(name))]
+            for name, head in heads.items()
+        }
+        self._optimizers = {
+            name: OwnerOptimizer(parameters, config.learning_rate, config.adam_epsilon)
+            for name, parameters in owners.items()
+            if parameters
+        }
+        self.judging = Judging(
+            agent,
+            heads,
+            gate,
+            config.judging,
+            self._optimizers["agent"],
+            processes,
+            config.seed,
+            preference,
+        )
+        device = next(agent.parameters()).device
+        # On the host, so that it goes on wherever a run is resumed.
+        self._shuffling = generator(
+            config.seed, f"minibatches {processes.rank}", torch.device("cpu")
+        )
+        self.skipped = torch.zeros((), device=device)
+        self.skipped_in_a_row = torch.zeros((), device=device)
+
+    @property
+    def rotates(self) -> bool:
+        """Whether each loss sees features that were turned for it (`rotograd`)."""
+        return self._rotated is not None
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        config = self._config
+        schedule = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
+        return schedule(self.steps)
+
+    def update(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """Learns from one trajectory; returns scalars for the log, on the device.
+
+        One optimizer step for every minibatch of every epoch that the algorithm asks for.
+        """
+        algorithm = self._algorithm
+        with torch.no_grad():
+            whole = Batch(
+                trajectory,
+                algorithm.prepare(trajectory),
+                [head.prepare(self.agent, trajectory) for head in self._heads],
+            )
+        metrics: list[dict[str, Tensor]] = []
+        for _ in range(algorithm.epochs):
+            epoch = [
+                self._update_once(batch, fresh=not metrics and index == 0)
+                for index, batch in enumerate(
+                    minibatches(whole, algorithm.minibatches, self._shuffling)
+                )
+            ]
+            metrics += epoch
+            if algorithm.max_kl is not None and self._moved(epoch) > algorithm.max_kl:
+                break
+        self.steps += trajectory.action.numel() * self._processes.size
+        return averaged(metrics, latest=("skipped",))
+
+    @staticmethod
+    def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
+        """The mean KL divergence between the policy that acted and that of an epoch."""
+        # Waits for the device: whether to go on is decided on the host.
+        return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
+
+    def _update_once(self, batch: Batch, *, fresh: bool) -> dict[str, Tensor]:
+        trajectory = batch.trajectory
+        count = self.judging.slices_due(self.updates)
+        slices = Slices(self.agent, trajectory, count) if count > 0 else None
+        unrolled = self.agent.unroll(trajectory) if slices is None else slices.output
+        views = None if self._rotated is None else self._rotated.views(unrolled)
+        output, *seen = views.outputs if views else [unrolled] * (1 + len(self.heads))
+        progress = min(1.0, self.steps / self._config.total_steps)
+        main = self._algorithm.loss(output, trajectory, batch.main, progress)
+        terms, metrics = main_terms(main, output, trajectory, self._algorithm, self._processes)
+        auxiliary: list[StepLoss] = []
+        for (name, head), view, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
+            assert isinstance(head, AuxiliaryHead)
+            result = head(self.agent, view, trajectory, targets)
+            loss = self._processes.share(result.loss, result.valid)
+            coefficient = head.coefficient(self.steps)
+            auxiliary.append(StepLoss(coefficient * loss, coefficient * result.loss, result.valid))
+            metrics[f"{name}/loss"] = self._processes.sum(loss)
+            metrics[f"{name}/coefficient"] = loss.new_full((), coefficient)
+            metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
+
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
+        losses = Losses(terms, auxiliary, slices)
+        if views is None or self._rotated is None:
+            finite, judged = self.judging.backward(losses, self.updates, fresh=fresh)
+        else:
+            finite, judged = self._rotated.backward(losses, views, self.judging, self.learning_rate)
+        metrics |= judged
+        self._step(finite, metrics)
+        for head in self._heads:
+            head.after_update(self.agent)
+        self.updates += 1
+        return {name: value.detach() for name, value in metrics.items()}
+
+    @property
+    def _heads(self) -> list[AuxiliaryHead]:
+        return list(self.heads.children())  # type: ignore[arg-type]
+
+    def _step(self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor]) -> None:
+        """Clips and steps every owner, or skips it; all decided on the device."""
+        config = self._config
+        healthy = {"agent": finite[0]}
+        healthy |= {name: finite[0] & finite[i + 1] for i, name in enumerate(self.heads)}
+        for owner, optimizer in self._optimizers.items():
+            norm, taken = optimizer.step(
+                self.learning_rate, config.max_gradient_norm, healthy[owner]
+            )
+            key = "gradient_norm" if owner == "agent" else f"{owner}/gradient_norm"
+            metrics[key] = norm
+            if owner == "agent":
+                skipped = 1.0 - taken.float()
+                self.skipped += skipped
+                self.skipped_in_a_row.add_(skipped).mul_(skipped)
+                metrics["skipped"] = self.skipped.clone()
+        for index, name in enumerate(self.heads):
+            metrics[f"{name}/dropped"] = 1.0 - finite[index + 1].float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on, but for the trajectory."""
+        return {
+            "agent": self.agent.state_dict(),
+            "heads": self.heads.state_dict(),
+            **self.judging.state_dict(),
+            "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
+            "rotated": None if self._rotated is None else self._rotated.state_dict(),
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "shuffling": self._shuffling.get_state(),
+            "steps": self.steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        self.agent.load_state_dict(state["agent"])
+        self.heads.load_state_dict(state["heads"])
+        self.judging.load_state_dict(state)
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self._rotated is not None:
+            self._rotated.load_state_dict(state["rotated"])
+        self.skipped.copy_(state["skipped"])
+        self.skipped_in_a_row.copy_(state["skipped_in_a_row"])
+        self._shuffling.set_state(state["shuffling"])
+        self.steps = state["steps"]
+        self.updates = state["updates"]
+        if not self._processes.leads:
+            self._part()
+
+    def _part(self) -> None:
+        """Takes random numbers of this process's own after what was saved by the first one."""
+        streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
+        for each in (self._shuffling, *streams):
+            drawn = int(torch.randint(2**62, (), generator=each))
+            each.manual_seed(derived_seed(drawn, f"at {self._processes.rank}"))

@@ -1,0 +1,213 @@
+"""Reports: every log line goes to `metrics.csv`, to TensorBoard and to the terminal."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+
+from agents.logs.progress import Progress, Split, importance
+from agents.logs.tensorboard import EventFile
+from agents.logs.terminal import Terminal
+from agents.runtime.files import write_atomically
+
+# `metrics.csv`: one line per log line, whole at every moment.
+
+LEADING = ("step", "seconds")
+
+
+class Table:
+    """Appends rows of named numbers to a CSV file.
+
+    The first row decides the columns.  A name that comes later adds a column at the
+    end: the file is then rewritten, once.
+    """
+
+    def __init__(self, path: Path, start_step: int = 0) -> None:
+        """Opens the table, and cuts what another process wrote beyond `start_step`.
+
+        Args:
+            path: the file, made at the first row where there is none.
+            start_step: agent steps at which this process begins.
+        """
+        self._path = path
+        self._file: TextIO | None = None
+        self._columns: list[str] = []
+        if path.is_file():
+            self._columns, rows = _read(path, start_step)
+            if self._columns:
+                self._rewrite(rows)
+
+    def append(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Writes one row through to the disk; a cell is empty where nothing was measured."""
+        cells = {"step": str(step)} | {name: _cell(value) for name, value in numbers.items()}
+        new = sorted(cells.keys() - set(self._columns), key=importance)
+        if new:
+            rows = _read(self._path, step)[1] if self._columns else []
+            leading = [name for name in LEADING if name in new]
+            self._columns += leading + [name for name in new if name not in leading]
+            self._rewrite(rows)
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8", newline="")
+        self._file.write(_lines([[cells.get(name, "") for name in self._columns]]))
+        self._file.flush()
+
+    def _rewrite(self, rows: Iterable[Sequence[str]]) -> None:
+        self.close()
+        width = len(self._columns)
+        padded = [[*row, *[""] * (width - len(row))] for row in rows]
+        write_atomically(self._path, _lines([self._columns, *padded]).encode())
+
+    def close(self) -> None:
+        """Closes the file; a later row opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _read(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
+    """The columns, and the whole rows up to `last_step`; none of either if it is no such table."""
+    # A process killed in the middle of a row leaves a last line without an end.
+    whole, newline, _ = path.read_text("utf-8", "replace").rpartition("\n")
+    lines = list(csv.reader(io.StringIO(whole + newline)))
+    if not lines or lines[0][:1] != ["step"]:
+        return [], []
+    columns = lines[0]
+    return columns, [
+        row
+        for row in lines[1:]
+        if len(row) == len(columns) and row[0].isdecimal() and int(row[0]) <= last_step
+    ]
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: float) -> str:
+    if value.is_integer():
+        return f"{value:.0f}"
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+METRICS_FILE = "metrics.csv"
+
+__all__ = ["METRICS_FILE", "Progress", "Report", "Split"]
+
+
+class Report:
+    """One run's log lines, in three places; a context manager.
+
+    Every line is on the disk when `log` returns.  Whatever cannot be written raises
+    `OSError` there and then, and leaves what was written before readable.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        total_steps: int,
+        description: Mapping[str, object],
+        start_step: int = 0,
+        console: Console | None = None,
+    ) -> None:
+        """Opens the files in `folder`; on a resume, cuts them at `start_step`.
+
+        Args:
+            folder: the run directory, made where it is missing.
+            total_steps: agent steps of the whole run.
+            description: the run's hyper-parameters, flat, for TensorBoard.
+            start_step: agent steps at which this process begins; what was logged
+                beyond it is forgotten, so that no point appears twice.
+            console: where to show progress; the standard output by default.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._terminal = Terminal(total_steps, console, start_step)
+        self._table = Table(folder / METRICS_FILE, start_step)
+        self._events = EventFile(folder, description, start_step)
+
+    def log(self, progress: Progress) -> None:
+        """Writes and shows one log line.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        numbers = progress.numbers()
+        self._table.append(progress.step, numbers)
+        self._events.append(progress.step, numbers)
+        self._terminal.show(progress)
+
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Writes pictures for TensorBoard, by name.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        if pictures:
+            self._events.show(step, pictures)
+
+    def tick(self, step: int, seconds: float) -> None:
+        """Keeps the live line moving between two log lines; writes nothing.
+
+        Args:
+            step: agent steps so far.
+            seconds: since this process began to train.
+        """
+        self._terminal.tick(step, seconds)
+
+    def note(self, text: str) -> None:
+        """Prints a line of text without disturbing the live line."""
+        self._terminal.note(text)
+
+    def close(self) -> None:
+        """Leaves the last log line on the screen and closes the files."""
+        self._terminal.close()
+        try:
+            self._table.close()
+        finally:
+            self._events.close()
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except OSError:
+            # Files that could not be written cannot be closed well either: say it once.
+            if error is None:
+                raise
+
+
+class NoReport:
+    """Says and writes nothing: for processes beside the one that reports."""
+
+    def log(self, progress: Progress) -> None:
+        """Forgets a log line."""
+
+    def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
+        """Forgets pictures."""
+
+    def tick(self, step: int, seconds: float) -> None:
+        """Does nothing."""
+
+    def note(self, text: str) -> None:
+        """Says nothing."""
+
+    def __enter__(self) -> "NoReport":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass

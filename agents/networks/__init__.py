@@ -1,0 +1,1 @@
+"""The actor-critic network: torsos, a recurrent core, policy and value heads."""

@@ -1,0 +1,167 @@
+"""The actor-critic: torso, recurrent core (or none), policy, value.  It knows no auxiliary head."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from agents.networks.precision import Precision, arithmetic
+from agents.networks.recurrent import Core
+from agents.networks.rotation import rotate
+from agents.networks.torsos import Torso, TorsoOutput, orthogonal
+from agents.trajectory import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Sampled actions, and what the agent knew when it chose."""
+
+    action: Int[Tensor, " B"]
+    log_probability: Float[Tensor, " B"]
+    value: Float[Tensor, " B"] | None = None
+    core_state: Float[Tensor, "B F"] | None = None
+    """After the observation that was acted on, and the action."""
+
+
+class ActorCritic(nn.Module):
+    """A torso, and a core where there is one, shared by a softmax policy and a value.
+
+    The torso runs in `precision`; core, policy and value are small and stay in float32,
+    and so do the weights of all.
+    """
+
+    rotation: Float[Tensor, "G D D"] | None
+    """Turns the features for policy and value (`agents.learning.rotograd`); none: as they are."""
+
+    def __init__(
+        self,
+        torso: Torso,
+        num_actions: int,
+        precision: Precision = "fp32",
+        core: Core | None = None,
+    ) -> None:
+        super().__init__()
+        self.precision: Precision = precision
+        self.torso = torso
+        self.core = core
+        self.num_features = torso.num_features if core is None else core.num_features
+        # Gains of OpenAI Baselines: a nearly uniform first policy, a value of unit scale.
+        self.policy = orthogonal(nn.Linear(self.num_features, num_actions), gain=0.01)
+        self.value = orthogonal(nn.Linear(self.num_features, 1), gain=1.0)
+        self.register_buffer("rotation", None)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts that an auxiliary loss may reach, by the names heads declare."""
+        core = {} if self.core is None else {"core": self.core}
+        return {"torso": self.torso, **core, "policy": self.policy, "value": self.value}
+
+    def unroll(self, trajectory: Trajectory) -> AgentOutput:
+        """Computes policy and value of all N = T + 1 observations of a trajectory."""
+        output: AgentOutput = self(
+            trajectory.observation, trajectory.core_state, trajectory.reset, trajectory.action
+        )
+        return output
+
+    def forward(
+        self,
+        observation: Shaped[Tensor, " N B *shape"],
+        core_state: Float[Tensor, "B F"] | None = None,
+        reset: Bool[Tensor, "N B"] | None = None,
+        action: Int[Tensor, "T B"] | None = None,
+    ) -> AgentOutput:
+        """Computes policy and value of N observations of B environments.
+
+        Args:
+            observation: in the order of time.
+            core_state: of the core before the first of them; zeros if none is given.
+            reset: before which of them the core forgets; nowhere if not given.
+            action: what was done at each of them, as far as it is known, for the core.
+        """
+        lead = observation.shape[:2]
+        seen = self.look(observation.flatten(0, 1))
+        torso = seen.features.float().unflatten(0, lead)
+        with arithmetic("fp32", observation.device):
+            features, state = self._remember(torso, core_state, reset, action)
+            turned = features if self.rotation is None else rotate(features, self.rotation)
+            return AgentOutput(
+                spatial=None if seen.spatial is None else seen.spatial.unflatten(0, lead),
+                torso=torso,
+                features=features,
+                logits=self.policy(turned),
+                value=self.value(turned).squeeze(-1),
+                core_state=state,
+            )
+
+    def look(
+        self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
+    ) -> TorsoOutput:
+        """Computes what the torso, or another like it, makes of a flat batch of observations."""
+        with arithmetic(self.precision, observation.device):
+            output: TorsoOutput = (self.torso if torso is None else torso)(observation)
+        return output
+
+    def logits(self, observation: Shaped[Tensor, " T B *shape"]) -> Float[Tensor, "T B A"]:
+        """Computes the policy alone, of one episode from its beginning."""
+        logits: Tensor = self(observation).logits
+        return logits
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Shaped[Tensor, " B *shape"],
+        generator: torch.Generator,
+        core_state: Float[Tensor, "B F"] | None = None,
+        reset: Bool[Tensor, " B"] | None = None,
+    ) -> Choice:
+        """Samples one action per environment."""
+        output = self(
+            observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
+        )
+        choice = sample(output.logits[0], generator)
+        state = output.core_state
+        if self.core is not None:
+            state = self.core.acted(state, choice.action)
+        return replace(choice, value=output.value[0], core_state=state)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within this block the weights do not change: each is cast to `precision` once.
+
+        Else acting casts them at every step, which for small batches costs as much as
+        the network itself.
+        """
+        with arithmetic(self.precision, self.policy.weight.device):
+            yield
+
+    def _remember(
+        self,
+        torso: Float[Tensor, "N B F"],
+        state: Float[Tensor, "B F2"] | None,
+        reset: Bool[Tensor, "N B"] | None,
+        action: Int[Tensor, "T B"] | None,
+    ) -> tuple[Float[Tensor, "N B F3"], Float[Tensor, "B F2"] | None]:
+        if self.core is None:
+            return torso, None
+        if state is None:
+            state = torso.new_zeros(torso.shape[1], self.core.state_size)
+        if reset is None:
+            reset = torch.zeros(torso.shape[:2], dtype=torch.bool, device=torso.device)
+        features, after = self.core(torso, state, reset, action)
+        return features, after
+
+
+def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> Choice:
+    """Samples from softmax(logits) without leaving the device.
+
+    An exponential race (argmax of p / E with E ~ Exp(1), the Gumbel trick) is
+    several times cheaper than `torch.multinomial` and never synchronises.
+    """
+    log_probabilities = logits.log_softmax(-1)
+    clock = torch.empty_like(logits).exponential_(generator=generator)
+    action = (log_probabilities.exp() / clock).argmax(-1)
+    chosen = log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    return Choice(action, chosen)

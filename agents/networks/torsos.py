@@ -1,0 +1,281 @@
+"""What every torso is: observations in, features out."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor, nn
+
+SQRT_2 = 2.0**0.5
+LayerT = TypeVar("LayerT", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TorsoOutput:
+    """Features of a flat batch of observations."""
+
+    features: Float[Tensor, "batch F"]
+    spatial: Float[Tensor, "batch C H W"] | None = None
+    """The last feature map, where the torso has one; heads that make images start here."""
+
+
+class Torso(nn.Module, ABC):
+    """Turns a flat batch of observations into features."""
+
+    num_features: int
+    """F, the width of `features`."""
+    spatial_shape: tuple[int, ...] | None = None
+    """C, H, W of `spatial`; none where there is no feature map."""
+
+    @abstractmethod
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
+        """Computes the features; bytes are scaled to 0..1 on the way."""
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """What the layers above the feature map make of one; features are taken as they are."""
+        assert self.spatial_shape is None, "a torso with feature maps says what is above them"
+        return latent
+
+
+class InputConv2d(nn.Conv2d):
+    """A first layer that reads raw observations.
+
+    Bytes are scaled by folding 1/255 into the weights, which are a thousand times
+    smaller than the images.  The integers 0..255 are exact in bfloat16, so nothing
+    is lost by converting the bytes straight to the precision of the convolution.
+    """
+
+    def forward(self, observation: Shaped[Tensor, "batch C H W"]) -> Float[Tensor, "batch F H2 W2"]:
+        """Convolves bytes (scaled to 0..1) or floats (as they are)."""
+        kind = observation.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        scale = 1 / 255 if observation.dtype == torch.uint8 else 1.0
+        # Twice as fast on a CPU as to convert and transpose in one step.
+        pixels = observation.to(dtype).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(pixels, self.weight * scale, self.bias, self.stride, self.padding)
+
+
+def orthogonal(layer: LayerT, gain: float = SQRT_2) -> LayerT:
+    """Draws orthogonal weights and zero biases in place (Saxe et al. 2014; OpenAI Baselines)."""
+    for name, parameter in layer.named_parameters():
+        if "bias" in name.rpartition(".")[2]:
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.orthogonal_(parameter, gain)
+    return layer
+
+
+def check_image(
+    name: str, observation_shape: tuple[int, ...], smallest: int, num_symbols: int = 0
+) -> int:
+    """Returns the number of channels of an image, or says which torso fits instead.
+
+    Raises:
+        ValueError: if the observation is no image, or too small for the torso.
+    """
+    if num_symbols:
+        raise ValueError(
+            f"--torso {name} needs images, but the observation is made of {num_symbols} symbols: "
+            "use --torso mlp."
+        )
+    if len(observation_shape) != 3:
+        raise ValueError(
+            f"--torso {name} needs images (C, H, W), but the observation has shape "
+            f"{observation_shape}: use --torso mlp."
+        )
+    if min(observation_shape[1:]) < smallest:
+        raise ValueError(
+            f"--torso {name} needs images of {smallest} x {smallest} pixels or more, but the "
+            f"observation has shape {observation_shape}: use --torso mlp."
+        )
+    return observation_shape[0]
+
+
+# The convolutional network of Mnih et al. 2015, Human-level control (Nature 518), Methods.
+
+
+@dataclass(frozen=True)
+class NatureConfig:
+    """Three convolutions and one dense layer."""
+
+    width: int = 512
+    """Features of the dense layer (512 in the paper)."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"--torso.nature.width must be at least 1, not {self.width}.")
+
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Nature":
+        """Makes the torso for images of (C, H, W), which are no symbols."""
+        channels = check_image("nature", observation_shape, 36, num_symbols)
+        return Nature(channels, observation_shape[1:], self.width)
+
+
+class Nature(Torso):
+    """Convolutions 32 x 8/4, 64 x 4/2, 64 x 3/1, then a dense layer, all rectified."""
+
+    def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.num_features = width
+        self.convolutions = nn.Sequential(
+            orthogonal(InputConv2d(channels, 32, 8, stride=4)),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(32, 64, 4, stride=2)),
+            nn.ReLU(),
+            orthogonal(nn.Conv2d(64, 64, 3)),
+            nn.ReLU(),
+        )
+        with torch.no_grad():
+            blank = self.convolutions(torch.zeros(1, channels, *image))
+        self.spatial_shape = tuple(blank.shape[1:])
+        self.dense = orthogonal(nn.Linear(blank.numel(), width))
+
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
+        """Computes features [batch, width] and the 64-channel map."""
+        spatial = self.convolutions(observation)
+        return TorsoOutput(self.features_of(spatial), spatial)
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """Rectified, from the 64-channel map."""
+        return torch.relu(self.dense(latent.flatten(1)))
+
+
+# The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
+
+
+@dataclass(frozen=True)
+class ImpalaConfig:
+    """Three stages of convolution, pooling and two residual blocks."""
+
+    channels: tuple[int, ...] = (16, 32, 32)
+    """Channels of each stage; each halves the image (16, 32, 32 in the paper)."""
+    width: int = 256
+    """Features of the dense layer (256 in the paper)."""
+
+    def __post_init__(self) -> None:
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError("--torso.impala.channels needs one or more positive numbers.")
+        if self.width < 1:
+            raise ValueError(f"--torso.impala.width must be at least 1, not {self.width}.")
+
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Impala":
+        """Makes the torso for images of (C, H, W), which are no symbols."""
+        smallest = 2 ** len(self.channels)
+        channels = check_image("impala", observation_shape, smallest, num_symbols)
+        return Impala(channels, observation_shape[1:], self.channels, self.width)
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
+        self.second = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C H W"]:
+        """Adds what the two convolutions make of x."""
+        change: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        return x + change
+
+
+class Impala(Torso):
+    """The 15-layer network, without its recurrent core."""
+
+    def __init__(
+        self, channels: int, image: tuple[int, ...], stages: tuple[int, ...], width: int
+    ) -> None:
+        super().__init__()
+        self.num_features = width
+        blank = torch.zeros(1, channels, *image)
+        layers: list[nn.Module] = []
+        for index, depth in enumerate(stages):
+            kind = InputConv2d if index == 0 else nn.Conv2d
+            convolution = orthogonal(kind(channels, depth, 3, padding=1))
+            layers += [convolution, nn.MaxPool2d(3, stride=2, padding=1)]
+            layers += [Residual(depth), Residual(depth)]
+            channels = depth
+        self.stages = nn.Sequential(*layers)
+        with torch.no_grad():
+            blank = self.stages(blank)
+        self.spatial_shape = tuple(blank.shape[1:])
+        self.dense = orthogonal(nn.Linear(blank.numel(), width))
+
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
+        """Computes features [batch, width] and the last stage's map."""
+        spatial = F.relu(self.stages(observation))
+        return TorsoOutput(self.features_of(spatial), spatial)
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """Rectified, from the last stage's map."""
+        return torch.relu(self.dense(latent.flatten(1)))
+
+
+# A multilayer perceptron, for observations that are short vectors or a few symbols.
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    """Dense layers with tanh between them."""
+
+    widths: tuple[int, ...] = (64, 64)
+    """Width of each layer (64, 64 for classic control in OpenAI Baselines)."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError("--torso.mlp.widths needs one or more positive numbers.")
+
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Mlp":
+        """Makes the torso for observations of any shape, which it flattens.
+
+        Args:
+            observation_shape: of one observation.
+            num_symbols: how many kinds of symbols it is made of; 0: of amounts.
+        """
+        return Mlp(math.prod(observation_shape), self.widths, num_symbols)
+
+
+class Mlp(Torso):
+    """Flattens, then dense layers, each followed by tanh; a symbol enters as a one-hot vector."""
+
+    symbols: UInt8[Tensor, " symbols"]
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], num_symbols: int = 0) -> None:
+        super().__init__()
+        self.num_features = widths[-1]
+        self.num_symbols = num_symbols
+        symbols = torch.arange(num_symbols, dtype=torch.uint8)
+        self.register_buffer("symbols", symbols, persistent=False)
+        layers: list[nn.Module] = []
+        for before, after in pairwise((inputs * max(1, num_symbols), *widths)):
+            layers += [orthogonal(nn.Linear(before, after)), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
+        """Computes features [batch, width]; bytes that are no symbols are scaled to 0..1."""
+        return TorsoOutput(self.layers(self._numbers(observation.flatten(1))))
+
+    def _numbers(self, flat: Shaped[Tensor, "batch inputs"]) -> Float[Tensor, "batch inputs2"]:
+        if self.num_symbols:
+            return (flat.unsqueeze(-1) == self.symbols).flatten(1).float()
+        return flat / 255 if flat.dtype == torch.uint8 else flat.float()
+
+
+# Torsos: from observations to features.  To add one: one file, one line in `Torsos`.
+
+
+@dataclass(frozen=True)
+class Torsos:
+    """The torsos by their command-line names."""
+
+    nature: NatureConfig = NatureConfig()
+    impala: ImpalaConfig = ImpalaConfig()
+    mlp: MlpConfig = MlpConfig()
+
+
+__all__ = ["Torso", "TorsoOutput", "Torsos", "NatureConfig", "ImpalaConfig", "MlpConfig"]

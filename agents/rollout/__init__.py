@@ -1,0 +1,1 @@
+"""Playing: trajectories for the learner, whole episodes for evaluation."""

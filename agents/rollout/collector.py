@@ -1,0 +1,246 @@
+"""Plays the environments with the current agent."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from agents.networks.actor_critic import ActorCritic
+from agents.trajectory import Trajectory
+from envs.base import Step, VecEnv
+from envs.episodes import Episodes
+
+# What is being collected: T agent steps of B environments, filled in part by part.
+
+
+class Record:
+    """The buffers of one trajectory, on the environments' device; raw rewards until the end."""
+
+    def __init__(
+        self,
+        length: int,
+        observation: Shaped[Tensor, " B *shape"],
+        begins: Bool[Tensor, " B"],
+        core_state: Float[Tensor, "B F"] | None = None,
+        state: Int[Tensor, " B"] | None = None,
+    ) -> None:
+        """Makes room for `length` steps.
+
+        Args:
+            length: T.
+            observation: the first one.
+            begins: where it opens an episode.
+            core_state: of the recurrent core before it.
+            state: of a gridworld at it.
+        """
+        size, device = (length, len(observation)), observation.device
+        self.observation = observation.new_empty((length + 1, *observation.shape))
+        self.observation[0] = observation
+        self.action = torch.empty(size, dtype=torch.int64, device=device)
+        self.log_probability = torch.empty(size, device=device)
+        self.value = torch.empty((length + 1, len(observation)), device=device)
+        self._reward = torch.empty(size, device=device)
+        # Terminated, truncated, valid, ended.
+        self._flags = torch.empty((4, *size), dtype=torch.bool, device=device)
+        self._state: Tensor | None = None
+        if state is not None:
+            self._state = state.new_empty((length + 1, len(state)))
+            self._state[0] = state
+        self._begins = begins
+        self._core_state = core_state
+
+    def write(self, t: int, where: slice, step: Step) -> None:
+        """Notes what some environments answered to the actions of time t."""
+        self.observation[t + 1, where] = step.observation
+        self._reward[t, where] = step.reward
+        flags = (step.terminated, step.truncated, step.valid, step.ended)
+        for kind, flag in zip(self._flags, flags, strict=True):
+            kind[t, where] = flag
+        if self._state is not None:
+            assert step.state is not None
+            self._state[t + 1, where] = step.state
+
+    def step(self, t: int) -> Step:
+        """The step of time t, once all environments have answered."""
+        terminated, truncated, valid, ended = self._flags[:, t]
+        return Step(self.observation[t + 1], self._reward[t], terminated, truncated, valid, ended)
+
+    def trajectory(self, *, sign: bool, with_value: bool) -> Trajectory:
+        """The trajectory, once all steps are there.
+
+        Args:
+            sign: whether rewards are reduced to their sign.
+            with_value: whether the values were recorded.
+        """
+        terminated, truncated, valid, _ = self._flags
+        return Trajectory(
+            action=self.action,
+            reward=self._reward.sign() if sign else self._reward,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            log_probability=self.log_probability,
+            observation=self.observation,
+            state=self._state,
+            core_state=self._core_state,
+            begins=self._begins,
+            value=self.value if with_value else None,
+        )
+
+
+@dataclass
+class Clock:
+    """Seconds spent in the environments and in choosing actions, since it was last read."""
+
+    environment: float = 0.0
+    acting: float = 0.0
+
+    def read(self) -> "Clock":
+        """Returns the seconds so far and starts again at zero."""
+        seconds = replace(self)
+        self.environment = self.acting = 0.0
+        return seconds
+
+
+class Collector:
+    """Holds what continues from one trajectory to the next.
+
+    Where the environments come in several parts, one part plays while the agent chooses
+    for the next: the parts take turns in a fixed order, so nothing depends on who is faster.
+    """
+
+    def __init__(
+        self,
+        env: VecEnv,
+        agent: ActorCritic,
+        generator: torch.Generator,
+        unroll_length: int,
+        *,
+        records_value: bool = False,
+    ) -> None:
+        """Resets the environments.
+
+        Args:
+            env: to be played.
+            agent: acts.
+            generator: of the sampled actions, on the environments' device.
+            unroll_length: T.
+            records_value: whether trajectories carry the agent's values.
+        """
+        self.env = env
+        self.episodes = Episodes(env.spec.num_envs, env.device)
+        self.clock = Clock()
+        self.generator = generator
+        self._agent = agent
+        self._unroll_length = unroll_length
+        self._records_value = records_value
+        self._slices = tuple(_slices(env.parts))
+        self._begin(env.reset())
+
+    def _begin(self, observation: Shaped[Tensor, " B *shape"]) -> None:
+        num_envs, device = self.env.spec.num_envs, self.env.device
+        self._observation = observation
+        self._opens = torch.ones(num_envs, dtype=torch.bool, device=device)
+        core = self._agent.core
+        self._core_state = (
+            None if core is None else torch.zeros(num_envs, core.state_size, device=device)
+        )
+
+    def collect(self) -> Trajectory:
+        """Plays T agent steps in every environment."""
+        record = Record(
+            self._unroll_length, self._observation, self._opens, self._core_state, self.env.state
+        )
+        with self._agent.frozen():
+            for t in range(self._unroll_length + 1):
+                for part, where in zip(self.env.parts, self._slices, strict=True):
+                    if t > 0:
+                        self._receive(record, t - 1, part, where)
+                    if t < self._unroll_length:
+                        self._act(record, t, part, where)
+                if t > 0:
+                    self.episodes.update(record.step(t - 1))
+            self._observation = record.observation[-1]
+            if self._records_value:
+                record.value[-1] = self._value_of_the_last()
+        sign = self.env.spec.reward_transform == "sign"
+        return record.trajectory(sign=sign, with_value=self._records_value)
+
+    def _act(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
+        start = time.perf_counter()
+        state = None if self._core_state is None else self._core_state[where]
+        choice = self._agent.act(
+            record.observation[t, where], self.generator, state, self._opens[where]
+        )
+        record.action[t, where] = choice.action
+        record.log_probability[t, where] = choice.log_probability
+        if self._records_value:
+            assert choice.value is not None
+            record.value[t, where] = choice.value
+        if self._core_state is not None:
+            # Not in place: the trajectory holds the state that it began with.
+            assert choice.core_state is not None
+            self._core_state = _replaced(self._core_state, where, choice.core_state)
+        acted = time.perf_counter()
+        part.send(choice.action)
+        self.clock.acting += acted - start
+        self.clock.environment += time.perf_counter() - acted
+
+    def _receive(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
+        start = time.perf_counter()
+        step = part.receive()
+        record.write(t, where, step)
+        self._opens = _replaced(self._opens, where, ~step.valid)
+        self.clock.environment += time.perf_counter() - start
+
+    @torch.no_grad()
+    def _value_of_the_last(self) -> Float[Tensor, " B"]:
+        """Of the observation that the next trajectory begins with, as the agent is now."""
+        value: Tensor = self._agent(
+            self._observation.unsqueeze(0), self._core_state, self._opens.unsqueeze(0)
+        ).value
+        return value[0]
+
+    def go_on_from(self, observation: Shaped[Tensor, " B *shape"]) -> None:
+        """Continues from an observation that the environment has just been restored to."""
+        self._observation = observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next trajectory depends on, but for agent and environments."""
+        return {
+            "acting": self.generator.get_state(),
+            "episodes": self.episodes.state_dict(),
+            "opens": self._opens,
+            "core_state": self._core_state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`; the observation is left to `go_on_from`."""
+        self.generator.set_state(state["acting"])
+        self.episodes.load_state_dict(state["episodes"])
+        self._opens = state["opens"].to(self.env.device)
+        if state["core_state"] is not None:
+            self._core_state = state["core_state"].to(self.env.device)
+
+
+def _slices(parts: Sequence[VecEnv]) -> Iterator[slice]:
+    """Which environments each part plays."""
+    start = 0
+    for part in parts:
+        yield slice(start, start + part.spec.num_envs)
+        start += part.spec.num_envs
+
+
+def _replaced(
+    whole: Shaped[Tensor, " B *shape"], where: slice, part: Shaped[Tensor, " B2 *shape"]
+) -> Shaped[Tensor, " B *shape"]:
+    """A new tensor, since a trajectory may hold the old one."""
+    if len(part) == len(whole):
+        return part
+    changed = whole.clone()
+    changed[where] = part
+    return changed

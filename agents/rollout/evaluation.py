@@ -1,0 +1,145 @@
+"""Plays whole episodes with a frozen policy: many to sum up their scores, one to watch it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from agents.networks.actor_critic import ActorCritic
+from envs.base import Step, VecEnv
+
+BOOTSTRAP_SAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Undiscounted raw returns of whole episodes."""
+
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+    """Agent steps of each."""
+    optima: tuple[float, ...] = ()
+    """What the best policy is expected to score in each; empty where nobody knows."""
+
+    @property
+    def mean(self) -> float:
+        """Of the returns."""
+        return float(np.mean(self.returns))
+
+    @property
+    def median(self) -> float:
+        """Of the returns."""
+        return float(np.median(self.returns))
+
+    @property
+    def optimum(self) -> float | None:
+        """Mean of the optima: what the mean of the returns could be."""
+        return float(np.mean(self.optima)) if self.optima else None
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile bootstrap interval of the mean over episodes (seeded: same in, same out)."""
+        return bootstrap_interval(np.asarray(self.returns), level)
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, " episodes"], level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean."""
+    draws = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP_SAMPLES, len(values)))
+    tail = (1 - level) / 2
+    low, high = np.quantile(values[draws].mean(1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def quotas(episodes: int, num_envs: int) -> list[int]:
+    """How many episodes each environment plays; as even as can be.
+
+    Fixed beforehand: taking whichever episodes finish first would favour short ones.
+    """
+    return [episodes // num_envs + (index < episodes % num_envs) for index in range(num_envs)]
+
+
+def steps(
+    env: VecEnv,
+    agent: ActorCritic,
+    generator: torch.Generator,
+    observation: Shaped[Tensor, " B *shape"],
+) -> Iterator[Step]:
+    """Plays on and on, actions sampled from the policy; the caller stops.
+
+    Args:
+        env: just reset.
+        agent: who plays.
+        generator: what the actions are drawn from.
+        observation: of the reset.
+    """
+    core_state, reset = None, None
+    while True:
+        choice = agent.act(observation, generator, core_state, reset)
+        step = env.step(choice.action)
+        yield step
+        observation, core_state = step.observation, choice.core_state
+        # What an autoreset shows opens an episode: the core forgets before it is read.
+        reset = ~step.valid
+
+
+def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Generator) -> Scores:
+    """Plays `episodes` whole episodes, actions sampled from the policy."""
+    left = quotas(episodes, env.spec.num_envs)
+    returns: list[list[float]] = [[] for _ in left]
+    lengths: list[list[int]] = [[] for _ in left]
+    optima: list[list[float]] = [[] for _ in left]
+    score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
+    for step in steps(env, agent, generator, env.reset()):
+        score += step.reward.cpu().numpy()
+        length += step.valid.cpu().numpy()
+        ended = np.flatnonzero(step.ended.cpu().numpy())
+        optimum = env.optimum if len(ended) else None
+        for index in ended:
+            if left[index] > 0:
+                left[index] -= 1
+                returns[index].append(float(score[index]))
+                lengths[index].append(int(length[index]))
+                if optimum is not None:
+                    optima[index].append(float(optimum[index]))
+            score[index] = length[index] = 0
+        if not any(left):
+            break
+    return Scores(
+        tuple(value for each in returns for value in each),
+        tuple(value for each in lengths for value in each),
+        tuple(value for each in optima for value in each),
+    )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one sees of an episode at one time."""
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    score: float
+    """Raw reward so far."""
+    step: int
+    """Agent steps so far."""
+    ended: bool
+    """Whether the episode is over."""
+
+
+def watch(env: VecEnv, agent: ActorCritic, generator: torch.Generator) -> Iterator[Moment]:
+    """Plays one episode in the first environment and shows every moment of it.
+
+    The first moment is the one after the reset; the last has `ended`.
+    """
+    observation = env.reset()
+    score, length = 0.0, 0
+    yield Moment(env.render(), score, length, ended=False)
+    for step in steps(env, agent, generator, observation):
+        score += float(step.reward[0])
+        length += int(step.valid[0])
+        ended = bool(step.ended[0])
+        yield Moment(env.render(), score, length, ended)
+        if ended:
+            return

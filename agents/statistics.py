@@ -1,0 +1,139 @@
+"""Statistics over the steps that count."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from agents.runtime.distributed import ALONE, Processes
+
+# Advantages of zero mean and unit variance.
+
+
+def normalized(
+    advantage: Float[Tensor, "T B"], valid: Bool[Tensor, "T B"], processes: Processes = ALONE
+) -> Float[Tensor, "T B"]:
+    """Shifts and scales to zero mean and unit variance over the valid steps; 0 at the others.
+
+    Mean and variance are those of all processes together.
+    """
+    centred = torch.where(valid, advantage - processes.mean(advantage, valid), 0.0)
+    variance = processes.mean(centred.square(), valid)
+    # As in PPO's codes; the constant matters only where all advantages are alike.
+    return centred / (variance.sqrt() + 1e-8)
+
+
+# Averages of scalars over many updates, on the device until a log line is due.
+
+
+class RunningMean:
+    """Means of named scalars; entries that are NaN ("not measured this time") do not count.
+
+    Updates may differ in what they measure: only some of them judge the gradients.  A
+    name that was measured once stays, as NaN, in all later means.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self._processes = processes
+        # Sums and counts together, [2, names], for each set of names that ever came.
+        self._totals: dict[tuple[str, ...], Float[Tensor, "2 names"]] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Adds one update's scalars without waiting for the device."""
+        if not metrics:
+            return
+        values = torch.stack([value.detach().float() for value in metrics.values()])
+        counted = ~values.isnan()
+        entry = torch.stack([torch.where(counted, values, 0.0), counted.float()])
+        names = tuple(metrics)
+        self._totals[names] = self._totals[names] + entry if names in self._totals else entry
+
+    def drain(self) -> dict[str, float]:
+        """Fetches the means in one transfer and starts again; NaN where nothing was measured.
+
+        Of several processes' numbers the means are taken; all of them must drain together.
+        """
+        if not self._totals:
+            return {}
+        totals = torch.cat(list(self._totals.values()), dim=1)
+        sums, counts = self._processes.sum(totals).tolist()
+        for total in self._totals.values():
+            total.zero_()
+        return _means(list(chain.from_iterable(self._totals)), sums, counts)
+
+
+def averaged(
+    several: Sequence[Mapping[str, Tensor]], latest: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Means over several updates on the device, without waiting; NaN entries do not count.
+
+    Args:
+        several: scalars by name of each update, in order; updates may differ in what they measure.
+        latest: counts, of which the last one is taken instead.
+    """
+    if len(several) == 1:
+        return dict(several[0])
+    gathered: dict[str, list[Tensor]] = {}
+    for metrics in several:
+        for name, value in metrics.items():
+            gathered.setdefault(name, []).append(value)
+    return {
+        name: values[-1] if name in latest else torch.stack(values).nanmean()
+        for name, values in gathered.items()
+    }
+
+
+def _means(
+    names: Sequence[str], sums: Sequence[float], counts: Sequence[float]
+) -> dict[str, float]:
+    """Means by name; the same name may come several times."""
+    total = dict.fromkeys(names, 0.0)
+    count = dict.fromkeys(names, 0.0)
+    for name, its_sum, its_count in zip(names, sums, counts, strict=True):
+        total[name] += its_sum
+        count[name] += its_count
+    return {name: total[name] / count[name] if count[name] else float("nan") for name in total}
+
+
+def masked_mean(value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
+    """Mean over the valid entries of this process; 0 where there are none."""
+    return ALONE.share(value, valid)
+
+
+def explained_variance(
+    value: Float[Tensor, "T B"],
+    target: Float[Tensor, "T B"],
+    valid: Bool[Tensor, "T B"],
+    processes: Processes = ALONE,
+) -> Float[Tensor, ""]:
+    """1 - Var(target - value) / Var(target) over valid steps; NaN where the target is constant."""
+
+    def variance(x: Tensor) -> Tensor:
+        return processes.mean((x - processes.mean(x, valid)).square(), valid)
+
+    spread = variance(target)
+    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)
+
+
+def explained_variance_of_vectors(
+    value: Float[Tensor, "*shape F"],
+    target: Float[Tensor, "*shape F"],
+    valid: Bool[Tensor, " *shape"],
+) -> Float[Tensor, ""]:
+    """1 - sum_f Var(target_f - value_f) / sum_f Var(target_f) over the valid entries of `shape`.
+
+    NaN where the target is constant.
+    """
+    weight = valid.unsqueeze(-1).to(target.dtype)
+    count = weight.sum().clamp(min=1)
+    lead = tuple(range(valid.dim()))
+
+    def variance(x: Tensor) -> Tensor:
+        kept = torch.where(valid.unsqueeze(-1), x, 0.0)
+        mean = kept.sum(lead) / count
+        return ((kept - mean).square() * weight).sum() / count
+
+    spread = variance(target)
+    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)

@@ -1,0 +1,232 @@
+"""Frozen policies to learn from: a run, an exported policy.
+
+An exported policy is one safetensors file: the torso's and the policy's weights,
+and a description of what it was trained on, by which a `Teacher` refuses an
+environment with other actions or observations.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.precision import Precision
+from agents.networks.recurrent import Cores
+from agents.networks.rotation import folded
+from agents.networks.torsos import Torsos
+from agents.runtime.files import DamagedFileError, checksum, load_tensors, save_tensors
+from agents.trajectory import Trajectory
+from envs.base import EnvSpec
+
+POLICY_FILE = "policy.safetensors"
+FORMAT = "auxgate policy 1"
+
+
+@dataclass(frozen=True)
+class PolicyCard:
+    """What an exported policy says of itself."""
+
+    env: str
+    action_set: str
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    protocol: str
+    torso: str
+    torso_options: Mapping[str, Any]
+    steps: int
+    """Agent steps of training."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Under which it was trained; those left out have their defaults."""
+    core: str = "none"
+    core_options: Mapping[str, Any] = field(default_factory=dict)
+    num_symbols: int = 0
+    world_set: str = ""
+    format: str = FORMAT
+
+
+class OtherActionsError(ValueError):
+    """A teacher's actions are not the student's."""
+
+    def __init__(self, message: str, card: PolicyCard) -> None:
+        super().__init__(message)
+        self.card = card
+
+
+class ChangedTeacherError(ValueError):
+    """A run goes on, and its teacher is not what it was."""
+
+
+class Teacher(nn.Module, ABC):
+    """A frozen policy."""
+
+    memory: Tensor | None = None
+    """What it carries from one trajectory to the next, where it is recurrent."""
+    digest: str = ""
+    """Of its weights: a run goes on with the teacher that it began with, or says so."""
+    logits_are_values: bool = False
+    """Whether a logit is the return that the teacher expects of the action."""
+
+    @abstractmethod
+    def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """Computes the teacher's logits at `observation[0]` to `observation[T - 1]`."""
+
+
+class NetworkTeacher(Teacher):
+    """A network's policy, read from the same observations as the student's.
+
+    A recurrent one remembers from one trajectory to the next, as the student does.
+    """
+
+    def __init__(self, agent: ActorCritic, card: PolicyCard) -> None:
+        super().__init__()
+        self.agent = agent.eval().requires_grad_(False)
+        self.card = card
+        self.digest = checksum(policy_weights(agent))
+
+    @torch.no_grad()
+    def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """Computes the logits of all observations but the last, which the next call reads."""
+        # A checkpoint gives it back on the host.
+        memory = None if self.memory is None else self.memory.to(trajectory.action.device)
+        output = self.agent(
+            trajectory.observation[:-1], memory, trajectory.reset[:-1], trajectory.action
+        )
+        self.memory = output.core_state
+        logits: Tensor = output.logits
+        return logits
+
+
+def export_policy(
+    path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes torso, core and policy (no value) for use as a teacher or for evaluation."""
+    weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
+    save_tensors(path, weights, asdict(card))
+
+
+def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:
+    """All but the value's, which is no part of a policy (and random in one that was loaded).
+
+    A rotation of the features is multiplied into the policy's.
+    """
+    weights = agent.state_dict()
+    matrix = weights.pop("rotation", None)
+    if matrix is not None:
+        weights["policy.weight"] = folded(weights["policy.weight"], matrix)
+    return {name: weight for name, weight in weights.items() if not name.startswith("value.")}
+
+
+def find_policy(path: Path) -> Path:
+    """The policy file of a run directory or a shipped teacher's folder, or `path` itself."""
+    return path / POLICY_FILE if path.is_dir() else path
+
+
+def load_policy(
+    path: Path, device: torch.device, precision: Precision = "fp32"
+) -> tuple[ActorCritic, PolicyCard]:
+    """Reads an exported policy; its value head is untrained.
+
+    Raises:
+        ValueError: there is none, or it is damaged or foreign.
+    """
+    file = find_policy(path)
+    try:
+        weights, content = load_tensors(file)
+        card = _read_card(content)
+        torso = type(getattr(Torsos(), card.torso))(**card.torso_options).build(
+            card.observation_shape, card.num_symbols
+        )
+        core = type(getattr(Cores(), card.core))(**card.core_options).build(
+            torso.num_features, card.num_actions
+        )
+        agent = ActorCritic(torso, card.num_actions, precision, core)
+        held = {name: tensor.float() for name, tensor in weights.items()}
+        missing, unknown = agent.load_state_dict(held, strict=False)
+        if unknown or any(not name.startswith("value.") for name in missing):
+            raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no policy at {path}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch writes a line per weight
+        raise ValueError(f"the policy at {path} is damaged or foreign: {reason}") from error
+    return agent.to(device), card
+
+
+def _read_card(content: Mapping[str, Any]) -> PolicyCard:
+    """Undoes what JSON did to the tuples."""
+    if content.get("format") != FORMAT:
+        raise DamagedFileError(f"it has the format {content.get('format')!r}, not {FORMAT!r}")
+    tuples = {
+        name: {
+            option: tuple(value) if isinstance(value, list) else value
+            for option, value in content[name].items()
+        }
+        for name in ("torso_options", "env_options")
+        if name in content
+    }
+    shape = tuple(content["observation_shape"])
+    return PolicyCard(**{**content, **tuples, "observation_shape": shape})
+
+
+def load_teacher(
+    path: Path, spec: EnvSpec, device: torch.device, precision: Precision = "fp32"
+) -> NetworkTeacher:
+    """Loads the policy at `path` as a teacher for environments of `spec`.
+
+    Raises:
+        ValueError: one sentence on what does not fit; `OtherActionsError` if it is the actions.
+    """
+    agent, card = load_policy(path, device, precision)
+    if card.action_set != spec.action_set or card.num_actions != spec.num_actions:
+        raise OtherActionsError(
+            f"the teacher at {path} plays {card.env} ({card.protocol}) with the action set "
+            f"{card.action_set}, but {spec.name} ({spec.protocol}) has {spec.action_set}",
+            card,
+        )
+    shape, dtype = card.observation_shape, str(spec.observation_dtype)
+    if shape != spec.observation_shape or card.observation_dtype != dtype:
+        raise ValueError(
+            f"the teacher at {path} sees {card.observation_dtype} {shape}, but {spec.name} "
+            f"shows {dtype} {spec.observation_shape}"
+        )
+    if card.world_set != spec.world_set:
+        raise ValueError(
+            f"the teacher at {path} learnt in {card.world_set}, but {spec.name} has "
+            f"{spec.world_set}"
+        )
+    return NetworkTeacher(agent, card)
+
+
+# Teachers that are tables: one row of logits per flat state of a gridworld.
+
+
+class TableTeacher(Teacher):
+    """Looks up what to do by `Trajectory.state`, which the student never sees."""
+
+    logits_are_values = True
+    table: Tensor
+
+    def __init__(self, table: Float[Tensor, "states A"], origin: str) -> None:
+        """Takes the table as it is.
+
+        Args:
+            table: values of actions, which serve as logits.
+            origin: names the table and the worlds that it is of, as its digest: the numbers
+                themselves may differ in their last digits from one machine to the next.
+        """
+        super().__init__()
+        self.register_buffer("table", table, persistent=False)
+        self.digest = origin
+
+    def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """Looks up the logits at all states but the last."""
+        state = trajectory.state
+        assert state is not None, "a table teaches only where states are known"
+        return self.table[state[:-1]]

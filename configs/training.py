@@ -1,0 +1,250 @@
+"""The options of a training run, as flags and as `config.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agents.algorithms import Algorithms
+from agents.gates import Gates
+from agents.heads import Heads
+from agents.learning.gating import JudgingConfig
+from agents.networks.recurrent import Cores, FeedForwardConfig
+from agents.networks.torsos import Torsos
+from configs.choice import DEFAULT_GATE, Choice, names
+from configs.errors import UsageError
+from configs.presets import preset
+from envs import PROTOCOLS, EnvFamilies
+
+DeviceName = str
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every run; the unit of steps is the agent step, all environments counted."""
+
+    steps: int = 10_000_000
+    """Agent steps to train for (Atari: 4 frames each)."""
+    num_envs: int = 32
+    """Environments stepped together."""
+    unroll_length: int = 8
+    """Agent steps of each environment between two updates."""
+    seed: int = 1
+    """Runs of the same seed share environment seeds and initial weights."""
+    device: DeviceName = "auto"
+    """auto, cpu, cuda or cuda:N; auto takes the GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the torso; auto takes bf16 where the hardware has it."""
+    threads: int = 0
+    """Threads that PyTorch learns with on the CPU; 0 for all cores (1 if other runs need them)."""
+    learning_rate: float = 7e-4
+    """Of Adam, at the start."""
+    learning_rate_end: float = 0.0
+    """Of Adam, at the last step; linear in between."""
+    discount: float = 0.99
+    """Gamma, per agent step."""
+    max_gradient_norm: float = 0.5
+    """Longer gradients are shortened to this, the agent's and each head's apart; 0 for never."""
+    run_dir: str = ""
+    """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
+    resume: str = ""
+    """A run's folder to go on with; then only --steps, --device and --run-dir may be given."""
+    checkpoint_minutes: float = 3.0
+    """Between checkpoints; the first comes within the first minute in any case."""
+    log_steps: int = 0
+    """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
+    picture_steps: int = 0
+    """Agent steps between pictures in TensorBoard, where heads draw; 0: a twentieth of the run."""
+    deterministic: bool = False
+    """Refuse GPU operations that are not reproducible (the CPU always is)."""
+    compile: bool = False
+    """Compile the torso: pays off on a GPU, after a minute of compiling."""
+    pipeline: bool = False
+    """Play the next trajectory while learning from the last: faster, but one update behind."""
+    max_skipped: int = 100
+    """Stop after so many updates in a row that were skipped for a loss that is not finite."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("seed", "threads", "log_steps", "picture_steps", "max_gradient_norm"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        ends_well = 0 <= self.learning_rate_end < float("inf")
+        _require(self, "learning_rate_end", ends_well, "0 or more and finite")
+        for name in ("learning_rate", "checkpoint_minutes"):
+            _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
+        _require(self, "seed", self.seed < 2**63, "below 2^63")
+        _require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
+
+    @property
+    def log_interval(self) -> int:
+        """Agent steps between lines of the log."""
+        return self.log_steps or max(1, self.steps // 500)
+
+    @property
+    def picture_interval(self) -> int:
+        """Agent steps between pictures, which come with the next line of the log."""
+        return self.picture_steps or max(1, self.steps // 20)
+
+
+def _require(options: object, name: str, holds: bool, what: str) -> None:
+    if not holds:
+        flag = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{flag} must be {what}, not {getattr(options, name)}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a run depends on."""
+
+    choice: Choice
+    run: RunOptions
+    env: Any
+    """The chosen family's config; so with the following."""
+    algo: Any
+    torso: Any
+    heads: Mapping[str, Any]
+    gate: Any
+    judging: JudgingConfig = field(default_factory=JudgingConfig)
+    core: Any = field(default_factory=FeedForwardConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """A nested dictionary from which `from_json` makes the same config."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: Any) -> "TrainConfig":
+        """Reads `config.json`.
+
+        Raises:
+            UsageError: it was written by another version, or changed by hand.
+        """
+        try:
+            chosen = dict(content["choice"])
+            choice = Choice(**{**chosen, "aux": tuple(chosen["aux"])})
+            template = defaults(choice)
+            return TrainConfig(
+                choice=choice,
+                run=_filled(template.run, content["run"]),
+                env=_filled(template.env, content["env"]),
+                algo=_filled(template.algo, content["algo"]),
+                torso=_filled(template.torso, content["torso"]),
+                heads={
+                    name: _filled(head, content["heads"][name])
+                    for name, head in template.heads.items()
+                },
+                gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
+                judging=_filled(template.judging, content["judging"]),
+                core=_filled(template.core, content.get("core", {})),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UsageError(
+                f"config.json does not fit this version ({error}): start a new run."
+            ) from error
+
+
+def _filled(template: Any, content: Any) -> Any:
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return type(template)(**values)
+
+
+def defaults(choice: Choice) -> TrainConfig:
+    """The config of a choice of components before any option is given."""
+    numbers = preset(choice.family, choice.algo)
+    run = RunOptions(
+        steps=numbers.steps,
+        num_envs=numbers.num_envs,
+        unroll_length=numbers.unroll_length,
+        learning_rate=numbers.learning_rate,
+        discount=numbers.discount,
+        max_gradient_norm=numbers.max_gradient_norm,
+    )
+    return TrainConfig(
+        choice=choice,
+        run=run,
+        env=_env_defaults(choice),
+        algo=getattr(Algorithms(), choice.algo),
+        torso=getattr(Torsos(), choice.torso),
+        heads={name: getattr(Heads(), name) for name in choice.aux},
+        gate=None if choice.gate is None else getattr(Gates(), choice.gate),
+        core=getattr(Cores(), choice.core),
+    )
+
+
+def _env_defaults(choice: Choice) -> Any:
+    if choice.protocol:
+        return PROTOCOLS[choice.family][choice.protocol]
+    return getattr(EnvFamilies(), choice.family)
+
+
+def flags(choice: Choice) -> type:
+    """Makes a dataclass whose fields are exactly the flags that this choice has.
+
+    `from_flags` turns an instance of it into a config.
+    """
+    default = defaults(choice)
+    listed: list[tuple[str, Any, Any]] = []
+
+    def add(name: str, kind: Any, value: Any) -> None:
+        listed.append((name, kind, field(default=value)))
+
+    chosen = {
+        "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
+        "algo": (choice.algo, ", ".join(names(Algorithms))),
+        "torso": (choice.torso, ", ".join(names(Torsos))),
+        "core": (choice.core, ", ".join(names(Cores))),
+        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names(Heads)))),
+    }
+    if choice.protocol:
+        chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
+    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names(Gates)))
+    for name, (value, known) in chosen.items():
+        text = f"Which of: {known}."
+        add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)
+    if "distill" in choice.aux:
+        text = "Short for --aux.distill.teacher."
+        add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
+    if choice.family == "atari":
+        text = "Short for --env.backend."
+        add("env_backend", Annotated[str, tyro.conf.arg(help=text)], "")
+    add("run", Annotated[RunOptions, tyro.conf.arg(name="")], default.run)
+    if fields(default.env):
+        add("env", type(default.env), default.env)
+    for slot in ("algo", "torso", "core"):
+        add(slot, *_named(slot, {getattr(choice, slot): getattr(default, slot)}))
+    if choice.aux:
+        add("aux", *_named("aux", default.heads))
+    if choice.gate is not None:
+        add("judging", Annotated[JudgingConfig, tyro.conf.arg(name="gate")], default.judging)
+        add("gate", *_named("gate", {choice.gate: default.gate}))
+    return make_dataclass("Flags", listed, frozen=True)
+
+
+def _named(slot: str, components: Mapping[str, Any]) -> tuple[Any, Any]:
+    """A dataclass with one field per component that has options, and its default instance."""
+    listed = [
+        (name, type(config), field(default=config))
+        for name, config in components.items()
+        if fields(config)
+    ]
+    made = make_dataclass(slot.capitalize(), listed, frozen=True)
+    return made, made()
+
+
+def from_flags(choice: Choice, given: Any) -> TrainConfig:
+    """The config that a parsed instance of `flags(choice)` stands for."""
+    default = defaults(choice)
+    return TrainConfig(
+        choice=choice,
+        run=given.run,
+        env=getattr(given, "env", default.env),
+        algo=getattr(given.algo, choice.algo, default.algo),
+        torso=getattr(given.torso, choice.torso, default.torso),
+        heads={name: getattr(given.aux, name, head) for name, head in default.heads.items()},
+        gate=None if choice.gate is None else getattr(given.gate, choice.gate, default.gate),
+        judging=default.judging if choice.gate is None else given.judging,
+        core=getattr(given.core, choice.core, default.core),
+    )

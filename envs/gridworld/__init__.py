@@ -1,0 +1,1 @@
+"""The gridworld behind the environment contract."""

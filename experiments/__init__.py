@@ -1,0 +1,1 @@
+"""What runs, repeats and reports: training, evaluation, sweeps, studies."""

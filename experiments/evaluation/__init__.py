@@ -1,0 +1,1 @@
+"""Trained policies: scored over whole episodes, or filmed."""

@@ -1,0 +1,299 @@
+"""The film of one episode: who plays, what is seen of it, and what is said about it."""
+
+import io
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from importlib.util import find_spec
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
+
+from agents.rollout.evaluation import Moment, watch
+from agents.runtime.files import write_atomically
+from agents.runtime.random import generator
+from configs.errors import UsageError
+from configs.evaluation import EvaluateOptions
+from experiments.evaluation.players import check_writable, load_player
+from experiments.training.hardware import Hardware
+
+# Films of an episode: pictures enlarged and captioned, written as GIF or MP4.
+#
+# Enlarging repeats pixels (no smoothing), so that a game looks as it is.  A GIF is
+# written by Pillow picture by picture, each with a palette of its own and only what
+# has changed; an MP4 (H.264) by PyAV, which is an optional dependency.
+
+MOST_HIGH, MOST_WIDE, LEAST_WIDE = 640, 1280, 320
+"""Pixels of the enlarged picture; the caption needs some width."""
+BAR, MARGIN, GAP = 36, 10, 18
+"""Pixels: the caption's height, its distance from the border, the gap between its parts."""
+FONT_SIZES = range(22, 9, -1)
+BACKGROUND, BRIGHT, DIM = (18, 18, 18), (255, 255, 255), (170, 170, 170)
+WIDEST = ("score -8,888,888", "step 888,888")
+"""Their room is kept free from the start, so that nothing moves when numbers grow."""
+
+HOLD = 1.0
+"""Seconds for which the last picture stays."""
+GIF_RATE = 15
+"""Pictures a second at most: browsers slow down what is much faster."""
+
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+Encoder = Callable[[Iterable[UInt8[np.ndarray, "H W 3"]], float], bytes]
+"""From pictures and how many of them a second shows to the content of a file."""
+
+
+class Screen:
+    """Enlarges pictures of one size and writes title, score and step above them."""
+
+    def __init__(self, title: str, height: int, width: int) -> None:
+        """Lays out the screen.
+
+        Args:
+            title: what is played.
+            height: of every picture.
+            width: of every picture.
+        """
+        self._factor = max(1, min(MOST_HIGH // height, MOST_WIDE // width))
+        wide = width * self._factor
+        # H.264 halves the resolution of colours, hence even numbers.
+        self._width = _even(max(wide, LEAST_WIDE))
+        self._height = _even(BAR + height * self._factor)
+        self._left = (self._width - wide) // 2
+        room = self._width - 2 * MARGIN - 2 * GAP
+        self._font = _fit(title, room)
+        self._step_at = self._width - MARGIN - _length(self._font, WIDEST[1])
+        self._score_at = self._step_at - GAP - _length(self._font, WIDEST[0])
+        self._title = _shortened(title, self._font, self._score_at - GAP - MARGIN)
+
+    def show(
+        self, picture: UInt8[np.ndarray, "H W 3"], score: float, step: int
+    ) -> UInt8[np.ndarray, "H2 W2 3"]:
+        """Makes one picture of the film."""
+        screen = Image.new("RGB", (self._width, self._height), BACKGROUND)
+        draw = ImageDraw.Draw(screen)
+        for place, text, colour in (
+            (MARGIN, self._title, BRIGHT),
+            (self._score_at, f"score {points(score)}", BRIGHT),
+            (self._step_at, f"step {step:,}", DIM),
+        ):
+            draw.text((place, BAR // 2), text, colour, self._font, anchor="lm")
+        image = Image.fromarray(picture)
+        size = (image.width * self._factor, image.height * self._factor)
+        screen.paste(image.resize(size, Image.Resampling.NEAREST), (self._left, BAR))
+        return np.asarray(screen)
+
+
+def points(score: float) -> str:
+    """A score as it is read: without decimals where it has none."""
+    return f"{score:,.0f}" if score.is_integer() else f"{score:,.2f}"
+
+
+def find_encoder(path: Path) -> Encoder:
+    """The encoder for a film's file, by its ending.
+
+    Raises:
+        ValueError: there is none for this ending, or PyAV is not installed.
+    """
+    encoder = ENCODERS.get(path.suffix.lower())
+    if encoder is None:
+        raise ValueError("a film's name ends in .mp4 or .gif")
+    if encoder is mp4 and find_spec("av") is None:
+        raise ValueError("an MP4 needs PyAV: pip install 'auxgate[video]', or write a .gif")
+    return encoder
+
+
+def mp4(pictures: Iterable[UInt8[np.ndarray, "H W 3"]], rate: float) -> bytes:
+    """Encodes H.264 that browsers play, `rate` pictures a second."""
+    import av
+
+    film = io.BytesIO()
+    playing = iter(pictures)
+    first = last = next(playing)
+    with av.open(film, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", Fraction(rate).limit_denominator(1000))
+        stream.height, stream.width = first.shape[:2]
+        # What every player takes; the finer yuv444p is refused by some.
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18"}
+        for last in chain([first], playing):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
+        for held in repeat(last, round(HOLD * rate)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(held, format="rgb24")))
+        container.mux(stream.encode(None))
+    return film.getvalue()
+
+
+def gif(pictures: Iterable[UInt8[np.ndarray, "H W 3"]], rate: float) -> bytes:
+    """Encodes a GIF that repeats for ever, at true speed with at most `GIF_RATE` pictures a second.
+
+    One picture at a time: Pillow's own writer of films keeps all of them in memory.
+    """
+    playing = _thinned(pictures, rate)
+    since, shown = next(playing)
+    start, changed = since, np.ones(shown.shape[:2], dtype=np.bool_)
+    film = io.BytesIO()
+    film.write(_gif_header(shown))
+    for start, picture in playing:
+        differs = _differs(picture, shown)
+        if differs.any():
+            film.write(_gif_frame(shown, changed, start - since))
+            since, shown, changed = start, picture, differs
+    film.write(_gif_frame(shown, changed, start - since + round(100 * HOLD)))
+    film.write(b";")
+    return film.getvalue()
+
+
+ENCODERS: dict[str, Encoder] = {".mp4": mp4, ".gif": gif}
+
+
+def _thinned(
+    pictures: Iterable[UInt8[np.ndarray, "H W 3"]], rate: float
+) -> Iterator[tuple[int, UInt8[np.ndarray, "H W 3"]]]:
+    """The pictures that a GIF shows, the last one always, and when, in hundredths of a second."""
+    every = max(1, math.ceil(rate / GIF_RATE))
+    left_out = None
+    for index, picture in enumerate(pictures):
+        at = round(100 * index / rate)
+        left_out = (at, picture) if index % every else None
+        if left_out is None:
+            yield at, picture
+    if left_out is not None:
+        yield left_out
+
+
+def _gif_header(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    height, width = picture.shape[:2]
+    # No palette for all; then the extension by which a GIF repeats, here without end.
+    return struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0) + (
+        b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+    )
+
+
+def _differs(
+    picture: UInt8[np.ndarray, "H W 3"], before: UInt8[np.ndarray, "H W 3"]
+) -> Bool[np.ndarray, "H W"]:
+    """Which pixels have changed."""
+    red, green, blue = np.moveaxis(picture != before, -1, 0)
+    changed: Bool[np.ndarray, "H W"] = red | green | blue
+    return changed
+
+
+def _gif_frame(
+    picture: UInt8[np.ndarray, "H W 3"], changed: Bool[np.ndarray, "H W"], hundredths: int
+) -> bytes:
+    """The part of the picture that has changed; elsewhere the one before shines through."""
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    # Up to 255 colours stay as they are; one place in the palette is for none.
+    colours = Image.fromarray(picture[changed][None]).quantize(255, dither=Image.Dither.NONE)
+    indices = np.asarray(colours)[0]
+    none = int(indices.max()) + 1
+    pixels = np.full(picture.shape[:2], none, dtype=np.uint8)
+    pixels[changed] = indices
+    image = Image.fromarray(pixels[part]).convert("P")
+    image.putpalette([*(colours.getpalette() or [])[: 3 * none], 0, 0, 0])
+    blocks = GifImagePlugin.getdata(
+        image,
+        (int(columns[0]), int(rows[0])),
+        duration=10 * hundredths,  # in milliseconds
+        transparency=none,
+        disposal=1,
+        include_color_table=True,
+    )
+    return b"".join(blocks)
+
+
+def _even(length: int) -> int:
+    return length + length % 2
+
+
+def _fit(title: str, room: int) -> _Font:
+    """The largest font in which the caption fits, or else the smallest there is."""
+    fonts = [ImageFont.load_default(size) for size in FONT_SIZES]
+    return next((font for font in fonts if _length(font, title, *WIDEST) <= room), fonts[-1])
+
+
+def _length(font: _Font, *texts: str) -> int:
+    return sum(math.ceil(font.getlength(text)) for text in texts)
+
+
+def _shortened(text: str, font: _Font, room: int) -> str:
+    """As much of the text as there is room for."""
+    cuts = (text, *(f"{text[:end]}..." for end in range(len(text) - 1, 0, -1)))
+    return next((cut for cut in cuts if _length(font, cut) <= room), "")
+
+
+class Episode:
+    """The pictures of an episode, made while it is played; remembers how far it has come."""
+
+    def __init__(self, moments: Iterator[Moment], title: str, most_steps: int) -> None:
+        """Plays nothing yet.
+
+        Args:
+            moments: of the episode.
+            title: what is played.
+            most_steps: agent steps after which to stop.
+        """
+        self._moments, self._title, self._most_steps = moments, title, most_steps
+        self.latest = next(moments)
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """Plays on."""
+        height, width = self.latest.picture.shape[:2]
+        screen = Screen(self._title, height, width)
+        while True:
+            now = self.latest
+            yield screen.show(now.picture, now.score, now.step)
+            if now.ended or now.step == self._most_steps:
+                return
+            self.latest = next(self._moments)
+
+    def __str__(self) -> str:
+        """What has happened so far."""
+        steps, score = f"{self.latest.step:,}", points(self.latest.score)
+        if self.latest.ended:
+            return f"{self._title}: an episode of {steps} steps, score {score}"
+        return f"{self._title}: the first {steps} steps of an episode, score {score} so far"
+
+
+def check_film(options: EvaluateOptions) -> None:
+    """Refuses a film that could not be written, before anything is played.
+
+    Raises:
+        UsageError: its kind is unknown, or its folder not to be written to.
+    """
+    path = Path(options.video)
+    try:
+        find_encoder(path)
+    except ValueError as error:
+        raise UsageError(f"--video {path}: {error}.") from error
+    check_writable(path, "--video FILE")
+
+
+def film(options: EvaluateOptions, hardware: Hardware) -> str:
+    """Films one episode; says in a sentence what happens in it.
+
+    Raises:
+        UsageError: the policy cannot be played, or its environment not be drawn.
+    """
+    (run,) = options.runs
+    player = load_player(run, hardware, render=True)
+    env = player.build(1, options.seed, hardware, render=True)
+    path = Path(options.video)
+    try:
+        moments = watch(env, player.agent, generator(options.seed, "film", env.device))
+        try:
+            episode = Episode(moments, env.spec.name, options.video_steps)
+        except (ValueError, NotImplementedError) as error:
+            raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
+        with player.agent.frozen():
+            content = find_encoder(path)(episode, env.spec.steps_per_second)
+    finally:
+        env.close()
+    write_atomically(path, content)
+    return f"{episode}."

@@ -1,0 +1,109 @@
+"""Trained policies, ready to play in the environments that they were trained in."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from agents.networks.actor_critic import ActorCritic
+from agents.teachers import PolicyCard, load_policy
+from configs.errors import UsageError
+from configs.evaluation import EvaluateOptions
+from envs import HELD_OUT, EnvFamilies, VecEnv, find
+from experiments.training.hardware import Hardware
+from experiments.training.run_folder import CONFIG
+
+# Where `evaluate.py` writes, and whether it can: known before hours of play, not after.
+
+EVALUATION = "evaluation.json"
+
+
+def destination(run: str, options: EvaluateOptions) -> Path | None:
+    """The file for a run's scores: `--output`, or one in its folder.
+
+    None in the folder of a shipped teacher: what is there belongs to its card.
+    """
+    if options.output:
+        return Path(options.output)
+    return Path(run) / EVALUATION if (Path(run) / CONFIG).is_file() else None
+
+
+def check_writable(path: Path, cure: str) -> None:
+    """Refuses a file that cannot be written, by making one beside it that is gone at once.
+
+    Args:
+        path: of the file.
+        cure: the option that chooses another one.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: choose a file by {cure}.")
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror or error}): choose another file by {cure}."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Player:
+    """A policy and what it says of itself."""
+
+    run: str
+    """As typed on the command line."""
+    agent: ActorCritic
+    card: PolicyCard
+
+    def build(self, num_envs: int, seed: int, hardware: Hardware, *, render: bool) -> VecEnv:
+        """Builds the environment that the policy was trained in, or the held-out worlds of it.
+
+        Options that do not change the game (threads, say) are chosen anew.
+        """
+        name, family = find(self.card.env)
+        usual: Any = getattr(EnvFamilies(), family)
+        chosen_anew = {field.name for field in fields(usual) if not field.compare}
+        options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
+        config: Any = replace(usual, **options)
+        if family in HELD_OUT:
+            config = HELD_OUT[family](config)
+        env: VecEnv = config.build(name, num_envs, seed, hardware.device, render=render)
+        return env
+
+
+def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
+    """Loads a policy, and builds its environment once to see that the two still fit.
+
+    Args:
+        run: a run's folder, a shipped teacher's folder, or an exported policy.
+        hardware: what to compute on.
+        render: whether pictures will be asked for.
+
+    Raises:
+        UsageError: there is no such policy, or its environment is not to be had.
+    """
+    try:
+        player = Player(run, *load_policy(Path(run), hardware.device, hardware.precision))
+        env = player.build(1, 0, hardware, render=render)
+        env.close()
+        _check(player.card, env)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
+    return player
+
+
+def _check(card: PolicyCard, env: VecEnv) -> None:
+    """Refuses an environment that has changed since the policy was trained."""
+    spec = env.spec
+    shown = (
+        *(str(spec.observation_dtype), spec.observation_shape),
+        *(spec.num_symbols, spec.action_set),
+    )
+    learnt = (
+        *(card.observation_dtype, card.observation_shape),
+        *(card.num_symbols, card.action_set),
+    )
+    if shown != learnt:
+        raise ValueError(f"{card.env} has {shown} here, but had {learnt} when it was trained")

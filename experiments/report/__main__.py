@@ -1,0 +1,157 @@
+"""From runs to a figure and a table.
+
+    python -m experiments.report runs/exp/* --output benchmarks/results/breakout_distill
+    python -m experiments.report --output benchmarks/results/breakout_distill   # draw again
+
+Each run becomes one small CSV in the output folder, whose first lines say how it was made.
+All else is made from the CSVs in that folder alone, so anyone can draw it again: summary.csv,
+comparison.csv, report.json, curves.png and improvement.png.  benchmarks/README.md explains them.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from agents.runtime.files import write_atomically
+from configs.errors import UsageError
+from experiments.report.arms import group, name_runs, same_run
+from experiments.report.figures import draw_curves, draw_improvement
+from experiments.report.runs import Run, is_run, parse, read
+from experiments.report.scores import compare, summarise
+from experiments.report.tables import Report, for_terminal, sentences, write
+from experiments.report.thin import thin
+
+DOTS_PER_INCH = 130
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs, and where their report goes."""
+
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """Where the report goes."""
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")] = ()
+    """Runs to add: their folders, folders of such folders, or CSVs of another report; with
+    none the report of those that are there is made again."""
+    first: Annotated[str, tyro.conf.arg(metavar="ARM")] = ""
+    """The arm that the others are compared with; empty: the one without heads."""
+    teacher: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """A score to draw a line at, beside those of the teachers that the runs name."""
+
+
+def report(options: Options) -> None:
+    """Adds the given runs to the output folder and writes the report of all that is there.
+
+    Raises:
+        UsageError: a run cannot be read, or there is none.
+    """
+    output = Path(options.output)
+    try:
+        held = [read(path) for path in _curves(output)]
+        added = {path: _text(path) for name in options.runs for path in _expand(Path(name))}
+        new = [parse(text, path) for path, text in added.items()]
+        kept = [run for run in held if not any(same_run(run, other) for other in new)]
+        if not kept + new:
+            raise UsageError(
+                f"there are no runs in {output}: give the folders of some, "
+                "as in 'python -m experiments.report runs/*'."
+            )
+        # All mistakes come before anything is written.
+        group(kept + new, options.first)
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    names = name_runs(kept + new)
+    output.mkdir(parents=True, exist_ok=True)
+    placed = list(kept)
+    for run in new:
+        before = [other.path for other in held if same_run(run, other)]
+        path = before[0] if before else _free(output, run, names[run.path])
+        write_atomically(path, added[run.path].encode())
+        placed.append(replace(run, path=path))
+        print(f"{run.path} -> {path}")
+    arms = group(sorted(placed, key=lambda run: run.path), options.first)
+    made = Report(arms, summarise(arms), compare(arms))
+    words = sentences(made)
+    write(made, words, output)
+    draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
+    if len(arms) > 1:
+        draw_improvement(made).savefig(output / "improvement.png", dpi=DOTS_PER_INCH)
+    else:
+        # Of an earlier report with more arms.
+        (output / "improvement.png").unlink(missing_ok=True)
+    _show(made, words)
+
+
+def _curves(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.csv")) if is_run(path)]
+
+
+def _expand(path: Path) -> list[Path]:
+    """The run folders or CSVs that an argument stands for."""
+    if (path / "config.json").is_file() or (path.is_file() and is_run(path)):
+        return [path]
+    if not path.exists():
+        raise UsageError(f"{path} does not exist: give run folders, or CSVs of another report.")
+    inside = [each.parent for each in sorted(path.glob("*/config.json"))] + _curves(path)
+    if not inside:
+        raise UsageError(f"{path} holds no run: give folders with a config.json and a metrics.csv.")
+    return inside
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else thin(path)
+
+
+def _free(folder: Path, run: Run, arm: str) -> Path:
+    """A file of its own for a run, named by what it is."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{run.env} {arm}").strip("_")
+    candidates: Iterator[Path] = (
+        folder / f"{name}{suffix}-s{run.seed}.csv" for suffix in _suffixes()
+    )
+    return next(path for path in candidates if not path.exists())
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    number = 2
+    while True:
+        yield f"-{number}"
+        number += 1
+
+
+def _show(made: Report, words: Sequence[str]) -> None:
+    console = Console(highlight=False)
+    for env in dict.fromkeys(row.env for row in made.summaries):
+        console.print(for_terminal(made, env))
+    for sentence in words:
+        console.print(f"- {sentence}", markup=False)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code; a mistake of the user's is one sentence."""
+    options = tyro.cli(Options, args=arguments, prog="report.py", description=__doc__)
+    try:
+        report(options)
+    except UsageError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"report.py: the report cannot be written ({error.strerror or error}): choose "
+            "another folder by --output.",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

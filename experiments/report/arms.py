@@ -1,0 +1,149 @@
+"""Runs that differ in nothing but their seed form an arm, named by what sets it apart."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.report.command import components, options
+from experiments.report.runs import Run
+
+CHOSEN = ("torso", "core")
+"""Components that are named in an arm where they differ; heads and gate always are."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of one setting on one or more games."""
+
+    name: str
+    runs: Mapping[str, tuple[Run, ...]]
+    """By game, in the order of their seeds."""
+
+    def seeds(self, env: str) -> tuple[int, ...]:
+        """Of its runs on one game."""
+        return tuple(run.seed for run in self.runs[env])
+
+
+def parts(config: Mapping[str, Any]) -> str:
+    """What a run is made of, in short: its heads and its gate."""
+    choice = config["choice"]
+    if not choice["aux"]:
+        return "main only"
+    name = f"{' + '.join(choice['aux'])}, {choice['gate']}"
+    return f"{name}, no main loss" if choice["algo"] == "none" else name
+
+
+def name_runs(runs: Sequence[Run]) -> dict[Path, str]:
+    """The arm of each run, by the run's file.
+
+    Beside heads and gate, an arm names whatever differs among the runs of the same game
+    that have it at all: what is not named is the same for all of them.
+    """
+    names: dict[Path, str] = {}
+    for env in dict.fromkeys(run.env for run in runs):
+        settings = {run.path: _settings(run.config) for run in runs if run.env == env}
+        differing = _differing(settings.values())
+        short = _short_names(differing)
+        for run in runs:
+            if run.env == env:
+                said = [
+                    f"{short[flag]} {_readable(value)}".lstrip()
+                    for flag, value in settings[run.path].items()
+                    if flag in differing
+                ]
+                names[run.path] = ", ".join([parts(run.config), *said])
+    return names
+
+
+def group(runs: Sequence[Run], first: str = "") -> list[Arm]:
+    """Sorts runs into arms; arms without heads come first, those without a main loss last.
+
+    Args:
+        runs: of any number of games.
+        first: the name of the arm to put first, against which the others are compared.
+
+    Raises:
+        ValueError: two runs are the same but for where they lie, or there is no such arm.
+    """
+    names = name_runs(runs)
+    found: dict[str, dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        of_seed = found[names[run.path]][run.env]
+        if run.seed in of_seed:
+            raise ValueError(
+                f"{of_seed[run.seed].path} and {run.path} are the same arm and seed: leave one out"
+            )
+        of_seed[run.seed] = run
+    if first and first not in found:
+        raise ValueError(f"--first {first!r} is no arm: choose one of {'; '.join(sorted(found))}")
+    order = sorted(
+        found,
+        key=lambda name: (
+            name != first,
+            not name.startswith("main only"),
+            "no main loss" in name,
+            name,
+        ),
+    )
+    return [
+        Arm(
+            name,
+            {
+                env: tuple(found[name][env][seed] for seed in sorted(found[name][env]))
+                for env in sorted(found[name])
+            },
+        )
+        for name in order
+    ]
+
+
+def same_run(first: Run, second: Run) -> bool:
+    """Whether two files tell of the same arm, game and seed."""
+    return (
+        first.env == second.env
+        and first.seed == second.seed
+        and parts(first.config) == parts(second.config)
+        and _settings(first.config) == _settings(second.config)
+    )
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that may set a run apart from others of its heads and gate."""
+    made_of = components(config)
+    # Without a main loss there is no algorithm to name.
+    algorithm = {} if made_of["algo"] == "none" else {"": made_of["algo"]}
+    chosen = {slot: made_of[slot] for slot in CHOSEN}
+    rest = {flag: value for flag, value in options(config).items() if flag != "seed"}
+    variant = {"autoreset steps": config.get("variant", "masked")}
+    return {**algorithm, **chosen, **variant, **rest}
+
+
+def _differing(settings: Iterable[Mapping[str, Any]]) -> set[str]:
+    values: dict[str, list[Any]] = defaultdict(list)
+    for each in settings:
+        for flag, value in each.items():
+            if value not in values[flag]:
+                values[flag].append(value)
+    return {flag for flag, found in values.items() if len(found) > 1}
+
+
+def _short_names(flags: Iterable[str]) -> dict[str, str]:
+    """The last word of each flag where that is clear enough."""
+    flags = list(flags)
+    last = [flag.rpartition(".")[2] for flag in flags]
+    return {
+        flag: (word if last.count(word) == 1 else flag).replace("_", " ")
+        for flag, word in zip(flags, last, strict=True)
+    }
+
+
+def _readable(value: Any) -> str:
+    match value:
+        case "" | None:
+            return "default"
+        case list():
+            return " x ".join(map(str, value))
+        case _:
+            return str(value)

@@ -1,0 +1,113 @@
+"""From a run's `config.json` to its options by flag, and to the command that makes it again."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from configs.choice import Choice
+from configs.training import TrainConfig, defaults
+
+SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
+"""Options that a reader looks for first: in every command, whatever the defaults."""
+HOUSEKEEPING = (
+    *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_steps"),
+    *("log_seconds", "deterministic", "compile", "max_skipped"),
+)
+"""Options of a run that say where it computes and what it writes, not what it learns; those of
+earlier versions too."""
+
+PROGRAMS = {
+    "": ("train.py",),
+    "unmasked": ("-m", "experiments.studies.autoreset", "--unmasked", "--"),
+}
+
+"""What makes a run of each variant; the flags of `train.py` follow."""
+
+Config = Mapping[str, Any]
+
+
+def components(config: Config) -> dict[str, Any]:
+    """What a run is made of, by slot (`torso`); a slot younger than the config has its default."""
+    younger = {slot.name: slot.default for slot in fields(Choice) if slot.default is not MISSING}
+    return {**younger, **config["choice"]}
+
+
+def options(config: Config) -> dict[str, Any]:
+    """All options that bear on what is learnt, by flag (`aux.distill.temperature`).
+
+    An option that is younger than the config has its default.
+    """
+    template = _template(config)
+    ignored: set[str] = set(HOUSEKEEPING)
+    if template is not None:
+        # How many threads play, for instance: the game is the same.
+        ignored |= {f"env.{field.name}" for field in fields(template.env) if not field.compare}
+    found = {**_by_flag(template), **_flatten(config)}
+    return {flag: value for flag, value in found.items() if flag not in ignored}
+
+
+def command(config: Config) -> str:
+    """The command line that makes this run again, without what is the default anyway."""
+    standard = _by_flag(_template(config))
+    choice, seed = config["choice"], config["run"]["seed"]
+    program = PROGRAMS[config.get("variant", "")]
+    words = ["python", *program, "--env", choice["env"], "--seed", str(seed)]
+    for slot, value in choice.items():
+        if slot not in ("env", "family") and value:
+            words += [f"--{slot}", *([value] if isinstance(value, str) else value)]
+    for flag, value in options(config).items():
+        default = flag in standard and standard[flag] == value
+        if flag in SHOWN or not (default or flag == "seed"):
+            words += _flag(flag, value)
+    return shlex.join(words)
+
+
+def _template(config: Config) -> TrainConfig | None:
+    """The defaults of what a config has chosen; none if this version does not know it."""
+    chosen = dict(config["choice"])
+    try:
+        return defaults(Choice(**{**chosen, "aux": tuple(chosen["aux"])}))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _by_flag(template: TrainConfig | None) -> dict[str, Any]:
+    # Through JSON, as the config came: tuples are lists there.
+    return {} if template is None else _flatten(json.loads(json.dumps(template.to_json())))
+
+
+def _flatten(config: Config) -> dict[str, Any]:
+    choice = config["choice"]
+    found: dict[str, Any] = {}
+    for section, content in config.items():
+        match section:
+            case "choice" | "variant":
+                parts = {}
+            case "run":
+                parts = {"": content}
+            case "heads":
+                parts = {f"aux.{name}.": head for name, head in content.items()}
+            case "judging":
+                # Without heads nothing is judged.
+                parts = {"gate.": content} if choice["gate"] else {}
+            case "env":
+                parts = {"env.": content}
+            case _:
+                parts = {f"{section}.{choice[section]}.": content}
+        for prefix, values in parts.items():
+            found |= {f"{prefix}{name}": value for name, value in (values or {}).items()}
+    return found
+
+
+def _flag(flag: str, value: Any) -> list[str]:
+    path, _, name = flag.replace("_", "-").rpartition(".")
+    dotted = f"--{path}." if path else "--"
+    match value:
+        case bool():
+            return [f"{dotted}{name}" if value else f"{dotted}no-{name}"]
+        case list():
+            return [f"{dotted}{name}", *map(str, value)]
+        case _:
+            return [f"{dotted}{name}", str(value)]

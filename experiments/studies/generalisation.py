@@ -1,0 +1,207 @@
+"""How well a network does in gridworlds that it was not trained in, by the steps of its training.
+
+    python -m experiments.studies.generalisation RUN... --output benchmarks/results/gridworld_agent
+
+Each RUN is a folder that `held_out` wrote.  Runs that differ in nothing but their
+seed are one arm.  The output folder gets `held_out.csv`, all scores with how they were made, and
+`held_out.png`: the mean return as a fraction of what the best policy, which knows the whole world,
+is expected to score in the same episodes.
+"""
+
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import numpy as np
+import tyro
+from jaxtyping import Float
+
+from configs.errors import UsageError
+from configs.training import TrainConfig
+from experiments.studies.held_out import TABLE
+from experiments.training.run_folder import VERSIONS, read_config
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+"""Told apart by everyone (Okabe and Ito 2008)."""
+GOAL = 0.7
+COLUMNS = "arm,seed,step,cpu_seconds,return,low,high,optimum,fraction"
+
+Column = Float[np.ndarray, " points"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs, where their figure goes, and what else it shows."""
+
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint=""),
+    ]
+    """Folders that `experiments/studies/held_out.py` wrote."""
+    output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+    """Where held_out.csv and held_out.png go."""
+    explorer: float | None = None
+    """A fraction to draw a line at: the best of `benchmarks/explorer.py`."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one run scored."""
+
+    arm: str
+    seed: int
+    told: str
+    """What it was told, but for its seed and folder; alike in all runs of an arm."""
+    made: str
+    """At which commit, and on what."""
+    rows: tuple[dict[str, str], ...]
+
+    def column(self, name: str) -> Column:
+        """Numbers of one name, from the first score to the last."""
+        return np.array([float(row[name]) for row in self.rows])
+
+    @property
+    def fraction(self) -> Column:
+        """Of the optimum."""
+        quotient: Column = self.column("return") / self.column("optimum")
+        return quotient
+
+
+def read(folder: Path) -> Curve:
+    """Reads one run.
+
+    Raises:
+        UsageError: `held_out.py` did not write it, or not to the end of its first score.
+    """
+    try:
+        versions = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+            rows = tuple(csv.DictReader(file))
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be read ({error.strerror}): give folders that "
+            "experiments/studies/held_out.py wrote."
+        ) from error
+    if not rows:
+        raise UsageError(f"{folder} holds no score yet: wait for the first one.")
+    config = read_config(folder)
+    told = config.to_json()
+    seed = told["run"].pop("seed")
+    told["run"].pop("run_dir")
+    dirty = " (dirty)" if versions["dirty"] else ""
+    made = f"commit {versions['commit']}{dirty}, {versions['cpu']}, {versions['cores']} cores"
+    return Curve(arm_of(config), seed, json.dumps(told, sort_keys=True), made, rows)
+
+
+def arm_of(config: TrainConfig) -> str:
+    """Names what a run is, in words of the figure's legend."""
+    choice = config.choice
+    memory = {"none": "feed-forward", "gru": "GRU"}[choice.core]
+    heads = "".join(f", {head} ({choice.gate})" for head in choice.aux)
+    _, _, worlds = config.env.protocol.partition("+")
+    return f"{memory}, {choice.algo.upper()}{heads}{worlds and f', {worlds}'}"
+
+
+def check(curves: Sequence[Curve]) -> None:
+    """Refuses runs that would be taken for seeds of one arm, and are not.
+
+    Raises:
+        UsageError: says which.
+    """
+    for arm in {curve.arm for curve in curves}:
+        mine = [curve for curve in curves if curve.arm == arm]
+        if len({curve.told for curve in mine}) > 1:
+            raise UsageError(
+                f"The runs called '{arm}' differ in more than their seed: give those alike."
+            )
+        if len({curve.seed for curve in mine}) < len(mine):
+            raise UsageError(f"Two runs called '{arm}' have the same seed: give one of them.")
+
+
+def table(curves: Sequence[Curve]) -> list[str]:
+    """All scores, one a line."""
+    lines = [COLUMNS]
+    for curve in curves:
+        for row, fraction in zip(curve.rows, curve.fraction, strict=True):
+            told = (row[name] for name in COLUMNS.split(",")[2:-1])
+            lines.append(",".join([f'"{curve.arm}"', str(curve.seed), *told, f"{fraction:.4f}"]))
+    return lines
+
+
+def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
+    """A thin line for each run, a thick one for the mean of an arm."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+    arms = dict.fromkeys(curve.arm for curve in curves)
+    for colour, arm in zip(cycle(COLOURS), arms, strict=False):
+        mine = [curve for curve in curves if curve.arm == arm]
+        for curve in mine:
+            axes.plot(
+                curve.column("step") / 1e6, curve.fraction, color=colour, linewidth=0.8, alpha=0.6
+            )
+        # As far as the shortest of them has come; all are scored at nearly the same steps.
+        length = min(len(curve.rows) for curve in mine)
+        step = np.mean([curve.column("step")[:length] for curve in mine], 0) / 1e6
+        mean = np.mean([curve.fraction[:length] for curve in mine], 0)
+        seeds = "1 seed" if len(mine) == 1 else f"mean of {len(mine)} seeds"
+        axes.plot(step, mean, color=colour, linewidth=2.2, label=f"{arm}, {seeds}")
+    axes.axhline(GOAL, color="0.5", linestyle=":", linewidth=1.2)
+    axes.text(0, GOAL - 0.01, f"goal: {GOAL:.0%}", va="top", color="0.4", fontsize=8)
+    if explorer is not None:
+        axes.axhline(explorer, color="0.2", linestyle="--", linewidth=1.2)
+        axes.text(0, explorer + 0.01, "planner that forgets nothing", va="bottom", fontsize=8)
+    axes.set_xlabel("million agent steps of training")
+    axes.set_ylabel("return in held-out worlds / optimum")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=140)
+    plt.close(figure)
+
+
+def generalisation(options: Options) -> list[str]:
+    """Writes table and figure; returns a line on the end of each run.
+
+    Raises:
+        UsageError: a run cannot be read.
+    """
+    curves = [read(folder) for folder in options.runs]
+    if not curves:
+        raise UsageError("RUN is missing: give folders that experiments/studies/held_out.py wrote.")
+    check(curves)
+    made = [f"# {curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
+    told = [f"# {arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
+    command = shlex.join(["python", "experiments/studies/generalisation.py", *sys.argv[1:]])
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([f"# command: {command}", *made, *told, *table(curves)]) + "\n"
+    (options.output / "held_out.csv").write_text(text, encoding="utf-8")
+    draw(curves, options.output / "held_out.png", options.explorer)
+    return [
+        f"{curve.arm}, seed {curve.seed}: {curve.fraction[-1]:.3f} of the optimum after "
+        f"{int(curve.rows[-1]['step']):,} steps and {float(curve.rows[-1]['cpu_seconds']):.0f} s"
+        for curve in curves
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code; a mistake of the user's is one sentence."""
+    try:
+        options = tyro.cli(Options, args=list(arguments), description=__doc__)
+        print("\n".join(generalisation(options)))
+    except UsageError as error:
+        print(f"generalisation.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

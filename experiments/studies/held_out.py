@@ -1,0 +1,128 @@
+"""Trains as `train.py` does, and plays the gridworld's held-out worlds as it goes.
+
+    python -m experiments.studies.held_out -- --env Gridworld --core gru --run-dir runs/gru-s1
+
+Flags of `train.py` follow after `--`.  The run's folder has the config, the versions and the
+policy as ever, and `held_out.csv` instead of a log: what the policy of that moment scores in
+worlds that it is not trained in, the same episodes each time.  `generalisation`
+draws them.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import tyro
+
+import train
+from agents.rollout.evaluation import Scores, play
+from agents.runtime.random import generator
+from benchmarks.measure import split_flags
+from configs.errors import UsageError
+from envs import HELD_OUT, VecEnv
+
+TABLE = "held_out.csv"
+COLUMNS = "step,cpu_seconds,return,low,high,optimum,length"
+
+
+@dataclass(frozen=True)
+class Options:
+    """When to score and how; flags of `train.py` follow after `--`."""
+
+    every: int = 500_000
+    """Agent steps between scores."""
+    episodes: int = 2_000
+    """Whole ones, of each score."""
+    num_envs: int = 500
+    """Environments stepped together in the held-out worlds."""
+    seed: int = 1_000_001
+    """Of the held-out environments and the actions in them."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "episodes", "num_envs"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} must be at least 1, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a policy was worth at one time of its training."""
+
+    step: int
+    cpu_seconds: float
+    """Processor time of training alone."""
+    scores: Scores
+
+    def line(self) -> str:
+        """One line of the table."""
+        low, high = self.scores.interval()
+        length = sum(self.scores.lengths) / len(self.scores.lengths)
+        return (
+            f"{self.step},{self.cpu_seconds:.1f},{self.scores.mean:.4f},{low:.4f},{high:.4f},"
+            f"{self.scores.optimum:.4f},{length:.2f}"
+        )
+
+
+def held_out(run: train.Run, options: Options) -> VecEnv:
+    """Builds the worlds that the run is not trained in; the same every time.
+
+    Raises:
+        UsageError: its environment has none, or nobody knows what can be scored in them.
+    """
+    choice, device = run.config.choice, run.session.env.device
+    if choice.family not in HELD_OUT:
+        raise UsageError(f"--env {choice.env} has no held-out worlds: use --env Gridworld.")
+    config = HELD_OUT[choice.family](run.config.env)
+    env = config.build(choice.env, options.num_envs, options.seed, device)
+    if env.optimum is None:
+        raise UsageError(
+            "--env.termination-probability 0 leaves no optimum to compare with: make it larger."
+        )
+    return env
+
+
+def scores(run: train.Run, options: Options) -> Iterator[Score]:
+    """Trains to the end; scores at the beginning, every so many steps, and at the end."""
+    session, steps = run.session, run.config.run.steps
+    learner, spent, due = session.learner, 0.0, 0
+    while True:
+        over = learner.steps >= steps
+        if over or learner.steps >= due:
+            env = held_out(run, options)
+            actions = generator(options.seed, "evaluation", env.device)
+            with learner.agent.frozen():
+                played = play(env, learner.agent, options.episodes, actions)
+            yield Score(learner.steps, spent, played)
+            due += options.every
+        if over:
+            return
+        began = time.process_time()
+        session.update()
+        spent += time.process_time() - began
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains and scores; returns the exit code."""
+    own, flags = split_flags(arguments)
+    options = tyro.cli(Options, args=own, description=__doc__)
+    try:
+        run = train.start(flags)
+        held_out(run, options)
+    except UsageError as error:
+        print(f"held_out.py: {error}", file=sys.stderr)
+        return 2
+    with (run.folder / TABLE).open("w", encoding="utf-8") as table:
+        print(COLUMNS, file=table)
+        for score in scores(run, options):
+            print(score.line(), file=table, flush=True)
+            mean, optimum = score.scores.mean, score.scores.optimum
+            print(f"step {score.step:,}: {mean:.2f} of {optimum:.2f}", flush=True)
+    run.session.save(run.folder)
+    run.session.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,200 @@
+"""The folder of a sweep: its options, its chunks as they get done."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from agents.runtime.files import DamagedFileError, load_tensors, save_tensors, write_json
+from agents.tabular import SampledConfig
+from configs.errors import UsageError
+from configs.sweep import SweepConfig
+from experiments.sweep.arms import Arm, Teaching, arms, teachings
+from experiments.sweep.chunks import CHUNK, Chunk
+from experiments.training.run_folder import CONFIG, VERSIONS, versions
+from gridworld import WorldConfig
+
+# All chunks of a sweep together, one number per world.
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the students of W worlds have reached, averaged over the seeds of each."""
+
+    config: SweepConfig
+    expected_return: Float[np.ndarray, "points K W"]
+    """Of each arm, exact."""
+    cosine: Float[np.ndarray, "intervals K W"]
+    weight: Float[np.ndarray, "intervals K W"]
+    teacher: Float[np.ndarray, "teachings W"]
+    """What each teacher earns in the student's world."""
+    optimum: Float[np.ndarray, " W"]
+    random: Float[np.ndarray, " W"]
+    cells: Float[np.ndarray, " W"]
+    """On which one can come to act."""
+    aliased: Float[np.ndarray, " W"]
+    """Of these, cells that look like another of them."""
+
+    @staticmethod
+    def join(config: SweepConfig, chunks: Sequence[Chunk]) -> "Results":
+        """Puts the chunks, in their order, side by side."""
+
+        def joined(name: str) -> Float[np.ndarray, "*shape"]:
+            rows = np.concatenate([getattr(chunk, name).double().numpy() for chunk in chunks], -1)
+            by_world = rows.reshape(*rows.shape[:-1], -1, config.seeds)
+            return np.asarray(by_world.mean(-1))
+
+        names = [name for name in Results.__dataclass_fields__ if name != "config"]
+        return Results(config, **{name: joined(name) for name in names})
+
+    @property
+    def num_worlds(self) -> int:
+        """W."""
+        return len(self.optimum)
+
+    @property
+    def steps(self) -> Float[np.ndarray, " points"]:
+        """The agent steps of each student at the points of the curves (updates, where exact)."""
+        return np.asarray(self.config.log_points, float) * self.config.steps_per_update
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Main-only first."""
+        return arms(self.config)
+
+    def curves(self, gate: str, teaching: Teaching | None) -> Float[np.ndarray, "points W"]:
+        """The returns of one arm."""
+        return np.asarray(self.expected_return[:, self.arms.index(Arm(gate, teaching))])
+
+    def taught_by(self, teaching: Teaching) -> Float[np.ndarray, " W"]:
+        """What one teacher earns in the students' worlds."""
+        return np.asarray(self.teacher[teachings(self.config).index(teaching)])
+
+    def final(self) -> Float[np.ndarray, "K W"]:
+        """The returns at the end."""
+        return np.asarray(self.expected_return[-1])
+
+    def area(self) -> Float[np.ndarray, "K W"]:
+        """The mean of each curve over the steps, by the trapezoidal rule."""
+        return np.asarray(np.trapezoid(self.expected_return, self.steps, axis=0) / self.steps[-1])
+
+
+CHUNKS = "chunks"
+ELSEWHERE = ("output", "resume", "workers", "full")
+"""Options that change no number."""
+
+
+def settle(config: SweepConfig, device: torch.device) -> SweepConfig:
+    """Replaces what is left to choose by what was chosen, so that it can be written down."""
+    return replace(
+        config,
+        full=False,
+        worlds=config.num_worlds,
+        learning_rate=config.rate,
+        device=str(device),
+        chunk=config.chunk or CHUNK[device.type],
+    )
+
+
+def create(config: SweepConfig) -> Path:
+    """Makes the folder of a settled sweep, or finds the one that was begun there.
+
+    Raises:
+        UsageError: it cannot be written, or something else is in it.
+    """
+    name = f"sweep-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(config.output) if config.output else Path("runs") / name
+    content = to_json(config)
+    try:
+        if (folder / CONFIG).is_file():
+            if json.loads((folder / CONFIG).read_text("utf-8")) != content:
+                raise UsageError(
+                    f"--output {folder} holds a sweep or run with other options: choose another "
+                    f"folder, or go on with it by --resume {folder}."
+                )
+            return folder
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(f"--output {folder} is not empty: choose another folder.")
+        (folder / CHUNKS).mkdir(parents=True, exist_ok=True)
+        write_json(folder / VERSIONS, versions())
+        write_json(folder / CONFIG, content)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"--output {folder} cannot be written ({error}): choose another folder."
+        ) from error
+    return folder
+
+
+def resumed(config: SweepConfig) -> SweepConfig:
+    """Reads the options of the sweep that `--resume` names.
+
+    Raises:
+        UsageError: it is no sweep's folder, or other options were given as well.
+    """
+    folder = Path(config.resume)
+    if replace(config, resume="", workers=0) != SweepConfig():
+        raise UsageError(
+            f"--resume {folder} takes its options from there: drop all others but --workers."
+        )
+    try:
+        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        begun = from_json(content)
+        if to_json(begun) != content:
+            raise ValueError("options are missing")
+    except (OSError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise UsageError(f"--resume {folder} is not a sweep's folder ({error}).") from error
+    return replace(begun, output=str(folder), workers=config.workers)
+
+
+def to_json(config: SweepConfig) -> dict[str, Any]:
+    """All options that change a number, as JSON reads them back."""
+    content = {name: value for name, value in asdict(config).items() if name not in ELSEWHERE}
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def from_json(content: dict[str, Any]) -> SweepConfig:
+    """The reverse of `to_json`.
+
+    Raises:
+        TypeError: there is an option that this version does not know.
+    """
+    parts = {"world": WorldConfig, "practice": SampledConfig}
+    known = {
+        name: parts[name](**_tuples(value)) if name in parts else value
+        for name, value in content.items()
+    }
+    return SweepConfig(**_tuples(known))
+
+
+def save(folder: Path, number: int, chunk: Chunk) -> None:
+    """Writes a chunk, all of it or nothing."""
+    save_tensors(_path(folder, number), vars(chunk), {})
+
+
+def load(folder: Path, number: int) -> Chunk | None:
+    """Reads a chunk; None if it is not there, or damaged, and has to be computed."""
+    try:
+        tensors, _ = load_tensors(_path(folder, number))
+    except (FileNotFoundError, DamagedFileError):
+        return None
+    names = {field.name for field in fields(Chunk)}
+    return Chunk(**tensors) if tensors.keys() == names else None
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / CHUNKS / f"{number:05d}.safetensors"
+
+
+def _tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }

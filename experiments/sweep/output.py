@@ -1,0 +1,110 @@
+"""The files of a finished sweep: tables, summary, verdicts, figure, TensorBoard."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from agents.logs.tensorboard import EventFile
+from agents.runtime.files import write_atomically, write_json
+from experiments.sweep import figures
+from experiments.sweep.arms import Arm
+from experiments.sweep.estimates import estimates
+from experiments.sweep.folder import Results, to_json
+from experiments.sweep.summary import summarise
+from experiments.sweep.verdict import Verdict, verdicts
+from experiments.training.run_folder import flat
+
+CURVES, WORLDS, SUMMARY = "curves.csv", "worlds.csv", "summary.json"
+VERDICTS, FIGURE, FINALS, EVENTS = "verdicts.txt", "sweep.png", "finals.png", "tensorboard"
+
+
+def write(results: Results, folder: Path) -> list[Verdict]:
+    """Writes all that the sweep has come to, and returns the verdicts."""
+    summary = summarise(results)
+    words = verdicts(results, summary)
+    _write_table(folder / CURVES, _curves(results))
+    _write_table(folder / WORLDS, _worlds(results))
+    write_json(
+        folder / SUMMARY,
+        {"config": to_json(results.config), **summary.to_json()}
+        | {"verdicts": [vars(verdict) for verdict in words]},
+    )
+    write_atomically(folder / VERDICTS, "".join(f"{verdict}\n" for verdict in words).encode())
+    figures.write(results, folder / FIGURE)
+    figures.write_finals(results, folder / FINALS)
+    _write_events(results, folder / EVENTS)
+    return words
+
+
+def _curves(results: Results) -> Iterable[Sequence[object]]:
+    """One line per arm and point."""
+    yield (*_ARM, "updates", "steps", "return", "low", "high", "cosine", "weight")
+    for number, arm in enumerate(results.arms):
+        intervals = estimates(results.expected_return[:, number].T)
+        for point, (updates, steps, interval) in enumerate(
+            zip(results.config.log_points, results.steps, intervals, strict=True)
+        ):
+            judged = arm.teaching is not None and point > 0
+            yield (
+                *_named(arm),
+                updates,
+                int(steps),
+                *(interval.mean, interval.low, interval.high),
+                float(results.cosine[point - 1, number].mean()) if judged else "",
+                float(results.weight[point - 1, number].mean()) if judged else "",
+            )
+
+
+def _worlds(results: Results) -> Iterable[Sequence[object]]:
+    """One line per arm and world."""
+    yield (*_ARM, "world", "final", "area", "teacher", "optimum", "random", "cells", "aliased")
+    final, area = results.final(), results.area()
+    levels = (results.optimum, results.random, results.cells, results.aliased)
+    for number, arm in enumerate(results.arms):
+        for world in range(results.num_worlds):
+            yield (
+                *_named(arm),
+                world,
+                float(final[number, world]),
+                float(area[number, world]),
+                "" if arm.teaching is None else float(results.taught_by(arm.teaching)[world]),
+                *(float(level[world]) for level in levels),
+            )
+
+
+_ARM = ("setting", "temperature", "gate")
+
+
+def _named(arm: Arm) -> tuple[object, ...]:
+    if arm.teaching is None:
+        return ("", "", arm.gate)
+    return (arm.teaching.setting, arm.teaching.temperature, arm.gate)
+
+
+def _write_table(path: Path, lines: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _write_events(results: Results, folder: Path) -> None:
+    """Writes the mean curves of every arm as a run of its own."""
+    description = flat(to_json(results.config))
+    for number, arm in enumerate(results.arms):
+        name = "-".join(str(part) for part in _named(arm) if part != "")
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        # From the start, should the sweep have been written out before.
+        file = EventFile(place, description, start_step=-1)
+        try:
+            for point, steps in enumerate(results.steps):
+                numbers = {"return": float(results.expected_return[point, number].mean())}
+                if arm.teaching is not None and point > 0:
+                    numbers |= {
+                        "teacher/cosine": float(results.cosine[point - 1, number].mean()),
+                        "teacher/weight": float(results.weight[point - 1, number].mean()),
+                    }
+                file.append(int(steps), numbers)
+        finally:
+            file.close()

@@ -1,0 +1,151 @@
+"""Where and how a run computes, picked where the user did not."""
+
+import ctypes
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, cast
+
+import torch
+
+from agents.networks.precision import Precision, choose_precision
+from agents.runtime.distributed import ALONE, Processes, join
+from configs.errors import UsageError
+
+# What becomes of memory that an update has used: kept for the next one.
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_NEVER, _STRIDE = -1, 64 * 2**20
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep what is freed, here where every update needs the same again.
+
+    As it is set by itself, it gives large blocks back to the system at once and gets them again
+    page by page, all zeroed: a sixth of the time of an update on a CPU.  Other systems, and other
+    libraries of C, are left as they are.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    mallopt(_M_TOP_PAD, _STRIDE)
+
+
+# SIGINT and SIGTERM as a request to stop after the current update.
+
+
+class StopRequest:
+    """While entered, the first signal sets `requested`; a second one acts as usual."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        self._previous = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how a run computes, with the reasons for the log."""
+
+    device: torch.device
+    precision: Precision
+    threads: int
+    reason: str
+    processes: Processes = ALONE
+
+
+def choose_hardware(
+    device_name: str, asked_precision: str, asked_threads: int, *, playing: bool = False
+) -> Hardware:
+    """Picks device, precision and threads where the user did not, and joins other processes.
+
+    Args:
+        device_name: a device, or auto.
+        asked_precision: fp32, bf16 or auto.
+        asked_threads: of PyTorch on the CPU; 0 chooses.
+        playing: whether environments play while PyTorch computes.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    device, reason = choose_device(device_name)
+    processes = join(device)
+    precision, why = choose_precision(device)
+    if asked_precision != "auto":
+        precision, why = cast(Precision, asked_precision), "as asked"
+    threads, because = choose_threads(
+        asked_threads, device, playing=playing, processes=processes.size
+    )
+    together = f", {processes.size} processes" if processes.size > 1 else ""
+    return Hardware(
+        device,
+        precision,
+        threads,
+        f"Computing on {device} ({reason}) in {precision} ({why}), "
+        f"{threads} CPU thread{'s' if threads > 1 else ''} ({because}){together}.",
+        processes,
+    )
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """Turns `--device` into a device that is there, and says why that one."""
+    # torchrun numbers the processes of a machine; each takes a GPU of its own.
+    index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", index), torch.cuda.get_device_name(index)
+        return torch.device("cpu"), "no GPU found"
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in ("cpu", *found, *(["cuda"] if found else [])):
+        raise UsageError(
+            f"--device {name!r} is not available here: use {' or '.join(['cpu', *found])}."
+        )
+    return torch.device("cuda", index) if name == "cuda" else torch.device(name), "as asked"
+
+
+def choose_threads(
+    asked: int, device: torch.device, *, playing: bool = False, processes: int = 1
+) -> tuple[int, str]:
+    """Picks the threads that PyTorch learns with on the CPU, and says why so many.
+
+    Environments and acting have the cores while they play, learning has them afterwards;
+    in a pipeline both need them at once.
+    """
+    if asked > 0:
+        return asked, "as asked"
+    if device.type != "cpu":
+        return 1, "the GPU computes"
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = max(1, cores // processes)
+    if playing:
+        return max(1, cores // 2), f"half of {cores} cores, the environments play meanwhile"
+    return cores, "all cores, while no environment plays; fewer if others need them"

@@ -1,0 +1,221 @@
+"""The folder of a run: what it was told, what it ran on, where its results are."""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.runtime.files import write_json
+from configs.errors import UsageError
+from configs.training import TrainConfig
+
+# The command line of a resumed run: its own config, and three flags that may differ.
+
+FLAG = "--resume"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run to go on with."""
+
+    source: Path
+    """Whose checkpoint is continued from."""
+    folder: Path
+    """Where it goes on: the same folder, unless --run-dir names another."""
+    config: TrainConfig
+    notes: tuple[str, ...] = ()
+    """What the flags change, in sentences."""
+
+
+def is_resume(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks to go on with a run."""
+    return any(argument.partition("=")[0] == FLAG for argument in arguments)
+
+
+def parse_resume(arguments: Sequence[str]) -> Resumed:
+    """Reads `--resume RUN` and the three flags that may stand beside it.
+
+    Raises:
+        UsageError: there is no such run, or another flag is given.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(FLAG, required=True)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--run-dir", "--run_dir")
+    try:
+        given, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}.") from error
+    if unknown:
+        raise UsageError(
+            f"{unknown[0]} cannot be given with --resume, which takes the run's own config: only "
+            "--steps, --device and --run-dir can."
+        )
+    source = Path(given.resume)
+    config = read_config(source)
+    changes = {"steps": given.steps, "device": given.device}
+    try:
+        run = replace(
+            config.run, **{name: value for name, value in changes.items() if value is not None}
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    folder = Path(given.run_dir) if given.run_dir else source
+    notes: tuple[str, ...] = ()
+    if run.steps != config.run.steps:
+        notes = (
+            f"The run ends at {run.steps:,} steps instead of {config.run.steps:,}, and so do its "
+            "schedules: the learning rate is no longer what it was planned to be.",
+        )
+    return Resumed(source, folder, replace(config, run=run), notes)
+
+
+CONFIG = "config.json"
+VERSIONS = "versions.json"
+CHECKPOINTS = "checkpoints"
+PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "tensorboard", "safetensors")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def create(config: TrainConfig) -> Path:
+    """Makes the run's folder and writes what it was told into it.
+
+    Raises:
+        UsageError: it cannot be written, or another run is in it.
+    """
+    folder = Path(config.run.run_dir) if config.run.run_dir else _unused(default_name(config))
+    with _whole_or_absent(folder):
+        if (folder / CONFIG).exists():
+            raise UsageError(
+                f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
+                f"by --resume {folder}."
+            )
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_json(folder / VERSIONS, versions())
+        write_json(folder / CONFIG, config.to_json())
+    return folder
+
+
+def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
+    """Prepares the folder in which a run is resumed: its own, or a copy of it.
+
+    Raises:
+        UsageError: it cannot be written, or another run is in it.
+    """
+    if folder != source and folder.exists():
+        raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
+    with _whole_or_absent(folder):
+        if folder != source:
+            shutil.copytree(source, folder)
+        write_json(folder / CONFIG, config.to_json())
+
+
+@contextmanager
+def _whole_or_absent(folder: Path) -> Iterator[None]:
+    """Makes one sentence of what the disk refuses, and leaves no half of a new folder behind."""
+    new = not folder.is_dir() or not any(folder.iterdir())
+    try:
+        yield
+    except OSError as error:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise UsageError(
+            f"--run-dir {folder} cannot be written ({error.strerror or error}): choose another "
+            "folder."
+        ) from error
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """A nested config as one level of dotted names, for TensorBoard's table."""
+    items: dict[str, object] = {}
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        items |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return items
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """Reads back the config of a run.
+
+    Raises:
+        UsageError: it is no run's folder.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a run's folder: it has no {CONFIG}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / CONFIG} cannot be read ({error}).") from error
+    return TrainConfig.from_json(content)
+
+
+def default_name(config: TrainConfig) -> str:
+    """<env>-<aux>-<gate>-s<seed>-<time>, in characters that every file system takes."""
+    choice = config.choice
+    parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
+    parts += [f"s{config.run.seed}", time.strftime("%Y%m%d-%H%M%S")]
+    return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part))
+
+
+def _unused(name: str) -> Path:
+    """Makes a folder of that name, or of the first that no other run took, be it just now."""
+    for number in count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with _whole_or_absent(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
+
+
+def versions() -> dict[str, Any]:
+    """Commit, packages and hardware; never the environment variables, which hold secrets."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor()

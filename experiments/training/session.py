@@ -1,0 +1,135 @@
+"""The objects of a run, and their state as a checkpoint holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from agents.heads import AuxiliaryHead
+from agents.learning.learner import Learner
+from agents.rollout.collector import Collector
+from agents.rollout.pipeline import Pipeline
+from agents.runtime.checkpoint import save_checkpoint
+from agents.runtime.distributed import ALONE, Processes
+from agents.teachers import POLICY_FILE, PolicyCard, export_policy
+from envs import VecEnv
+from experiments.training.gallery import Gallery
+from experiments.training.run_folder import CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class Session:
+    """What `experiments.training.build` makes: everything that changes during a run is in here."""
+
+    env: VecEnv
+    collector: Collector | Pipeline
+    learner: Learner
+    card: PolicyCard
+    processes: Processes = ALONE
+    threads: int = 1
+    """Of PyTorch on the CPU while learning."""
+    gallery: Gallery = field(default_factory=Gallery)
+
+    @property
+    def held(self) -> str:
+        """A sentence on what the heads hold from one update to the next, where it is much."""
+        heads = self.learner.heads.children()
+        held = sum(head.held_bytes for head in heads if isinstance(head, AuxiliaryHead))
+        mebibytes = held / 2**20
+        return f"Heads hold {mebibytes:,.0f} MiB (replay, copies)." if mebibytes >= 1 else ""
+
+    @property
+    def ungated(self) -> str:
+        """A sentence on the heads that the gate cannot reach, if there are any."""
+        names = [
+            name
+            for name, head in self.learner.heads.items()
+            if isinstance(head, AuxiliaryHead) and head.looks_itself
+        ]
+        if not names or not self.learner.rotates:
+            return ""
+        return (
+            f"Ungated: {', '.join(names)}, looking at observations of their own, which --gate "
+            "rotograd cannot reach."
+        )
+
+    def update(self) -> dict[str, Tensor]:
+        """Collects a trajectory and learns from it; returns scalars for the log."""
+        # While environments play on the cores, a second thread of PyTorch would wait for one
+        # of them at every operation; while it learns, it has them to itself.
+        torch.set_num_threads(1)
+        trajectory = self.collector.collect()
+        torch.set_num_threads(self.threads)
+        self.gallery.keep(self.learner, trajectory)
+        return self.learner.update(trajectory)
+
+    def pictures(self) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+        """Draws what can be seen of the learner, by name."""
+        return self.gallery.draw(self.learner)
+
+    def save(self, folder: Path) -> None:
+        """Writes a checkpoint and the policy into a run's folder.
+
+        Raises:
+            OSError: a full disk; what was saved before is still whole.
+        """
+        steps = self.learner.steps
+        save_checkpoint(folder / CHECKPOINTS, steps, self._state())
+        export_policy(folder / POLICY_FILE, self.learner.agent, replace(self.card, steps=steps))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "learner": self.learner.state_dict(),
+            "device": self.env.device.type,
+            "processes": self.processes.size,
+            "collector": self.collector.state_dict(),
+            # What is being played meanwhile, or elsewhere, cannot be continued.
+            "env": self.env.snapshot() if self._is_plain else None,
+        }
+
+    @property
+    def _is_plain(self) -> bool:
+        return isinstance(self.collector, Collector) and self.processes.size == 1
+
+    def restore(self, state: Mapping[str, Any]) -> str:
+        """Goes on from a checkpoint's state; returns a sentence on how exactly."""
+        self.learner.load_state_dict(state["learner"])
+        resumed = f"Resumed at step {self.learner.steps:,}"
+        device = self.env.device.type
+        if state["processes"] != self.processes.size:
+            return (
+                f"{resumed}; {state['processes']} processes were at work and now "
+                f"{self.processes.size}: new episodes start."
+            )
+        if state["device"] != device:
+            self.collector.episodes.load_state_dict(state["collector"]["episodes"])
+            self.collector.episodes.restart()
+            return (
+                f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
+                "episodes start."
+            )
+        if state["env"] is not None and isinstance(self.collector, Collector) and self._is_plain:
+            self.collector.load_state_dict(state["collector"])
+            self.collector.go_on_from(self.env.restore(state["env"]))
+            return f"{resumed}, exactly."
+        self.collector.episodes.load_state_dict(state["collector"]["episodes"])
+        self.collector.episodes.restart()
+        return f"{resumed}; {self._why_not_exactly()}: new episodes start."
+
+    def _why_not_exactly(self) -> str:
+        if self.processes.size > 1:
+            return "what each process was playing is not saved"
+        if not isinstance(self.collector, Collector):
+            return "what was being played meanwhile is not saved"
+        return f"{self.env.spec.name} cannot be restored in mid-episode"
+
+    def close(self) -> None:
+        """Ends threads and environments."""
+        if isinstance(self.collector, Pipeline):
+            self.collector.close()
+        self.env.close()

@@ -1,0 +1,46 @@
+import pytest
+from torch.testing import assert_close
+
+from agents.algorithms import A2CConfig
+from agents.learning.step_loss import main_terms
+from agents.runtime.distributed import ALONE
+
+
+@pytest.fixture
+def made(build_trajectory, build_agent, catch):
+    """The terms of a trajectory with two invalid steps, its agent's loss, and its mask."""
+    algorithm = A2CConfig(value_coefficient=0.5, entropy_coefficient=0.1).build(0.9)
+    trajectory = build_trajectory(
+        shape=catch.spec.observation_shape, actions=3, terminated=[(0, 1)], truncated=[(1, 0)]
+    )
+    output = build_agent(catch.spec)(trajectory.observation)
+    loss = algorithm.loss(output, trajectory)
+    terms, metrics = main_terms(loss, output, trajectory, algorithm, ALONE)
+    return terms, metrics, loss, trajectory.valid
+
+
+def test_the_whole_is_weighed_by_the_algorithm_over_the_valid_steps(made):
+    terms, _, loss, valid = made
+    assert (~valid).sum() == 2
+    steps = loss.policy + 0.5 * loss.value - 0.1 * loss.entropy
+    assert_close(terms.whole.share, steps[valid].mean())
+    assert_close(terms.whole.steps, steps)
+    assert terms.whole.valid is valid
+
+
+def test_its_parts_are_policy_with_entropy_and_value(made):
+    terms, _, loss, valid = made
+    assert_close(terms.policy.share, (loss.policy - 0.1 * loss.entropy)[valid].mean())
+    assert_close(terms.value.share, 0.5 * loss.value[valid].mean())
+    assert_close(terms.policy.steps + terms.value.steps, terms.whole.steps)
+    for part in (terms.whole, terms.policy, terms.value):
+        assert_close(ALONE.share(part.steps, valid), part.share)
+
+
+def test_what_is_logged_is_not_weighed(made):
+    _, metrics, loss, valid = made
+    assert_close(metrics["policy_loss"], loss.policy[valid].mean().detach())
+    assert_close(metrics["value_loss"], loss.value[valid].mean().detach())
+    assert_close(metrics["entropy"], loss.entropy[valid].mean().detach())
+    assert metrics["explained_variance"] < 1
+    assert "approximate_kl" in metrics

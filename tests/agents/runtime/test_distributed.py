@@ -1,0 +1,193 @@
+"""Two processes that learn together, against one that has the data of both."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from agents.runtime.distributed import ALONE, Processes, join, leave
+from tests.agents.two_processes import CASES, UPDATES, B, T, joined, learn, make_learner, weights_of
+
+ROOT = Path(__file__).resolve().parents[3]
+CPU = torch.device("cpu")
+PATIENCE = 300
+"""Seconds, on a machine that has other things to do; a process that waits in vain fails."""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What each of two processes made of all cases."""
+    folder = tmp_path_factory.mktemp("two")
+    settings = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.agents.two_processes", str(rank), str(folder)],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process makes of a case, with all environments of its own."""
+    made = {}
+
+    def alone(name):
+        if name not in made:
+            made[name] = learn(CASES[name])
+        return made[name]
+
+    return alone
+
+
+def each_case(function):
+    return pytest.mark.parametrize("name", CASES)(function)
+
+
+def test_the_processes_have_unequal_numbers_of_valid_steps():
+    # Else a mean of means would do.
+    counts = joined(0, CASES["sum"]).valid.sum(0).tolist()
+    assert (sum(counts[:2]), sum(counts[2:])) == (7, 10)
+
+
+@each_case
+def test_two_processes_learn_what_one_learns_from_the_data_of_both(both, alone, name):
+    expected = alone(name)
+    for mine in (process["learnt"][name] for process in both):
+        assert mine["weights"].keys() == expected["weights"].keys()
+        for key, weight in expected["weights"].items():
+            assert_close(mine["weights"][key], weight, rtol=0, atol=1e-6, msg=key)
+        assert (mine["steps"], mine["updates"]) == (expected["steps"], expected["updates"])
+        assert mine["skipped"] == expected["skipped"]
+
+
+@each_case
+def test_the_two_never_drift_apart_not_by_a_bit(both, name):
+    first, second = (process["learnt"][name]["weights"] for process in both)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@each_case
+def test_what_is_logged_is_of_both(both, alone, name):
+    for log, *logs in zip(
+        alone(name)["logs"], *(process["learnt"][name]["logs"] for process in both), strict=True
+    ):
+        for mine in logs:
+            assert mine.keys() == log.keys()
+            for key, value in log.items():
+                assert_close(mine[key], value, rtol=1e-4, atol=1e-5, equal_nan=True, msg=key)
+
+
+@each_case
+def test_every_case_is_worth_a_test(alone, name):
+    case, result = CASES[name], alone(name)
+    assert result["steps"] == UPDATES * T * B
+    before = weights_of(make_learner(case, ALONE))
+    # A gate's memory is not there before it has judged.
+    still = {key for key, weight in before.items() if torch.equal(weight, result["weights"][key])}
+    assert still == ({"policy.weight", "policy.bias"} if name == "no main loss" else set())
+    if case.gate == "cosine" and name != "a head that trains no part of the agent":
+        weights = [float(log["aux/weight"]) for log in result["logs"] if "aux/weight" in log]
+        assert any(0.01 < weight < 0.99 for weight in weights)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.spoilt])
+def test_a_loss_that_is_not_finite_in_one_process_makes_both_skip_the_update(both, name):
+    for process in both:
+        learnt = process["learnt"][name]
+        assert [float(log["skipped"]) for log in learnt["logs"]] == [0.0, 1.0, 1.0]
+        assert all(weight.isfinite().all() for weight in learnt["weights"].values())
+
+
+def test_both_end_the_epochs_together(both, alone):
+    name = "ppo that stops early"
+    updates = alone(name)["updates"]
+    assert updates < UPDATES * CASES[name].algorithm.epochs
+    assert [process["learnt"][name]["updates"] for process in both] == [updates, updates]
+
+
+def test_one_of_them_leads(both):
+    assert [process["said"]["leads"] for process in both] == [True, False]
+    assert [process["said"]["size"] for process in both] == [2, 2]
+
+
+def test_sums_are_of_both(both):
+    for process in both:
+        assert process["said"]["sum"] == [2.0, 1.0]
+        # (1, 2) and 10 of the one, twice that of the other.
+        assert process["said"]["sum_"] == [[3.0, 6.0], 30.0]
+
+
+def test_a_mean_is_over_the_valid_entries_of_both_and_shares_add_up_to_it(both):
+    # 1, 1, 1 of the one and 2 of the other: 3/4 and 2/4 make 5/4.
+    assert [process["said"]["share"] for process in both] == [0.75, 0.5]
+    assert [process["said"]["mean"] for process in both] == [1.25, 1.25]
+    # A quarter for each valid entry.
+    assert [process["said"]["slope"] for process in both] == [0.75, 0.25]
+    assert [process["said"]["nothing"] for process in both] == [0.0, 0.0]
+
+
+def test_any_is_yes_if_either_says_so(both):
+    for process in both:
+        assert process["said"]["any"] == [False, True, True]
+
+
+def test_means_over_updates_are_those_of_both_and_what_was_not_measured_does_not_count(both):
+    # Losses 1, 3 and 2, 4; cosines 0.1 and 0.5, 0.3.
+    for process in both:
+        assert process["said"]["running"] == pytest.approx({"loss": 2.5, "cosine": 0.3})
+
+
+def test_episodes_are_those_of_both(both):
+    # Returns 1, 3, 2, 6 of the one and 5, 7 of the other: 24 / 6.
+    for process in both:
+        expected = {"finished": 6, "averaged": 6, "mean_return": 4.0, "mean_length": 1.0}
+        assert process["said"]["episodes"] == expected
+        assert process["said"]["later"] == {**expected, "finished": 0}
+
+
+# One process.
+
+
+def test_a_process_that_torchrun_did_not_start_is_alone_and_leads(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join(CPU) is ALONE
+    assert Processes(rank=0, size=1) == ALONE
+    assert ALONE.leads
+    leave()
+
+
+def test_alone_a_share_is_the_mean_over_valid_entries_whatever_stands_at_the_others():
+    value = torch.tensor([[1.0, torch.nan], [torch.inf, 4.0]], requires_grad=True)
+    valid = torch.tensor([[True, False], [False, True]])
+    share = ALONE.share(value, valid)
+    assert share == ALONE.mean(value, valid) == 2.5
+    share.backward()
+    assert value.grad.tolist() == [[0.5, 0.0], [0.0, 0.5]]
+    assert not ALONE.mean(value, valid).requires_grad
+
+
+def test_alone_sums_and_votes_are_ones_own():
+    tensor = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert torch.equal(ALONE.sum(tensor), tensor)
+    assert not ALONE.sum(tensor).requires_grad
+    ALONE.sum_([tensor])
+    assert tensor.tolist() == [1.0, 2.0]
+    assert ALONE.any(True, CPU)
+    assert not ALONE.any(False, CPU)

@@ -1,0 +1,392 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from agents.heads import Schedule
+from agents.heads.distill import Distill
+from agents.networks.actor_critic import ActorCritic
+from agents.networks.torsos import MlpConfig
+from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
+from agents.runtime.files import load_tensors, save_tensors
+from agents.teachers import (
+    POLICY_FILE,
+    NetworkTeacher,
+    PolicyCard,
+    export_policy,
+    find_policy,
+    load_policy,
+    load_teacher,
+)
+from tests.agents.updating import collect
+
+CPU = torch.device("cpu")
+
+
+def card_of(spec, **changes):
+    return PolicyCard(
+        **{
+            "env": spec.name,
+            "action_set": spec.action_set,
+            "num_actions": spec.num_actions,
+            "observation_shape": spec.observation_shape,
+            "observation_dtype": str(spec.observation_dtype),
+            "protocol": spec.protocol,
+            "torso": "mlp",
+            "torso_options": {"widths": (7, 5)},
+            "steps": 123,
+            "env_options": {"rows": 3},
+        }
+        | changes
+    )
+
+
+@pytest.fixture
+def agent(small_agent, opinionated):
+    return opinionated(small_agent)
+
+
+@pytest.fixture
+def path(tmp_path, agent, catch):
+    path = tmp_path / POLICY_FILE
+    export_policy(path, agent, card_of(catch.spec))
+    return path
+
+
+@pytest.fixture
+def trajectory(build_trajectory, catch):
+    return build_trajectory(actions=3, shape=catch.spec.observation_shape)
+
+
+def refusal(action):
+    """Returns the message of a refusal, which must be one line."""
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+        action()
+    return str(caught.value)
+
+
+def test_what_was_exported_is_loaded_bit_for_bit(path, agent, catch, trajectory):
+    loaded, card = load_policy(path, CPU)
+    assert card == card_of(catch.spec)
+    for part in ("torso", "policy"):
+        for mine, theirs in zip(
+            loaded.parts[part].parameters(), agent.parts[part].parameters(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+    teacher = load_teacher(path, catch.spec, CPU)
+    assert torch.equal(teacher(trajectory), agent.logits(trajectory.observation[:-1]))
+
+
+def test_a_teacher_is_frozen_and_gives_no_gradient(path, catch, trajectory):
+    teacher = load_teacher(path, catch.spec, CPU)
+    assert not teacher(trajectory).requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert not teacher.agent.training
+
+
+def test_the_value_head_is_not_exported(path):
+    names = set(load_file(path))
+    assert names == {
+        "torso.layers.0.weight",
+        "torso.layers.0.bias",
+        "torso.layers.2.weight",
+        "torso.layers.2.bias",
+        "policy.weight",
+        "policy.bias",
+    }
+
+
+def test_the_options_of_the_torso_are_kept(tmp_path, catch):
+    agent = ActorCritic(MlpConfig(widths=(3, 2, 4)).build(catch.spec.observation_shape), 3)
+    path = tmp_path / POLICY_FILE
+    export_policy(path, agent, card_of(catch.spec, torso_options={"widths": (3, 2, 4)}))
+    loaded, _ = load_policy(path, CPU)
+    assert loaded.torso.num_features == 4
+    assert torch.equal(loaded.policy.weight, agent.policy.weight)
+
+
+def test_a_float16_export_is_half_as_large_and_nearly_the_same(
+    path, tmp_path, agent, catch, trajectory
+):
+    small = tmp_path / "half.safetensors"
+    export_policy(small, agent, card_of(catch.spec), dtype=torch.float16)
+    assert all(weight.dtype == torch.float16 for weight in load_file(small).values())
+    teacher = load_teacher(small, catch.spec, CPU)
+    assert all(p.dtype == torch.float32 for p in teacher.parameters())
+    # 11 bits of mantissa, logits of about 1.
+    logits = agent.logits(trajectory.observation[:-1]).detach()
+    assert_close(teacher(trajectory), logits, atol=0.01, rtol=0)
+
+
+def test_a_folder_stands_for_the_policy_in_it(path, catch):
+    assert find_policy(path.parent) == find_policy(path) == path
+    assert load_teacher(path.parent, catch.spec, CPU).card.steps == 123
+
+
+def test_another_action_set_is_refused_though_the_number_is_the_same(path, catch):
+    spec = replace(catch.spec, name="Fetch", action_set="Fetch:up-stay-down")
+    message = refusal(lambda: load_teacher(path, spec, CPU))
+    assert "action set Catch:left-stay-right" in message
+    assert "Fetch (raw) has Fetch:up-stay-down" in message.replace(catch.spec.protocol, "raw")
+
+
+def test_another_number_of_actions_is_refused(path, catch):
+    refusal(lambda: load_teacher(path, replace(catch.spec, num_actions=4), CPU))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"observation_shape": (10, 5)}, r"torch.float32 (10, 5)"),
+        ({"observation_dtype": torch.uint8}, r"torch.uint8 (3, 5)"),
+    ],
+)
+def test_other_observations_are_refused(path, catch, changes, seen):
+    message = refusal(lambda: load_teacher(path, replace(catch.spec, **changes), CPU))
+    assert "sees torch.float32 (3, 5)" in message
+    assert f"shows {seen}" in message
+
+
+def test_a_teacher_of_another_protocol_is_accepted(path, catch):
+    load_teacher(path, replace(catch.spec, name="Elsewhere", protocol="other"), CPU)
+
+
+def test_a_missing_policy_is_named(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing.safetensors"):
+        assert refusal(lambda path=path: load_policy(path, CPU)) == f"there is no policy at {path}"
+
+
+def test_a_flipped_byte_is_noticed_wherever_it_is(path):
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert str(path) in refusal(lambda: load_policy(path, CPU))
+
+
+@pytest.mark.parametrize("kept", [0, 7, 300, -1])
+def test_a_cut_file_is_noticed(path, kept):
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+def foreign_text(path, agent, card):
+    path.write_text("not a policy at all\n" * 20)
+
+
+def foreign_checkpoint(path, agent, card):
+    save_checkpoint(path.parent, 1, {"agent": agent.state_dict()}).rename(path)
+
+
+def other_format(path, agent, card):
+    export_policy(path, agent, replace(card, format="auxgate policy 2"))
+
+
+def unknown_torso(path, agent, card):
+    export_policy(path, agent, replace(card, torso="transformer"))
+
+
+def unknown_option(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"depth": 3}))
+
+
+def senseless_option(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"widths": (0,)}))
+
+
+def other_sizes(path, agent, card):
+    export_policy(path, agent, replace(card, torso_options={"widths": (7, 6)}))
+
+
+def missing_weights(path, agent, card):
+    tensors, content = load_tensors(path)
+    del tensors["policy.bias"]
+    save_tensors(path, tensors, content)
+
+
+def unknown_weights(path, agent, card):
+    tensors, content = load_tensors(path)
+    save_tensors(path, tensors | {"core.weight": torch.ones(1)}, content)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        foreign_text,
+        foreign_checkpoint,
+        other_format,
+        unknown_torso,
+        unknown_option,
+        senseless_option,
+        other_sizes,
+        missing_weights,
+        unknown_weights,
+    ],
+)
+def test_what_is_no_policy_of_ours_is_refused_in_one_line(path, agent, catch, write):
+    write(path, agent, card_of(catch.spec))
+    assert f"the policy at {path} is damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+def test_a_teacher_is_known_by_its_policy_and_not_by_the_value_it_lacks(path, agent, catch):
+    # The value of a loaded policy is drawn anew each time.
+    first, second = (load_teacher(path, catch.spec, CPU) for _ in range(2))
+    assert not torch.equal(first.agent.value.weight, second.agent.value.weight)
+    assert first.digest == second.digest
+    with torch.no_grad():
+        agent.policy.bias[0] += 1e-6
+    export_policy(path, agent, card_of(catch.spec))
+    assert load_teacher(path, catch.spec, CPU).digest != first.digest
+
+
+# A teacher that remembers.
+
+MEMORY = 4
+
+
+@pytest.fixture
+def recurrent(build_agent, catch, opinionated):
+    return opinionated(build_agent(catch.spec, memory=MEMORY))
+
+
+@pytest.fixture
+def recurrent_card(catch):
+    return card_of(catch.spec, core="gru", core_options={"width": MEMORY, "last_action": False})
+
+
+@pytest.fixture
+def played(build_catch, build_agent):
+    """Three trajectories of a student without memory, cut in and between episodes."""
+    env = build_catch()
+    return collect(env, build_agent(env.spec), 3)
+
+
+def test_a_recurrent_policy_is_loaded_with_its_core(
+    tmp_path, recurrent, recurrent_card, catch, played
+):
+    path = tmp_path / POLICY_FILE
+    export_policy(path, recurrent, recurrent_card)
+    loaded, card = load_policy(path, CPU)
+    assert card == recurrent_card
+    for mine, theirs in zip(loaded.core.parameters(), recurrent.core.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    teacher = load_teacher(path, catch.spec, CPU)
+    expected = recurrent.unroll(replace(played[0], core_state=torch.zeros(2, MEMORY))).logits[:-1]
+    assert torch.equal(teacher(played[0]), expected)
+
+
+@pytest.mark.parametrize("width", [3, 5])
+def test_a_core_of_another_width_is_refused(tmp_path, recurrent, catch, width):
+    path = tmp_path / POLICY_FILE
+    export_policy(path, recurrent, card_of(catch.spec, core="gru", core_options={"width": width}))
+    assert "damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+def read_as_one(agent, trajectories):
+    """The logits at all observations as if they were one long trajectory."""
+    observation = torch.cat([t.observation[:-1] for t in trajectories])
+    reset = torch.cat([t.reset[:-1] for t in trajectories])
+    batch = observation.shape[1]
+    return agent(observation, torch.zeros(batch, MEMORY), reset).logits
+
+
+def test_a_teacher_remembers_from_one_trajectory_to_the_next(recurrent, recurrent_card, played):
+    # The second begins before an invalid step, the third in the middle of an episode.
+    assert [t.begins.all().tolist() for t in played] == [True, False, False]
+    teacher = NetworkTeacher(recurrent, recurrent_card)
+    mine = torch.cat([teacher(trajectory) for trajectory in played])
+    expected = read_as_one(recurrent, played)
+    assert_close(mine, expected)
+    # A teacher that begins anew thinks otherwise of the third.
+    fresh = NetworkTeacher(recurrent, recurrent_card)(played[2])
+    assert not torch.isclose(fresh[0], expected[10]).all()
+
+
+def test_a_recurrent_teacher_reads_what_the_student_did(catch, build_agent, opinionated, played):
+    agent = opinionated(build_agent(catch.spec, memory=MEMORY, last_action=True))
+    teacher = NetworkTeacher(agent, card_of(catch.spec))
+    mine = torch.cat([teacher(trajectory) for trajectory in played])
+    long = [torch.cat([t.observation[:-1] for t in played])]
+    long += [torch.cat([t.reset[:-1] for t in played]), torch.cat([t.action for t in played])]
+    nothing = torch.zeros(2, agent.core.state_size)
+    expected = agent(long[0], nothing, *long[1:]).logits
+    assert_close(mine, expected)
+    # It would think otherwise had other actions been taken.
+    others = agent(long[0], nothing, long[1], (long[2] + 1) % 3).logits
+    assert not torch.isclose(mine, others).all()
+
+
+def test_a_teacher_forgets_where_an_episode_begins(recurrent, recurrent_card, played):
+    teacher = NetworkTeacher(recurrent, recurrent_card)
+    expected = teacher(played[0])
+    teacher(played[2])
+    assert played[0].begins.all()
+    assert torch.equal(teacher(played[0]), expected)
+
+
+def test_a_teacher_without_memory_carries_nothing_over(agent, catch, played):
+    teacher = NetworkTeacher(agent, card_of(catch.spec))
+    teacher(played[0])
+    assert teacher.memory is None
+    expected = agent.logits(played[2].observation[:-1])
+    assert torch.equal(teacher(played[2]), expected)
+
+
+def test_what_a_teacher_remembers_is_saved_with_its_head(
+    tmp_path, recurrent, recurrent_card, played
+):
+    def head():
+        teacher = NetworkTeacher(recurrent, recurrent_card)
+        return Distill(teacher, 1.0, Schedule(1.0, 1.0, 0))
+
+    def opinions(head, trajectories):
+        return [head.prepare(recurrent, trajectory).probabilities for trajectory in trajectories]
+
+    whole, first, second = head(), head(), head()
+    expected = opinions(whole, played)
+    opinions(first, played[:2])
+    save_checkpoint(tmp_path, 1, {"head": first.state_dict()})
+    second.load_state_dict(load_checkpoint(tmp_path).state["head"])
+    assert torch.equal(opinions(second, played[2:])[0], expected[2])
+    assert not torch.equal(opinions(head(), played[2:])[0], expected[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_a_memory_that_was_saved_on_the_host_is_taken_up(
+    recurrent, recurrent_card, played
+):
+    expected = read_as_one(recurrent, played)[10:]
+    on_device = [
+        replace(t, **{name: x.cuda() for name, x in vars(t).items() if x is not None})
+        for t in played
+    ]
+    teacher = NetworkTeacher(recurrent.cuda(), recurrent_card)
+    for trajectory in on_device[:2]:
+        teacher(trajectory)
+    teacher.memory = teacher.memory.cpu()
+    assert_close(teacher(on_device[2]).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_teacher_of_other_worlds_is_refused(tmp_path, agent, catch):
+    path = tmp_path / "elsewhere"
+    export_policy(path, agent, card_of(catch.spec, world_set="4 worlds from number 0 of seed 0"))
+    spec = replace(catch.spec, world_set="4 worlds from number 4 of seed 0")
+    with pytest.raises(ValueError, match=r"learnt in 4 worlds from number 0 of .* but Catch has 4"):
+        load_teacher(path, spec, CPU)
+    load_teacher(path, replace(spec, world_set="4 worlds from number 0 of seed 0"), CPU)
+
+
+def test_a_policy_that_reads_symbols_is_loaded_as_one(tmp_path, catch):
+    torso = MlpConfig(widths=(7, 5)).build((3, 5), num_symbols=4)
+    symbols = {"observation_dtype": "torch.uint8", "num_symbols": 4}
+    options = {"env_options": {"terminal_rewards": (1.0, -1.0), "rows": 3}}
+    path = tmp_path / "symbolic"
+    agent = ActorCritic(torso, catch.spec.num_actions)
+    export_policy(path, agent, card_of(catch.spec, **symbols, **options))
+    loaded, card = load_policy(path, CPU)
+    observation = torch.randint(4, (2, 6, 3, 5), dtype=torch.uint8)
+    assert_close(loaded.logits(observation), agent.logits(observation))
+    # JSON has no tuples; options must stay as they were, or no environment is built of them.
+    assert card.env_options == options["env_options"]

@@ -1,0 +1,175 @@
+import json
+from dataclasses import asdict, replace
+from itertools import product
+
+import pytest
+
+from agents.algorithms import Algorithms
+from agents.gates import Gates
+from agents.heads import Heads
+from agents.learning.gating import JudgingConfig
+from agents.networks.torsos import Torsos
+from configs.choice import Choice, names
+from configs.cli import parse
+from configs.errors import UsageError
+from configs.presets import PRESETS
+from configs.training import RunOptions, TrainConfig, defaults
+from envs import EnvFamilies
+from envs.atari.config import BASELINES, MACHADO
+
+EXAMPLES = {
+    "catch": "Catch",
+    "gym": "CartPole-v1",
+    "atari": "Breakout",
+    "gridworld": "Gridworld",
+}
+AUX = [(), *((head,) for head in names(Heads)), names(Heads)]
+COMBINATIONS = [
+    Choice(EXAMPLES[family], family, algo, torso, aux, gate)
+    for family, algo, torso, aux in product(
+        names(EnvFamilies), names(Algorithms), names(Torsos), dict.fromkeys(AUX)
+    )
+    for gate in (["cosine"] if aux else [None])
+] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names(Gates)]
+
+
+def parsed(line):
+    return parse(line.split())
+
+
+def through_json(config):
+    return TrainConfig.from_json(json.loads(json.dumps(config.to_json())))
+
+
+def same(left, right):
+    # As dictionaries, since some fields are left out of comparisons.
+    return left == right and asdict(left) == asdict(right)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    COMBINATIONS,
+    ids=lambda c: f"{c.family}-{c.algo}-{c.torso}-{'+'.join(c.aux)}-{c.gate}",
+)
+def test_every_combination_survives_its_json(choice):
+    config = defaults(choice)
+    assert same(through_json(config), config)
+
+
+def test_options_survive_their_json():
+    config = parsed(
+        "--env Breakout --env.num-threads 3 --env.no-episodic-life --torso mlp "
+        "--torso.mlp.widths 3 4 5 --aux distill --aux.distill.coefficient-end 0 "
+        "--aux.distill.coefficient-steps 9 --teacher t --gate projection "
+        "--gate.projection.decay 0.9 --gate.scope tensor --seed 9223372036854775807 "
+        "--learning-rate 1e-30 --run-dir x"
+    )
+    assert same(through_json(config), config)
+    assert through_json(config).torso.widths == (3, 4, 5)
+
+
+def test_a_protocol_sets_the_defaults_of_the_games_and_options_may_depart_from_it():
+    config = parsed("--env Breakout --protocol machado --env.noop-max 30 --env-backend ale")
+    assert config.env == replace(MACHADO, noop_max=30, backend="ale")
+    assert same(through_json(config), config)
+    assert parsed("--env Breakout --protocol machado").env == MACHADO
+    assert parsed("--env Breakout").env == parsed("--protocol baselines").env == BASELINES
+
+
+def test_a_run_from_before_there_were_protocols_is_read():
+    config = parsed("--env Breakout")
+    content = json.loads(json.dumps(config.to_json()))
+    for later in ("protocol", "core"):
+        del content["choice"][later]
+    for later in ("backend", "pools"):
+        del content["env"][later]
+    read = TrainConfig.from_json(content)
+    assert read.env == config.env
+    assert read.choice == replace(config.choice, protocol="")
+
+
+def test_the_defaults_are_those_of_the_preset():
+    for family, numbers in PRESETS.items():
+        run = defaults(Choice(EXAMPLES[family], family, "a2c", "mlp", (), None)).run
+        for name in ("steps", "num_envs", "unroll_length", "learning_rate", "discount"):
+            assert getattr(run, name) == getattr(numbers, name)
+
+
+CONFIG = defaults(Choice("Catch", "catch", "a2c", "mlp", ("distill",), "projection"))
+
+
+def changed(change):
+    content = json.loads(json.dumps(CONFIG.to_json()))
+    change(content)
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [],
+        "text",
+        None,
+        changed(lambda content: content.pop("run")),
+        changed(lambda content: content["run"].update(novelty=1)),
+        changed(lambda content: content["run"].update(steps="many")),
+        changed(lambda content: content["run"].update(steps=0)),
+        changed(lambda content: content["choice"].update(gate="unheard-of")),
+        changed(lambda content: content["choice"].update(family="unheard-of")),
+        changed(lambda content: content["choice"].update(aux=["unheard-of"])),
+        changed(lambda content: content["choice"].update(protocol="machado")),  # of Catch
+        changed(lambda content: content["heads"].clear()),
+        changed(lambda content: content["gate"].update(decay=2.0)),
+        changed(lambda content: content.update(env=None)),
+    ],
+    ids=lambda content: str(content)[:20],
+)
+def test_a_config_that_does_not_fit_is_one_sentence(content):
+    with pytest.raises(UsageError, match=r"(?s)^config\.json does not fit .* start a new run\.$"):
+        TrainConfig.from_json(content)
+
+
+def test_an_option_that_is_new_since_has_its_default():
+    content = changed(lambda content: content["run"].pop("threads"))
+    assert TrainConfig.from_json(content).run.threads == RunOptions().threads
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("num_envs", -1),
+        ("unroll_length", 0),
+        ("seed", -1),
+        ("threads", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate_end", float("nan")),
+        ("discount", 1.5),
+        ("max_gradient_norm", float("nan")),
+        ("checkpoint_minutes", -1.0),
+        ("log_steps", -1),
+        ("picture_steps", -1),
+        ("max_skipped", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_flag(name, value):
+    with pytest.raises(ValueError, match=f"^--{name.replace('_', '-')} must be .*not {value}"):
+        replace(RunOptions(), **{name: value})
+
+
+def test_the_smallest_values_are_accepted():
+    RunOptions(
+        steps=1, num_envs=1, unroll_length=1, seed=0, learning_rate_end=0.0, max_gradient_norm=0.0
+    )
+
+
+def test_a_run_has_twenty_pictures_unless_told_otherwise():
+    assert RunOptions(steps=1000).picture_interval == 50
+    assert RunOptions(steps=7).picture_interval == 1
+    assert RunOptions(steps=1000, picture_steps=300).picture_interval == 300
+
+
+def test_weights_are_judged_at_every_first_update_at_least():
+    with pytest.raises(ValueError, match=r"^--gate\.every must be at least 1, not 0"):
+        JudgingConfig(every=0)

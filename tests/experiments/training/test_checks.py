@@ -1,0 +1,92 @@
+import pytest
+
+from agents.gates import make
+from configs.cli import parse
+from configs.errors import UsageError
+from experiments.training.build import build
+from tests.experiments.sessions import HARDWARE, SMALL, among, complaint, session_of
+
+
+@pytest.mark.parametrize("gate", ["sum", "cosine", "cosine_unweighted", "projection", "orthogonal"])
+def test_weights_are_reused_only_where_they_are_scale_free(gate, teacher):
+    line = f"--aux distill --teacher {teacher} --gate {gate} --gate.every 2"
+    config = parse(f"{SMALL} {line}".split())
+    scale_free = make(gate).scale_free
+    if scale_free:
+        build(config, HARDWARE)
+        return
+    with pytest.raises(UsageError, match=r"^--gate\.every 2 reuses weights, .* --gate cosine\.$"):
+        build(config, HARDWARE)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "layer"])
+def test_weights_are_reused_only_where_there_is_one_for_all(scope, teacher):
+    said = complaint(f"--aux distill --teacher {teacher} --gate.every 2 --gate.scope {scope}")
+    assert said.endswith("use --gate.scope shared.")
+
+
+def test_some_gates_are_scale_free_and_some_are_not():
+    gates = ("sum", "cosine", "cosine_unweighted", "projection", "orthogonal")
+    assert len({make(gate).scale_free for gate in gates}) == 2
+
+
+@pytest.mark.parametrize("minibatches", [3, 4])
+def test_minibatches_that_do_not_divide_the_environments_are_refused(minibatches):
+    said = complaint(f"--algo ppo --algo.ppo.minibatches {minibatches}")
+    assert said == (
+        f"--algo.ppo.minibatches {minibatches} does not divide the 2 environments, and a "
+        "minibatch is a slice of them: change it, or --num-envs."
+    )
+
+
+def test_an_uneven_share_of_the_environments_is_refused():
+    with pytest.raises(UsageError) as refused:
+        among(0, "--num-envs 5")
+    assert str(refused.value) == (
+        "--num-envs 5 cannot be shared by 2 processes evenly: use a multiple of 2."
+    )
+
+
+def test_minibatches_divide_the_share_of_a_process():
+    line = "--num-envs 4 --algo ppo --algo.ppo.minibatches"
+    assert among(0, f"{line} 2").env.spec.num_envs == 2
+    with pytest.raises(UsageError, match="does not divide the 2 environments in each process, "):
+        among(0, f"{line} 4")
+
+
+@pytest.mark.parametrize("flag", ["--gate.main policy", "--gate.metric optimizer"])
+def test_what_is_compared_is_nothing_to_a_gate_that_compares_nothing(flag, teacher):
+    line = f"--aux distill --teacher {teacher} --gate sum {flag}"
+    assert complaint(line) == (
+        f"{flag} has no effect on --gate sum, which compares nothing: drop it, or add "
+        "--gate.sum.measure for the log."
+    )
+    session_of(f"{line} --gate.sum.measure")
+
+
+def test_without_a_main_loss_there_is_no_policy_part(teacher):
+    line = f"--aux distill --teacher {teacher} --gate sum --gate.sum.measure --algo none"
+    assert complaint(f"{line} --gate.main policy") == (
+        "--gate.main policy needs a policy loss, which --algo none lacks: drop it."
+    )
+
+
+def test_environments_are_not_cut_into_more_slices_than_there_are(teacher):
+    line = f"--aux distill --teacher {teacher} --gate significant --gate.significant.slices 3"
+    session_of(f"{line} --num-envs 3")
+    cure = "use fewer slices, fewer minibatches or more --num-envs."
+    assert complaint(line) == (
+        "--gate.significant.slices 3 cuts the environments of an update, of which there are 2: "
+        f"{cure}"
+    )
+    ppo = f"{line} --num-envs 6 --algo ppo --algo.ppo.minibatches"
+    session_of(f"{ppo} 2")
+    assert complaint(f"{ppo} 3").endswith(f"there are 2: {cure}")
+
+
+def test_a_fresh_batch_for_attittud_is_refused(teacher):
+    line = f"--aux distill --teacher {teacher} --gate attittud"
+    session_of(line)
+    assert complaint(f"{line} --gate.attittud.fresh") == (
+        "--gate.attittud.fresh needs a second batch, which train.py does not play: drop it."
+    )

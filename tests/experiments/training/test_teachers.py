@@ -1,0 +1,81 @@
+import pytest
+
+from agents.teachers import export_policy
+from configs.cli import parse
+from configs.errors import UsageError
+from experiments.training import build as teachers
+from experiments.training.build import build
+from tests.experiments.sessions import HARDWARE, SMALL, WORLDS, complaint, session_of
+
+
+def test_without_a_shipped_teacher_the_command_that_trains_one_is_given():
+    said = complaint("--aux distill")
+    assert said == (
+        "--aux distill needs a teacher and none is shipped for Catch: train one with "
+        "'python train.py --env Catch --run-dir runs/teacher-Catch' and give "
+        "--teacher runs/teacher-Catch."
+    )
+
+
+def test_a_shipped_teacher_is_found_by_the_name_of_the_environment(teacher, monkeypatch):
+    folder = teacher.parent / "shipped" / "Catch"
+    folder.mkdir(parents=True)
+    teacher.rename(folder / "policy.safetensors")
+    monkeypatch.setattr(teachers, "SHIPPED_TEACHERS", folder.parent)
+    assert list(session_of("--aux distill").learner.heads) == ["distill"]
+
+
+def test_a_teacher_that_is_missing_damaged_or_foreign_is_refused(teacher, tmp_path):
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(teacher.read_bytes()[:-10])
+    for path in (tmp_path / "nowhere", damaged, tmp_path):
+        said = complaint(f"--aux distill --teacher {path}")
+        assert said.startswith("--teacher: ")
+        assert str(path) in said
+        assert said.endswith("; give a run or an exported policy of Catch.")
+
+
+def test_a_teacher_with_other_observations_is_refused(teacher):
+    said = complaint(f"--env.rows 4 --aux distill --teacher {teacher}")
+    assert "sees torch.float32 (10, 5), but Catch shows torch.float32 (4, 5)" in said
+
+
+@pytest.mark.atari
+@pytest.mark.parametrize(
+    ("flags", "cure"),
+    [
+        (
+            "--protocol machado",
+            "play by its protocol (--protocol baselines), or train a teacher by yours ('python "
+            "train.py --env Pong --protocol machado --run-dir runs/teacher-Pong-machado') and "
+            "give --teacher runs/teacher-Pong-machado.",
+        ),
+        (
+            "--env.full-action-space",
+            "give a run or an exported policy of Pong with the same actions.",
+        ),
+    ],
+)
+def test_a_teacher_of_another_protocol_is_refused_with_the_cure(flags, cure, tmp_path):
+    line = SMALL.replace("Catch", "Pong")
+    config = parse(line.split())
+    session = build(config, HARDWARE)
+    export_policy(tmp_path / "teacher", session.learner.agent, session.card)
+    session.env.close()
+    config = parse(f"{line} {flags} --aux distill --teacher {tmp_path / 'teacher'}".split())
+    with pytest.raises(UsageError) as refused:
+        build(config, HARDWARE)
+    said = str(refused.value)
+    assert said.startswith(f"--teacher: the teacher at {tmp_path / 'teacher'} plays Pong (base")
+    assert said.endswith(f"; {cure}")
+
+
+def test_a_run_teaches_in_its_own_worlds_and_no_others(tmp_path):
+    session = session_of("", WORLDS)
+    export_policy(tmp_path / "teacher", session.learner.agent, session.card)
+    line = f"--aux distill --teacher {tmp_path / 'teacher'}"
+    session_of(line, WORLDS).update()
+    said = complaint(f"{line} --env.layout empty", WORLDS)
+    assert said.startswith("--teacher: the teacher at ")
+    assert "learnt in 4 worlds from number 0 of seed 0+height=6+width=7, but " in said
+    assert said.endswith("in the same worlds, or one of optimal, q-learning, redraw, swap, remove.")
