@@ -9,7 +9,7 @@ import tyro
 from agents.algorithms import Algorithms
 from agents.gates import Gates
 from agents.heads import Heads
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.networks.recurrent import Cores, FeedForwardConfig
 from agents.networks.torsos import Torsos
 from configs.choice import DEFAULT_GATE, Choice, names
@@ -106,7 +106,7 @@ class TrainConfig:
     torso: Any
     heads: Mapping[str, Any]
     gate: Any
-    judging: JudgingConfig = field(default_factory=JudgingConfig)
+    judging: GatingConfig = field(default_factory=GatingConfig)
     core: Any = field(default_factory=FeedForwardConfig)
 
     def to_json(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def flags(choice: Choice) -> type:
     if choice.aux:
         add("aux", *_named("aux", default.heads))
     if choice.gate is not None:
-        add("judging", Annotated[JudgingConfig, tyro.conf.arg(name="gate")], default.judging)
+        add("judging", Annotated[GatingConfig, tyro.conf.arg(name="gate")], default.judging)
         add("gate", *_named("gate", {choice.gate: default.gate}))
     return make_dataclass("Flags", listed, frozen=True)
 

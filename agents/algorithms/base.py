@@ -114,4 +114,6 @@ class Nothing(Algorithm):
     ) -> MainLoss:
         """Computes zeros and the policy's entropy."""
         zeros = torch.zeros_like(trajectory.reward)
-        return MainLoss(zeros, zeros, entropy(output.logits[:-1]), zeros)
+        # A main loss has a graph, even if its gradient is zero.
+        nothing = 0.0 * output.logits[:-1].sum(-1)
+        return MainLoss(nothing, zeros, entropy(output.logits[:-1]), zeros)

@@ -18,13 +18,7 @@ from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from typing import Any, get_args, get_origin, get_type_hints
 
-from agents.gates.backward import (
-    add_gradient,
-    gated_backward,
-    gradient_rows,
-    reused_backward,
-    summed_backward,
-)
+from agents.gates.backward import gated_backward
 from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
@@ -50,10 +44,6 @@ __all__ = [
     "Gramian",
     "Judgement",
     "gated_backward",
-    "reused_backward",
-    "summed_backward",
-    "gradient_rows",
-    "add_gradient",
     "Scope",
     "column_groups",
     "Diagnosis",

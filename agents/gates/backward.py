@@ -1,12 +1,14 @@
 """From losses to `.grad`, through a gate.
 
 Parameters are *shared*, where the gate weighs the gradient of each loss, or *private*,
-where each loss has its own, ungated gradient (Du et al., Proposition 2,
+where each loss has its own, ungated gradient (Du et al. 2018, Proposition 2,
 https://arxiv.org/abs/1812.02224).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce as fold
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +21,10 @@ from agents.gates.checks import (
     check_groups,
     check_losses,
     check_main,
+    check_metric,
     check_parameters,
+    check_rest,
+    check_weights,
 )
 from agents.gates.gramian import Gramian
 
@@ -36,112 +41,170 @@ def gated_backward(
     groups: Sequence[int] | None = None,
     samples: Sequence[Tensor] | None = None,
     slices: Sequence[Sequence[Tensor]] | None = None,
+    weights: Float[Tensor, " L"] | None = None,
+    rest: Tensor | None = None,
+    metric: Float[Tensor, " P"] | None = None,
+    descend_main: bool = True,
     reduce: Reduce | None = None,
 ) -> Judgement:
     """Adds the gated gradient to `.grad` of `shared`, and the ungated one to that of `private`.
 
-    Takes one backward pass per loss, or a single one of the summed loss if there is nothing to
-    judge (one loss, or a gate that is `one_pass`): then all weights are 1, the Gramian is NaN
-    and no memory advances.  Frees the graph, as `backward` does.
+    It replaces `sum(losses).backward()` in a training loop. It takes one backward pass per loss,
+    or a single pass of the summed loss where there is nothing to weigh (one loss, a gate that is
+    `one_pass`, or `weights` of an earlier judgement): then the Gramian is NaN and the gate's
+    memory does not advance. It frees the graph, as `backward` does.
 
-    A parameter that a loss does not reach has a gradient of zeros from it.  Afterwards every
+    A parameter that a loss does not reach has a gradient of zeros from it. Afterwards every
     shared parameter has a `.grad`; a private one that no loss reaches keeps what it had.
 
     Args:
         losses: scalars, the main loss first; masked, averaged and multiplied by their
             coefficients already.
         gate: weighs the gradients over `shared`.
-        shared: parameters that the main loss and an auxiliary train.
-        private: parameters that get the sum of each loss's own gradient, those of the auxiliary
-            heads above all: what is in neither list is not trained, and nobody notices.
-        groups: lengths of consecutive blocks of columns judged apart, from `column_groups`.
+        shared: parameters that the main loss and an auxiliary train, or features that the losses
+            share.
+        private: parameters that get the sum of each loss's own gradient, above all those of the
+            auxiliary heads. A parameter in neither list is not trained, without any warning.
+        groups: lengths of consecutive blocks of columns weighed apart, from `column_groups`.
         samples: `gate.sample_rows` scalars, random combinations of per-sample main losses.
         slices: for each of `gate.slices` slices of the data the shares of all losses, which add up
-            to `losses`.  So do their gradients: S times as many passes, in place of those of
-            `losses`.  The graph is not freed.
-        reduce: applied to the rows and the values of the losses before they are judged, and to
-            those of `samples` and of each slice: averages over ranks, or adds up micro-batches.
+            to `losses`. So do their gradients: S times as many passes, in place of those of
+            `losses`. The graph is not freed.
+        weights: of the losses, from `judgement.weights[0]` of an earlier update, to be used again
+            instead of weighing anew. Only for gates that are `scale_free`, and without `groups`.
+            Main descent is not guaranteed: the cosines were those of another batch. A loss that is
+            not finite spoils the sum even at a weight of 0.
+        rest: a part of the main loss that auxiliaries are not compared with. Its gradient is added
+            with the weight of the main row.
+        metric: positive factors of the columns; gradients are compared after this scaling, and
+            the direction is divided by it. None compares them as they are.
+        descend_main: whether the main gradient is part of the direction; else it is only compared
+            with.
+        reduce: applied to the rows and the values of the losses before they are weighed, and to
+            those of `rest`, `samples` and each slice: averages over ranks, or adds up
+            micro-batches.
+
+    Returns:
+        What the gate made of the gradients.
 
     Raises:
         ValueError: a loss is no scalar, or trains none of the parameters (an auxiliary without a
             graph may: it counts as a gradient of zeros); a parameter is frozen or named twice;
-            groups do not fit; the gate needs samples or slices, or cannot judge so many losses.
+            groups, weights or metric do not fit; the gate needs samples or slices, or cannot weigh
+            so many losses.
     """
     shared, private = [*shared], [*private]
+    num_columns = sum(parameter.numel() for parameter in shared)
     check_gate(gate)
     check_losses(losses)
     check_main(losses[0])
     check_parameters(shared, private)
-    check_groups(groups, sum(parameter.numel() for parameter in shared))
-    if len(losses) > 1 and not gate.one_pass:
-        check_demands(gate, len(losses), samples, slices)
-        sample_rows = None
-        if samples is not None:
-            sample_rows, _ = _reduced(
-                gradient_rows(samples, shared, (), retain=True), samples, reduce
-            )
-        if slices is None:
-            rows, values = _reduced(_rows(losses, shared, private, False, True), losses, reduce)
-            slice_rows = None
-        else:
-            cut = [
-                _reduced(_rows(part, shared, private, True, True), part, reduce) for part in slices
-            ]
-            slice_rows = torch.stack([rows for rows, _ in cut])
-            rows, values = slice_rows.sum(0), torch.stack([value for _, value in cut]).sum(0)
-        judgement = gate.judge(rows, values, groups, sample_rows, slice_rows)
-        add_gradient(shared, judgement.direction)
-        return judgement
-    return summed_backward(losses, gate, shared, private, groups=groups, reduce=reduce)
+    check_groups(groups, num_columns)
+    check_metric(metric, num_columns)
+    check_rest(rest)
+    if weights is not None:
+        check_weights(weights, len(losses), groups)
+        terms = losses if rest is None else [losses[0] + rest, *losses[1:]]
+        return _reuse(terms, weights, gate, shared, private, reduce)
+    if len(losses) == 1 or gate.one_pass:
+        terms = [*losses] if descend_main else [*losses[1:]]
+        total = sum(terms[1:], terms[0])
+        total = total if rest is None else total + rest
+        return _sum(total, len(losses), gate, shared, private, groups, reduce)
+    check_demands(gate, len(losses), samples, slices)
+
+    rest_row = sample_rows = slice_rows = None
+    if rest is not None:
+        rest_row = _reduced(_rows([rest], shared, private, retain=True), [rest], reduce)[0][0]
+    if samples is not None:
+        sample_rows = _reduced(_rows(samples, shared, (), retain=True), samples, reduce)[0]
+    if slices is None:
+        rows, values = _reduced(_rows(losses, shared, private, strict=True), losses, reduce)
+    else:
+        cut = [
+            _reduced(_rows(part, shared, private, retain=True, strict=True), part, reduce)
+            for part in slices
+        ]
+        slice_rows = torch.stack([part for part, _ in cut])
+        rows, values = slice_rows.sum(0), torch.stack([value for _, value in cut]).sum(0)
+
+    judgement = gate.judge(
+        _scaled(rows, metric),
+        values,
+        groups,
+        _scaled(sample_rows, metric),
+        _scaled(slice_rows, metric),
+    )
+    direction = judgement.direction if metric is None else judgement.direction / metric
+    if rest_row is not None:
+        direction = direction + _at_main_weight(rest_row, judgement, groups)
+    if not descend_main:
+        direction = direction - _at_main_weight(rows[0], judgement, groups)
+    _add_direction(shared, direction)
+    return replace(judgement, direction=direction, rows=rows, rest=rest_row)
 
 
-def summed_backward(
-    losses: Sequence[Tensor],
+def _sum(
+    total: Tensor,
+    num_losses: int,
     gate: Gate,
     shared: Sequence[Tensor],
     private: Sequence[Tensor],
-    *,
-    groups: Sequence[int] | None = None,
-    reduce: Reduce | None = None,
+    groups: Sequence[int] | None,
+    reduce: Reduce | None,
 ) -> Judgement:
-    """`gated_backward` where there is nothing to judge: one pass of the summed loss.
-
-    For those who know their parameters: nothing is checked, and there may be no shared ones.
-    """
-    total = sum(losses[1:], losses[0])
-    rows, _ = _reduced(gradient_rows([total], shared, private), [total], reduce)
-    num_groups = 1 if groups is None else len(groups)
-    add_gradient(shared, rows[0])
-    return _unmeasured(rows[0], num_groups, len(losses), gate.num_references)
+    """Takes one pass of the summed loss, where there is nothing to weigh."""
+    rows, _ = _reduced(_rows([total], shared, private), [total], reduce)
+    _add_direction(shared, rows[0])
+    weights = rows.new_zeros(1 if groups is None else len(groups), num_losses + gate.num_references)
+    weights[:, :num_losses] = 1.0
+    # One row of the summed loss stands for all.
+    return _unmeasured(rows[0], weights, rows[0].sum().isfinite().expand(num_losses))
 
 
-def gradient_rows(
+def _reuse(
     losses: Sequence[Tensor],
+    weights: Float[Tensor, " L"],
+    gate: Gate,
     shared: Sequence[Tensor],
     private: Sequence[Tensor],
-    retain: bool = False,
-) -> Float[Tensor, "L P"]:
-    """Takes one gradient of each loss: a row over `shared`, added to `.grad` over `private`.
-
-    For those who judge by themselves; `add_gradient` is the other half.
-
-    Args:
-        losses: scalars.
-        shared: parameters that the rows are over.
-        private: parameters that get the sum of each loss's own gradient.
-        retain: whether the graph is needed again.
-    """
-    return _rows(losses, shared, private, retain, False)
+    reduce: Reduce | None,
+) -> Judgement:
+    """Takes one pass through the shared part under given weights, and each loss's own above it."""
+    for loss in losses:
+        for parameter, gradient in zip(private, _gradients(loss, private, True), strict=True):
+            if gradient is not None:
+                _add(parameter, gradient)
+    weighted = [
+        weight.to(loss) * loss
+        for weight, loss in zip(weights.detach().unbind(), losses, strict=True)
+    ]
+    total = sum(weighted[1:], weighted[0])
+    rows, _ = _reduced(_rows([total], shared, ()), [total], reduce)
+    _add_direction(shared, rows[0])
+    given = weights.detach().to(rows).unsqueeze(0)
+    unused = given.new_zeros(1, gate.num_references)
+    finite = torch.ones(len(losses), dtype=torch.bool, device=rows.device)
+    return _unmeasured(rows[0], torch.cat([given, unused], dim=1), finite)
 
 
 def _rows(
     losses: Sequence[Tensor],
     shared: Sequence[Tensor],
     private: Sequence[Tensor],
-    retain: bool,
-    strict: bool,
+    *,
+    retain: bool = False,
+    strict: bool = False,
 ) -> Float[Tensor, "L P"]:
-    """`gradient_rows`; if `strict`, a loss that trains nothing is refused."""
+    """Takes one gradient of each loss: a row over `shared`, added to `.grad` over `private`.
+
+    Args:
+        losses: scalars.
+        shared: parameters that the rows are over.
+        private: parameters that get the sum of each loss's own gradient.
+        retain: whether the graph is needed again.
+        strict: whether a loss that trains nothing is refused.
+    """
     lengths = [parameter.numel() for parameter in shared]
     dtypes = (parameter.dtype for parameter in shared)
     rows = torch.empty(
@@ -166,54 +229,6 @@ def _rows(
             if gradient is not None:
                 _add(parameter, gradient)
     return rows
-
-
-def add_gradient(shared: Sequence[Tensor], direction: Float[Tensor, " P"]) -> None:
-    """Adds a direction over all of `shared` to their `.grad`."""
-    lengths = [parameter.numel() for parameter in shared]
-    for parameter, piece in zip(shared, direction.split(lengths), strict=True):
-        _add(parameter, piece.view_as(parameter))
-
-
-def reused_backward(
-    losses: Sequence[Tensor],
-    weights: Float[Tensor, " L"],
-    shared: Sequence[Tensor],
-    private: Sequence[Tensor] = (),
-) -> None:
-    """Adds gradients under the weights of an earlier judgement: one pass through the shared part.
-
-    `shared` get the gradient of `sum_i weights_i losses_i`, `private` each loss's own one.
-    Only for gates that are `scale_free`.  Main-descent does not hold: the cosines were those of
-    another batch.  A loss that is not finite spoils the sum even at a weight of 0.
-
-    Args:
-        losses: scalars, the main loss first.
-        weights: of the losses, as in `judgement.weights[0]` for a single group.
-        shared: parameters that the gate governs.
-        private: parameters that get each loss's own gradient.
-
-    Raises:
-        ValueError: a loss is no scalar, or there are more or fewer weights than losses.
-    """
-    shared, private = [*shared], [*private]
-    check_losses(losses)
-    if weights.shape != (len(losses),):
-        raise ValueError(
-            f"weights must be one number for each of {len(losses)} losses, not of shape "
-            f"{list(weights.shape)}: take judgement.weights[0]."
-        )
-    for loss in losses:
-        for parameter, gradient in zip(private, _gradients(loss, private, True), strict=True):
-            if gradient is not None:
-                _add(parameter, gradient)
-    weighted = [
-        weight.to(loss) * loss
-        for weight, loss in zip(weights.detach().unbind(), losses, strict=True)
-    ]
-    total = sum(weighted[1:], weighted[0])
-    for parameter, gradient in zip(shared, _gradients(total, shared, False), strict=True):
-        _add(parameter, torch.zeros_like(parameter) if gradient is None else gradient)
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor], retain: bool) -> Sequence[Tensor | None]:
@@ -250,6 +265,25 @@ def _reduced(
     return (rows, values) if reduce is None else reduce(rows, values)
 
 
+def _scaled(rows: Tensor | None, metric: Tensor | None) -> Any:
+    return rows if rows is None or metric is None else rows * metric
+
+
+def _at_main_weight(
+    row: Float[Tensor, " P"], judgement: Judgement, groups: Sequence[int] | None
+) -> Float[Tensor, " P"]:
+    """Multiplies a row by the weight that the main row has in each group."""
+    blocks = row.split([row.numel()] if groups is None else list(groups))
+    weights = judgement.weights[:, 0].unbind()
+    return torch.cat([weight * block for weight, block in zip(weights, blocks, strict=True)])
+
+
+def _add_direction(shared: Sequence[Tensor], direction: Float[Tensor, " P"]) -> None:
+    lengths = [parameter.numel() for parameter in shared]
+    for parameter, piece in zip(shared, direction.split(lengths), strict=True):
+        _add(parameter, piece.view_as(parameter))
+
+
 def _add(parameter: Tensor, gradient: Tensor) -> None:
     """Adds to `.grad` in the parameter's dtype and layout."""
     if parameter.grad is None:
@@ -259,17 +293,10 @@ def _add(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad.add_(gradient)
 
 
-def _unmeasured(
-    direction: Tensor, num_groups: int, num_losses: int, num_references: int
-) -> Judgement:
-    num_rows = num_losses + num_references
-    weights = direction.new_zeros(num_groups, num_rows)
-    weights[:, :num_losses] = 1.0
-    return Judgement(
-        direction=direction,
-        weights=weights,
-        gramian=Gramian(
-            cosine=direction.new_full((num_groups, num_rows, num_rows), torch.nan),
-            norm=direction.new_full((num_groups, num_rows), torch.nan),
-        ),
+def _unmeasured(direction: Tensor, weights: Tensor, finite: Tensor) -> Judgement:
+    num_groups, num_rows = weights.shape
+    gramian = Gramian(
+        cosine=direction.new_full((num_groups, num_rows, num_rows), torch.nan),
+        norm=direction.new_full((num_groups, num_rows), torch.nan),
     )
+    return Judgement(direction, weights, gramian, finite)

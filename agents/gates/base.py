@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agents.gates.gramian import Gramian, finite_rows, form
@@ -60,7 +60,64 @@ class Judgement:
     weights: Float[Tensor, "*batch G M"]
     """Of the L losses and the R references; exactly 0 for a dropped row."""
     gramian: Gramian
-    """What was judged; NaN where nothing was measured (see `gated_backward`)."""
+    """Cosines and norms of the rows; NaN where nothing was measured (see `gated_backward`)."""
+    finite: Bool[Tensor, "*batch L"] | None = None
+    """Which gradients were finite throughout; the others were dropped."""
+    rows: Float[Tensor, "*batch L P"] | None = None
+    """The gradients of the losses as they were given; None where none were taken one by one."""
+    rest: Float[Tensor, "*batch P"] | None = None
+    """The gradient of the part of the main loss that was not compared (`gated_backward`)."""
+
+    def __repr__(self) -> str:
+        """Says in one line how large the problem was and which weights came out."""
+        weights = [[float(f"{weight:.4g}") for weight in group] for group in self._groups()]
+        shown = weights[0] if len(weights) == 1 else weights[:3]
+        more = "" if len(weights) <= 3 else f" and {len(weights) - 3} groups more"
+        return f"Judgement({self.direction.shape[-1]:,} parameters, weights {shown}{more})"
+
+    def _groups(self) -> list[list[float]]:
+        groups: list[list[float]] = self.weights.detach().flatten(0, -2).tolist()
+        return groups
+
+
+@dataclass(frozen=True)
+class GatingContext:
+    """How a gate is about to be used in a training run, for `Gate.check_context`."""
+
+    scope: str = "shared"
+    """What is weighed together: all shared parameters, each layer or each tensor."""
+    every: int = 1
+    """Updates from one judgement to the next; the weights are reused in between."""
+    main: str = "all"
+    """Which part of the main loss auxiliaries are compared with."""
+    metric: str = "plain"
+    """In which metric they are compared."""
+    environments: int | None = None
+    """Environments in one update of this process; None if there are none."""
+    compiled: bool = False
+    """Whether the network is compiled, which rules out second derivatives."""
+    has_policy_loss: bool = True
+    """Whether there is a main loss to compare with."""
+
+    def require_plain(self, whose: str, needs: str) -> None:
+        """Refuses another scope, main part or metric than the default.
+
+        Args:
+            whose: method it is that refuses.
+            needs: what it needs instead.
+
+        Raises:
+            ValueError: it begins with the option.
+        """
+        for option, value, plain in (
+            ("scope", self.scope, "shared"),
+            ("main", self.main, "all"),
+            ("metric", self.metric, "plain"),
+        ):
+            if value != plain:
+                raise ValueError(
+                    f"{option} {value} is not for {whose}, which needs {needs}: drop it."
+                )
 
 
 class Gate(nn.Module, ABC):
@@ -107,6 +164,47 @@ class Gate(nn.Module, ABC):
         Raises:
             ValueError: it is refused.
         """
+
+    def check_context(self, context: GatingContext) -> None:
+        """Refuses a use that the gate cannot serve or that would do nothing.
+
+        Whoever builds a training run asks once, before it starts. A gate with further needs
+        overrides it and calls this one.
+
+        Args:
+            context: how the gate is about to be used.
+
+        Raises:
+            ValueError: it begins with the option that does not fit, such as `every 4`.
+        """
+        name = type(self).__name__
+        for option, value, plain in (
+            ("main", context.main, "all"),
+            ("metric", context.metric, "plain"),
+        ):
+            if value != plain and self.one_pass:
+                raise ValueError(
+                    f"{option} {value} has no effect on {name}, which compares nothing: drop it, "
+                    "or let the gate measure."
+                )
+        if context.main == "policy" and not context.has_policy_loss:
+            raise ValueError("main policy needs a policy loss, which is missing: drop it.")
+        if context.every > 1 and not self.scale_free:
+            raise ValueError(
+                f"every {context.every} reuses weights, but those of {name} depend on the sizes of "
+                "the gradients: weigh at every update, or take the gate cosine."
+            )
+        if context.every > 1 and context.scope != "shared":
+            raise ValueError(
+                f"every {context.every} needs one weight for all shared parameters: use the scope "
+                "shared."
+            )
+        if context.environments is not None and self.slices > context.environments:
+            raise ValueError(
+                f"{name.lower()}.slices {self.slices} cuts the environments of an update, of which "
+                f"there are {context.environments}: use fewer slices, fewer minibatches or more "
+                "environments."
+            )
 
     def references(
         self,
@@ -209,15 +307,16 @@ class Gate(nn.Module, ABC):
             self.to(rows.device)
         groups = (rows.shape[-1],) if groups is None else tuple(groups)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = finite_rows(rows)
-            samples = None if samples is None else finite_rows(samples)
+            given = rows
+            rows, finite = finite_rows(rows)
+            samples = None if samples is None else finite_rows(samples)[0]
             references = self.references(rows, groups, samples)
             alone = rows.shape[-2] == 1
             if self.num_references > 0:
                 rows = torch.cat([rows, references], dim=-2)
             gramian = form(rows, groups)
             if self.slices > 0 and slices is not None:
-                sliced = form(finite_rows(slices).flatten(-3, -2), groups)
+                sliced = form(finite_rows(slices)[0].flatten(-3, -2), groups)
                 gramian = replace(gramian, slices=sliced)
             if alone:
                 # Nothing to judge, as in `gated_backward`.
@@ -231,7 +330,7 @@ class Gate(nn.Module, ABC):
             # Lengths that differ by more than the largest number would make it infinite.
             largest = torch.finfo(weights.dtype).max
             weights = torch.where(dropped, 0.0, weights.clamp(-largest, largest))
-            return Judgement(_combine(weights, rows, groups), weights, gramian)
+            return Judgement(_combine(weights, rows, groups), weights, gramian, finite, given)
 
     @final
     def combine(

@@ -128,3 +128,41 @@ def check_groups(groups: Sequence[int] | None, num_columns: int) -> None:
             f"groups must be lengths above 0 that add up to the {num_columns} shared numbers, not "
             f"{list(groups)}: see column_groups."
         )
+
+
+def check_metric(metric: Tensor | None, num_columns: int) -> None:
+    """Refuses a metric that is not one number for each column.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if metric is not None and metric.shape != (num_columns,):
+        raise ValueError(
+            f"metric must be one positive number for each of the {num_columns} shared numbers, not "
+            f"of shape {list(metric.shape)}."
+        )
+
+
+def check_rest(rest: Tensor | None) -> None:
+    """Refuses a rest of the main loss that is not a scalar.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if rest is not None:
+        check_losses([rest], "rest")
+
+
+def check_weights(weights: Tensor, num_losses: int, groups: Sequence[int] | None) -> None:
+    """Refuses weights of an earlier judgement that do not fit.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if weights.shape != (num_losses,):
+        raise ValueError(
+            f"weights must be one number for each of {num_losses} losses, not of shape "
+            f"{list(weights.shape)}: take judgement.weights[0]."
+        )
+    if groups is not None and len(groups) > 1:
+        raise ValueError("weights are used again for all columns together: give no groups.")

@@ -71,7 +71,7 @@ def main_cosine(rows: Float[Tensor, "*batch L P"]) -> Float[Tensor, "*batch K"]:
 
     0 where one of the two vanishes or is not finite.
     """
-    return form(finite_rows(rows)).cosine[..., 0, 0, 1:]
+    return form(finite_rows(rows)[0]).cosine[..., 0, 0, 1:]
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 # Scopes: which columns of the gradients are judged together.
@@ -92,12 +92,18 @@ def widen(rows: Tensor) -> Tensor:
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
-def finite_rows(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M P"]:
-    """Puts a row of zeros in the place of every row that is not finite throughout."""
+def finite_rows(
+    rows: Float[Tensor, "*batch M P"],
+) -> tuple[Float[Tensor, "*batch M P"], Bool[Tensor, "*batch M"]]:
+    """Puts a row of zeros in the place of every row that is not finite throughout.
+
+    Returns:
+        The rows in float32 or wider, and which of them are finite.
+    """
     rows = widen(rows)
     # A sum is finite only if all its terms are: no mask of M x P numbers is needed.
-    finite = rows.sum(-1, keepdim=True).isfinite()
-    return torch.where(finite, rows, 0.0)
+    finite = rows.sum(-1).isfinite()
+    return torch.where(finite.unsqueeze(-1), rows, 0.0), finite
 
 
 def magnitude(rows: Float[Tensor, "*batch M P"]) -> Float[Tensor, "*batch M"]:

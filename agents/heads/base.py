@@ -79,9 +79,9 @@ class AuxiliaryHead(nn.Module, ABC):
     """Whether the loss is never below zero (gates that take ratios of losses ask)."""
     coefficient: Schedule
     """Weight of the loss, by agent steps."""
-    looks_itself: bool = False
-    """Whether it looks at observations by itself (replayed, changed), not at what the agent made of
-    the trajectory: then RotoGrad, which judges at the agent's features, cannot reach it."""
+    bypasses_features: bool = False
+    """Whether it encodes observations itself (replayed, augmented) instead of reading the agent's
+    output: a gate that weighs gradients at the features does not reach it."""
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> Targets:

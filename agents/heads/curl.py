@@ -129,7 +129,7 @@ class Curl(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
-    looks_itself = True
+    bypasses_features = True
 
     def __init__(self, config: CurlConfig, context: HeadContext, change: nn.Module) -> None:
         super().__init__()

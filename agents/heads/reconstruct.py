@@ -71,7 +71,7 @@ class Reconstruct(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
-    looks_itself = True
+    bypasses_features = True
 
     def __init__(
         self, spec: EnvSpec, decoder: Decoder, sampler: StepSampler, coefficient: Schedule

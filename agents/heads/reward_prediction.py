@@ -89,7 +89,7 @@ class RewardPrediction(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
-    looks_itself = True
+    bypasses_features = True
 
     def __init__(
         self,

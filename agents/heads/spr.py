@@ -83,7 +83,7 @@ class Spr(AuxiliaryHead):
 
     trains = ("torso",)
     non_negative = True
-    looks_itself = True
+    bypasses_features = True
 
     def __init__(self, config: SprConfig, context: HeadContext, jumps: int) -> None:
         super().__init__()

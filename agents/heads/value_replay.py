@@ -93,7 +93,7 @@ class ValueReplay(AuxiliaryHead):
 
     trains = ("torso", "core", "value")
     non_negative = True
-    looks_itself = True
+    bypasses_features = True
 
     def __init__(
         self, config: ValueReplayConfig, replay: Replay, stream: Stream, discount: float

@@ -25,13 +25,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.methods.nash import LEAST, AuxiNash
+from agents.learning.views import GateExtension
 from agents.runtime.distributed import ALONE, Processes
 
 CLIP = 1.0
 """Longest step before the learning rate, as in the authors' code."""
 
 
-class LearnedPreference:
+class LearnedPreference(GateExtension):
     """Descends the main loss on fresh data by the preference p of an `AuxiNash` gate.
 
     The weights a of a judgement solve the bargaining problem for p, so a small change of p
@@ -97,6 +98,21 @@ class LearnedPreference:
         self._batches = 0
         self._rows: Float[Tensor, "L P"] | None = None
         self._velocity: Float[Tensor, " L"] | None = None
+
+    @staticmethod
+    def of(gate: AuxiNash, processes: Processes = ALONE) -> "LearnedPreference":
+        """Learns as the gate's options say."""
+        return LearnedPreference(
+            gate, gate.learn_every, gate.learn_rate, terms=gate.learn_terms, processes=processes
+        )
+
+    def observe(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+        """Learns from a fresh batch; the same as `learn`."""
+        self.learn(losses, shared)
+
+    def metrics(self) -> Mapping[str, Float[Tensor, " K"]]:
+        """The preference of each auxiliary."""
+        return {"preference": self.gate.preference[1:].float()}
 
     def learn(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
         """Takes notice of a fresh batch, and learns from it when it is due.
@@ -186,10 +202,12 @@ class LearnedPreference:
 
     def state_dict(self) -> dict[str, Any]:
         """All but the preference itself, which the gate has."""
-        return {"batches": self._batches, "rows": self._rows, "velocity": self._velocity}
+        state = {"batches": self._batches, "rows": self._rows, "velocity": self._velocity}
+        return {"preference": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`."""
+        state = state["preference"]
         device = self.gate.preference.device
         rows, velocity = state["rows"], state["velocity"]
         self._batches = state["batches"]

@@ -18,11 +18,8 @@ from agents.algorithms import Algorithm
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, Schedule
 from agents.heads.base import NamedModules
-from agents.learning.auxinash import LearnedPreference
-from agents.learning.gating import Judging, JudgingConfig, Losses
+from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
-from agents.learning.rotograd import Rotated
-from agents.learning.slices import Slices
 from agents.learning.step_loss import StepLoss, main_terms
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
@@ -77,7 +74,7 @@ class LearnerConfig:
     total_steps: int
     max_gradient_norm: float
     adam_epsilon: float = 1e-5
-    judging: JudgingConfig = JudgingConfig()
+    gating: GatingConfig = GatingConfig()
     seed: int = 0
 
 
@@ -92,20 +89,16 @@ class Learner:
         gate: Gate,
         config: LearnerConfig,
         processes: Processes = ALONE,
-        rotated: Rotated | None = None,
-        preference: LearnedPreference | None = None,
     ) -> None:
-        """Makes the optimizers.
+        """Makes the optimizers, one for each owner of parameters.
 
         Args:
             agent: that learns.
             algorithm: of the main loss.
             heads: auxiliary losses, by name.
-            gate: judges their gradients.
+            gate: weighs their gradients.
             config: how an update is made.
             processes: that make every update together.
-            rotated: what each loss sees of the agent, where the gate is `rotograd`.
-            preference: of the gate, where it is learnt.
         """
         self.agent = agent
         self.heads = NamedModules(heads)
@@ -114,26 +107,18 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
-        self._rotated = rotated
-        owners = {"agent": list(agent.parameters())} | {
-            name: [*head.parameters(), *(() if rotated is None else rotated.own(name))]
+        rate, epsilon = config.learning_rate, config.adam_epsilon
+        agents_own = OwnerOptimizer(agent.parameters(), rate, epsilon)
+        self.gating = Gating(agent, heads, gate, config.gating, agents_own, processes, config.seed)
+        owners = {
+            name: [*head.parameters(), *self.gating.extension.parameters(name)]
             for name, head in heads.items()
         }
-        self._optimizers = {
-            name: OwnerOptimizer(parameters, config.learning_rate, config.adam_epsilon)
+        self._optimizers = {"agent": agents_own} | {
+            name: OwnerOptimizer(parameters, rate, epsilon)
             for name, parameters in owners.items()
             if parameters
         }
-        self.judging = Judging(
-            agent,
-            heads,
-            gate,
-            config.judging,
-            self._optimizers["agent"],
-            processes,
-            config.seed,
-            preference,
-        )
         device = next(agent.parameters()).device
         # On the host, so that it goes on wherever a run is resumed.
         self._shuffling = generator(
@@ -141,11 +126,6 @@ class Learner:
         )
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
-
-    @property
-    def rotates(self) -> bool:
-        """Whether each loss sees features that were turned for it (`rotograd`)."""
-        return self._rotated is not None
 
     @property
     def learning_rate(self) -> float:
@@ -188,18 +168,15 @@ class Learner:
 
     def _update_once(self, batch: Batch, *, fresh: bool) -> dict[str, Tensor]:
         trajectory = batch.trajectory
-        count = self.judging.slices_due(self.updates)
-        slices = Slices(self.agent, trajectory, count) if count > 0 else None
-        unrolled = self.agent.unroll(trajectory) if slices is None else slices.output
-        views = None if self._rotated is None else self._rotated.views(unrolled)
-        output, *seen = views.outputs if views else [unrolled] * (1 + len(self.heads))
+        view = self.gating.view(trajectory, self.updates, self.learning_rate)
+        output, *seen = view.outputs
         progress = min(1.0, self.steps / self._config.total_steps)
         main = self._algorithm.loss(output, trajectory, batch.main, progress)
         terms, metrics = main_terms(main, output, trajectory, self._algorithm, self._processes)
         auxiliary: list[StepLoss] = []
-        for (name, head), view, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
+        for (name, head), shown, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
             assert isinstance(head, AuxiliaryHead)
-            result = head(self.agent, view, trajectory, targets)
+            result = head(self.agent, shown, trajectory, targets)
             loss = self._processes.share(result.loss, result.valid)
             coefficient = head.coefficient(self.steps)
             auxiliary.append(StepLoss(coefficient * loss, coefficient * result.loss, result.valid))
@@ -209,12 +186,8 @@ class Learner:
 
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
-        losses = Losses(terms, auxiliary, slices)
-        if views is None or self._rotated is None:
-            finite, judged = self.judging.backward(losses, self.updates, fresh=fresh)
-        else:
-            finite, judged = self._rotated.backward(losses, views, self.judging, self.learning_rate)
-        metrics |= judged
+        finite, gated = self.gating.backward(view, terms, auxiliary, self.updates, fresh=fresh)
+        metrics |= gated
         self._step(finite, metrics)
         for head in self._heads:
             head.after_update(self.agent)
@@ -249,9 +222,8 @@ class Learner:
         return {
             "agent": self.agent.state_dict(),
             "heads": self.heads.state_dict(),
-            **self.judging.state_dict(),
+            **self.gating.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
-            "rotated": None if self._rotated is None else self._rotated.state_dict(),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
             "shuffling": self._shuffling.get_state(),
@@ -263,11 +235,9 @@ class Learner:
         """Continues from `state_dict`."""
         self.agent.load_state_dict(state["agent"])
         self.heads.load_state_dict(state["heads"])
-        self.judging.load_state_dict(state)
+        self.gating.load_state_dict(state)
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        if self._rotated is not None:
-            self._rotated.load_state_dict(state["rotated"])
         self.skipped.copy_(state["skipped"])
         self.skipped_in_a_row.copy_(state["skipped_in_a_row"])
         self._shuffling.set_state(state["shuffling"])

@@ -1,80 +1,85 @@
-"""RotoGrad in an actor-critic: what the main loss and each head see, and how it goes backward."""
+"""RotoGrad in an actor-critic: the main loss and each head read features rotated for them.
+
+The rotations themselves are in `agents.learning.rotations`, the lengths of gradients in the gate
+`rotograd`.
+"""
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
-from jaxtyping import Bool
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from agents.gates import Gate, Judgement
+from agents.gates.methods.rotograd import RotoGrad
 from agents.heads import AuxiliaryHead
 from agents.heads.base import NamedModules
-from agents.learning.gating import Judging, Losses, Metrics
 from agents.learning.rotations import Cut, Rotations, rotated_backward
+from agents.learning.step_loss import StepLoss
+from agents.learning.views import GateExtension, Ownership, View
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.trajectory import AgentOutput
 
 
-@dataclass(frozen=True)
-class RotationConfig:
-    """Options of the rotations; those of `rotograd` say what they mean."""
-
-    pace: float
-    decay: float
-    block: int
-
-
-@dataclass(frozen=True)
-class Views:
-    """What the losses of one update see of the agent's output."""
-
-    outputs: tuple[AgentOutput, ...]
-    """The main loss's first."""
-    cut: Cut
-
-
-class Rotated:
-    """Turns the agent's features for the main loss and for each head.
+class RotatedFeatures(GateExtension):
+    """Rotates the agent's features for the main loss and for each head.
 
     The main loss's rotation is part of the agent, which acts with it; it is multiplied into the
-    weights of an exported policy.  A head that trains the policy or the value gets a copy of its
-    own, made from the agent's at the start, in whose place `logits` or `value` are computed: its
-    rotation would mean nothing under weights that another rotation is learning with.
+    weights of an exported policy. A head that trains the policy or the value gets a copy of that
+    layer, made from the agent's at the start, which computes `logits` or `value` for it: the
+    agent's own weights would mean nothing under another rotation.
 
-    Rotated are the features after the core, and the torso's where there is none.  What a head
-    reads below them (`spatial`, or `torso` under a core) is judged with the features, but not
-    rotated; what it makes of the agent by running it again is neither.
+    The features after the core are rotated, or those of the torso where there is no core. What a
+    head reads below them (`spatial`, or `torso` under a core) is weighed together with the
+    features but not rotated. What a head computes by running the agent again is neither.
     """
+
+    shares_features = True
 
     def __init__(
         self,
+        gate: RotoGrad,
         agent: ActorCritic,
         heads: Mapping[str, AuxiliaryHead],
-        config: RotationConfig,
         processes: Processes = ALONE,
     ) -> None:
+        """Starts with rotations by nothing.
+
+        Args:
+            gate: holds the options of the rotations.
+            agent: whose features are rotated; gets a rotation to act with.
+            heads: by name; each gets its rotation.
+            processes: that make every update together.
+        """
         device = agent.policy.weight.device
-        self.rotations = Rotations(len(heads) + 1, agent.num_features, config.block, device)
+        self.rotations = Rotations(len(heads) + 1, agent.num_features, gate.block, device)
+        self._gate = gate
         self._agent = agent
-        self._config = config
         self._processes = processes
         self._updates = 0
-        self._own = NamedModules({name: _copies(agent, head) for name, head in heads.items()})
-        self._apart = {name for name, head in heads.items() if head.looks_itself}
-        # What reaches these otherwise than through the cut passes as it is.
-        self._private = [*agent.parameters(), *self._own.parameters()]
-        self._private += [weight for head in heads.values() for weight in head.parameters()]
+        self._copies = NamedModules({name: _copies(agent, head) for name, head in heads.items()})
+        self._unreached = frozenset(name for name, head in heads.items() if head.bypasses_features)
         agent.rotation = self.rotations.matrix[0].clone()
 
-    def own(self, name: str) -> Iterator[nn.Parameter]:
-        """The weights that a head has in place of the agent's."""
-        return self._own[name].parameters()
+    def parameters(self, head: str) -> Sequence[nn.Parameter]:
+        """The layers that a head has in place of the agent's."""
+        return list(self._copies[head].parameters())
 
-    def views(self, output: AgentOutput) -> Views:
-        """Turns an output for every loss, and cuts all of them off from the network below."""
+    def ownership(self, owned: Ownership) -> Ownership:
+        """Makes all parameters private: the losses share features instead."""
+        private = [*owned.shared.values(), *owned.private, *self._copies.parameters()]
+        return Ownership({}, private)
+
+    def view(self, output: AgentOutput, learning_rate: float) -> "RotatedView":
+        """Rotates the output for every loss and detaches all of them from the network below.
+
+        Args:
+            output: of the agent.
+            learning_rate: of the network at this update; the rotations learn more slowly.
+        """
         below = [output.features]
         below += [] if self._agent.core is None else [output.torso]
         below += [] if output.spatial is None else [output.spatial]
@@ -85,15 +90,17 @@ class Rotated:
             torso=features if self._agent.core is None else others[0],
             spatial=None if output.spatial is None else others[-1],
         )
-        main = self._turned(whole, features, 0, self._agent.policy, self._agent.value)
+        main = self._rotated(whole, features, 0, self._agent.policy, self._agent.value)
         outputs = [main]
-        for task, own in enumerate(self._own.values(), start=1):
+        for task, own in enumerate(self._copies.values(), start=1):
             layers = dict(own.named_children())
-            turned = self._turned(main, features, task, layers.get("policy"), layers.get("value"))
-            outputs.append(turned)
-        return Views(tuple(outputs), cut)
+            outputs.append(
+                self._rotated(main, features, task, layers.get("policy"), layers.get("value"))
+            )
+        rate = learning_rate * self._gate.pace * self._gate.decay**self._updates
+        return RotatedView(self, outputs, cut, rate)
 
-    def _turned(
+    def _rotated(
         self,
         output: AgentOutput,
         features: Tensor,
@@ -101,79 +108,85 @@ class Rotated:
         policy: nn.Module | None,
         value: nn.Module | None,
     ) -> AgentOutput:
-        turned = self.rotations.rotate(features, task)
+        rotated = self.rotations.rotate(features, task)
         return replace(
             output,
-            features=turned,
-            torso=turned if self._agent.core is None else output.torso,
-            logits=output.logits if policy is None else policy(turned),
-            value=output.value if value is None else value(turned).squeeze(-1),
+            features=rotated,
+            torso=rotated if self._agent.core is None else output.torso,
+            logits=output.logits if policy is None else policy(rotated),
+            value=output.value if value is None else value(rotated).squeeze(-1),
         )
 
-    def backward(
-        self, losses: Losses, views: Views, judging: Judging, learning_rate: float
-    ) -> tuple[Bool[Tensor, " L"], Metrics]:
-        """Adds gradients to `.grad` of agent and heads; turns the rotations by a step.
-
-        Args:
-            losses: of a batch, of what the views showed; all graphs are freed.
-            views: of the same batch.
-            judging: has the gate, and reports.
-            learning_rate: of the network.
-
-        Returns:
-            Which losses and gradients are finite, and what is to be logged.
-        """
-        shares = [losses.main.whole.share, *(loss.share for loss in losses.auxiliary)]
-        finite = torch.ones(len(shares), dtype=torch.bool, device=shares[0].device)
-
-        def reduce(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            nonlocal finite
-            # Each process has filled its own place of the rows.
-            rows, values = self._processes.sum(rows), self._processes.sum(values)
-            finite = rows.sum(-1).isfinite() & values.isfinite()
-            return rows, values
-
-        judgement = rotated_backward(
-            shares,
-            judging.gate,
-            self.rotations,
-            views.cut,
-            self._private,
-            rate=learning_rate * self._config.pace * self._config.decay**self._updates,
-            reduce=reduce,
-        )
-        self._processes.add_up(self._private)
+    def follow(self) -> None:
+        """Lets the agent act with the main task's rotation, one step further."""
         self._updates += 1
-        self._follow()
-        apart = self.rotations.apart()
-        metrics = judging.report(judgement)
-        # Of a head that the cut does not hold nothing was judged.
-        for key in metrics:
-            if key.partition("/")[0] in self._apart:
-                metrics[key] = torch.full_like(metrics[key], torch.nan)
-        metrics |= {f"{name}/apart": apart[index] for index, name in enumerate(self._own)}
-        return finite, metrics
+        self._act_rotated()
 
-    def _follow(self) -> None:
-        """Lets the agent act with the main task's rotation."""
+    def _act_rotated(self) -> None:
         assert self._agent.rotation is not None
         self._agent.rotation.copy_(self.rotations.matrix[0])
 
+    def metrics(self) -> Mapping[str, Float[Tensor, " K"]]:
+        """How far each head's rotation is from the main task's."""
+        return {"apart": self.rotations.apart()}
+
+    @property
+    def unreached(self) -> frozenset[str]:
+        """Heads that encode observations themselves: nothing of theirs passes the features."""
+        return self._unreached
+
     def state_dict(self) -> dict[str, Any]:
-        """Rotations, and the weights that heads have in place of the agent's."""
+        """Rotations, and the layers that heads have in place of the agent's."""
         return {
-            "rotations": self.rotations.state_dict(),
-            "own": self._own.state_dict(),
-            "updates": self._updates,
+            "rotated": {
+                "rotations": self.rotations.state_dict(),
+                "own": self._copies.state_dict(),
+                "updates": self._updates,
+            }
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from `state_dict`."""
-        self.rotations.load_state_dict(state["rotations"])
-        self._own.load_state_dict(state["own"])
-        self._updates = state["updates"]
-        self._follow()
+        """Continues from the state of a checkpoint."""
+        saved = state["rotated"]
+        self.rotations.load_state_dict(saved["rotations"])
+        self._copies.load_state_dict(saved["own"])
+        self._updates = saved["updates"]
+        self._act_rotated()
+
+
+class RotatedView(View):
+    """Losses share the features, each through its own rotation."""
+
+    def __init__(
+        self, extension: RotatedFeatures, outputs: Sequence[AgentOutput], cut: Cut, rate: float
+    ) -> None:
+        self.outputs = outputs
+        self._extension = extension
+        self._cut = cut
+        self._rate = rate
+
+    def backward(
+        self,
+        losses: Sequence[StepLoss],
+        gate: Gate,
+        owned: Ownership,
+        *,
+        rest: StepLoss | None = None,
+        **options: Any,
+    ) -> Judgement:
+        """Weighs gradients over the features, and turns the rotations by one step."""
+        assert rest is None, "rotograd compares with the whole main loss"
+        judgement = rotated_backward(
+            [loss.share for loss in losses],
+            gate,
+            self._extension.rotations,
+            self._cut,
+            owned.private,
+            rate=self._rate,
+            **options,
+        )
+        self._extension.follow()
+        return judgement
 
 
 def _copies(agent: ActorCritic, head: AuxiliaryHead) -> nn.ModuleDict:

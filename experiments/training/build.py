@@ -10,18 +10,14 @@ import torch
 from torch._functorch import config as functorch_config
 
 from agents.algorithms import Algorithm
-from agents.gates import AuxiNashConfig, Gate, RotoGradConfig, make
-from agents.gates.methods.nash import AuxiNash
+from agents.gates import make
 from agents.heads import AuxiliaryHead, HeadContext
 from agents.heads.components.replay import free_bytes
-from agents.learning.auxinash import LearnedPreference
 from agents.learning.learner import Learner, LearnerConfig
-from agents.learning.rotograd import Rotated, RotationConfig
 from agents.networks.actor_critic import ActorCritic
 from agents.rollout.collector import Collector
 from agents.rollout.pipeline import Pipeline
 from agents.runtime import random as seeding
-from agents.runtime.distributed import Processes
 from agents.runtime.random import Stream
 from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher, load_teacher
 from configs.errors import UsageError
@@ -113,12 +109,10 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
             learning_rate_end=run.learning_rate_end,
             total_steps=run.steps,
             max_gradient_norm=run.max_gradient_norm,
-            judging=config.judging,
+            gating=config.judging,
             seed=run.seed,
         ),
         processes,
-        rotated_of(config, agent, heads, processes),
-        preference_of(config, gate, processes),
     )
     player = copy.deepcopy(agent) if run.pipeline else agent
     collector = Collector(
@@ -142,35 +136,6 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         processes,
         hardware.threads,
     )
-
-
-def rotated_of(
-    config: TrainConfig,
-    agent: ActorCritic,
-    heads: Mapping[str, AuxiliaryHead],
-    processes: Processes,
-) -> Rotated | None:
-    """What turns the features for each loss, where the gate does."""
-    match config.gate:
-        case RotoGradConfig(pace=pace, decay=decay, block=block):
-            return Rotated(agent, heads, RotationConfig(pace, decay, block), processes)
-    return None
-
-
-def preference_of(
-    config: TrainConfig, gate: Gate, processes: Processes
-) -> LearnedPreference | None:
-    """What learns the gate's preference, where it is learnt."""
-    match config.gate, gate:
-        case AuxiNashConfig(learn_every=every) as options, AuxiNash() if every > 0:
-            return LearnedPreference(
-                gate,
-                every,
-                options.learn_rate,
-                terms=options.learn_terms,
-                processes=processes,
-            )
-    return None
 
 
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:

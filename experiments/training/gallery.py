@@ -29,7 +29,7 @@ class Gallery:
     def draw(self, learner: Learner) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
         """Draws what there is to see, by name; waits for the device."""
         pictures = {}
-        cosines = learner.judging.cosines.drain()
+        cosines = learner.gating.cosines.drain()
         if cosines is not None:
             names = ["main", *learner.heads]
             pictures[COSINES] = heatmap(names, cosines.float().cpu().numpy())

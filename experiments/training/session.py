@@ -46,17 +46,8 @@ class Session:
     @property
     def ungated(self) -> str:
         """A sentence on the heads that the gate cannot reach, if there are any."""
-        names = [
-            name
-            for name, head in self.learner.heads.items()
-            if isinstance(head, AuxiliaryHead) and head.looks_itself
-        ]
-        if not names or not self.learner.rotates:
-            return ""
-        return (
-            f"Ungated: {', '.join(names)}, looking at observations of their own, which --gate "
-            "rotograd cannot reach."
-        )
+        names = ", ".join(sorted(self.learner.gating.extension.unreached))
+        return f"Ungated, since the gate cannot reach them: {names}." if names else ""
 
     def update(self) -> dict[str, Tensor]:
         """Collects a trajectory and learns from it; returns scalars for the log."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.rollout.collector import Collector
 from agents.runtime.random import generator
 from tests.agents.updating import (
@@ -141,7 +141,7 @@ def test_a_large_gradient_of_a_head_shortens_none_of_the_agents(build_learner, c
 
 @pytest.mark.parametrize("scope", ["shared", "tensor", "layer"])
 def test_a_head_is_gated_in_every_scope(build_learner, collected, scope):
-    alone, gated = build_learner(), build_learner({"aux": Opponent()}, judging=JudgingConfig(scope))
+    alone, gated = build_learner(), build_learner({"aux": Opponent()}, gating=GatingConfig(scope))
     update_all(alone, collected)
     update_all(gated, collected)
     assert same(agent_numbers(alone), agent_numbers(gated))
@@ -152,7 +152,7 @@ def test_a_head_is_gated_in_every_scope(build_learner, collected, scope):
 
 def test_between_judgements_the_last_weights_are_used_again(build_learner, collected):
     learner = build_learner(
-        {"aux": Head()}, "cosine", judging=JudgingConfig(every=3), max_gradient_norm=0.0
+        {"aux": Head()}, "cosine", gating=GatingConfig(every=3), max_gradient_norm=0.0
     )
     judged = []
     for trajectory in collected:
@@ -175,7 +175,7 @@ def test_between_judgements_the_last_weights_are_used_again(build_learner, colle
 
 def test_the_weights_in_between_are_worth_a_test(build_learner, collected):
     # Were all of them 0 or 1, the test above would prove little.
-    learner = build_learner({"aux": Head()}, "cosine", judging=JudgingConfig(every=3))
+    learner = build_learner({"aux": Head()}, "cosine", gating=GatingConfig(every=3))
     weights = [
         float(metrics["aux/weight"])
         for metrics in update_all(learner, collected)
@@ -189,7 +189,7 @@ def test_an_auxiliary_that_is_not_finite_between_judgements_skips_the_agents_upd
 ):
     broken = Broken()
     broken.factor = 1.0
-    learner = build_learner({"aux": broken}, judging=JudgingConfig(every=2))
+    learner = build_learner({"aux": broken}, gating=GatingConfig(every=2))
     learner.update(collected[0])
     broken.factor, before = NAN, numbers(learner.state_dict()["agent"])
     metrics = learner.update(collected[1])

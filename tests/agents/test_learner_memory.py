@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from agents.heads import Schedule
 from agents.heads.distill import Distill
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.teachers import NetworkTeacher, PolicyCard
 from tests.agents.updating import (
     Opponent,
@@ -67,7 +67,7 @@ def test_torso_core_and_policy_get_the_gated_gradient_in_every_scope(
     build_learner, played, distill, scope
 ):
     learner = build_learner(
-        {"distill": distill()}, memory=MEMORY, judging=JudgingConfig(scope), max_gradient_norm=0.0
+        {"distill": distill()}, memory=MEMORY, gating=GatingConfig(scope), max_gradient_norm=0.0
     )
     twin, opened = distill(), []
     for trajectory in played:
@@ -122,7 +122,7 @@ class Adversary(Opponent):
 @pytest.mark.parametrize("scope", BLOCKS)
 def test_a_closed_gate_changes_no_number_of_an_agent_that_remembers(build_learner, played, scope):
     alone = build_learner(memory=MEMORY)
-    gated = build_learner({"aux": Adversary()}, memory=MEMORY, judging=JudgingConfig(scope))
+    gated = build_learner({"aux": Adversary()}, memory=MEMORY, gating=GatingConfig(scope))
     update_all(alone, played)
     update_all(gated, played)
     assert same(agent_numbers(alone), agent_numbers(gated))

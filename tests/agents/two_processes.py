@@ -17,10 +17,8 @@ import torch.distributed as dist
 from agents.algorithms import A2CConfig, NoneConfig, PPOConfig
 from agents.gates import make
 from agents.heads import HeadLoss
-from agents.learning.auxinash import LearnedPreference
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.learning.learner import Learner, LearnerConfig
-from agents.learning.rotograd import Rotated, RotationConfig
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.recurrent import GRUConfig
 from agents.networks.torsos import MlpConfig
@@ -56,6 +54,10 @@ class Rare(Cousin):
         return HeadLoss(result.loss, result.valid & marked)
 
 
+ROTATION = {"pace": 1.0, "decay": 1.0, "block": 0}
+LEARNT = {"learn_every": 1, "learn_rate": 0.1}
+
+
 @dataclass(frozen=True)
 class Case:
     """A learner, and what spoils its second trajectory."""
@@ -66,8 +68,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     memory: int = 0
     spoilt: bool = False
-    rotates: bool = False
-    learns_preference: bool = False
+    gate_options: dict = field(default_factory=dict)
 
 
 AUX = {"aux": lambda: Cousin(weight=0.5)}
@@ -77,25 +78,25 @@ CASES = {
     "sum": Case(heads=AUX),
     "cosine": Case(heads=AUX, gate="cosine"),
     "cosine of every layer": Case(
-        heads=AUX, gate="cosine", options={"judging": JudgingConfig("layer")}
+        heads=AUX, gate="cosine", options={"gating": GatingConfig("layer")}
     ),
     "cosine now and then": Case(
-        heads=AUX, gate="cosine", options={"judging": JudgingConfig(every=2)}
+        heads=AUX, gate="cosine", options={"gating": GatingConfig(every=2)}
     ),
     "cosine with the policy part": Case(
-        heads={"aux": Head}, gate="cosine", options={"judging": JudgingConfig(main="policy")}
+        heads={"aux": Head}, gate="cosine", options={"gating": GatingConfig(main="policy")}
     ),
     "cosine of steps": Case(
-        heads=AUX, gate="cosine", options={"judging": JudgingConfig(metric="optimizer")}
+        heads=AUX, gate="cosine", options={"gating": GatingConfig(metric="optimizer")}
     ),
     "projection": Case(heads=AUX, gate="projection"),
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),
     "a head with nothing to learn in one process": Case(heads={"aux": Rare}, gate="cosine"),
     "no main loss": Case(NoneConfig(), heads=AUX),
-    "rotograd": Case(heads={**AUX, "other": Head}, gate="rotograd", rotates=True),
-    "rotograd with memory": Case(heads=AUX, gate="rotograd", rotates=True, memory=5),
-    "learnt preference": Case(heads=AUX, gate="auxinash", learns_preference=True),
+    "rotograd": Case(heads={**AUX, "other": Head}, gate="rotograd", gate_options=ROTATION),
+    "rotograd with memory": Case(heads=AUX, gate="rotograd", gate_options=ROTATION, memory=5),
+    "learnt preference": Case(heads=AUX, gate="auxinash", gate_options=LEARNT),
     "memory": Case(heads=AUX, gate="cosine", memory=5),
     "ppo": Case(PPOConfig(epochs=2, minibatches=1), heads=AUX, gate="cosine"),
     "ppo that stops early": Case(PPOConfig(epochs=4, minibatches=1, max_kl=1e-9)),
@@ -143,20 +144,13 @@ def make_learner(case, processes):
         learning_rate=0.01, learning_rate_end=0.0, total_steps=10_000, max_gradient_norm=0.5
     )
     heads = {name: head() for name, head in case.heads.items()}
-    gate, rotated, preference = make(case.gate), None, None
-    if case.rotates:
-        rotated = Rotated(agent, heads, RotationConfig(1.0, 1.0, 0), processes)
-    if case.learns_preference:
-        preference = LearnedPreference(gate, every=1, learning_rate=0.1, processes=processes)
     return Learner(
         agent,
         case.algorithm.build(0.9, processes),
         heads,
-        gate,
+        make(case.gate, **case.gate_options),
         replace(config, **case.options),
         processes,
-        rotated,
-        preference,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from agents.algorithms import Algorithms
 from agents.gates import Gates
 from agents.heads import Heads
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.networks.torsos import Torsos
 from configs.choice import Choice, names
 from configs.cli import parse
@@ -172,4 +172,4 @@ def test_a_run_has_twenty_pictures_unless_told_otherwise():
 
 def test_weights_are_judged_at_every_first_update_at_least():
     with pytest.raises(ValueError, match=r"^--gate\.every must be at least 1, not 0"):
-        JudgingConfig(every=0)
+        GatingConfig(every=0)

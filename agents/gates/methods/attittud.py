@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.gates.algebra import orthonormalised
-from agents.gates.base import Gate, recall
+from agents.gates.base import Gate, GatingContext, recall
 from agents.gates.gramian import Gramian
 
 
@@ -116,6 +116,12 @@ class Attittud(Gate):
         self.basis = recall(self.basis, samples)
         self.basis.copy_(torch.cat([basis, samples[..., self.rank :, :]], dim=-2))
         return self.basis
+
+    def check_context(self, context: GatingContext) -> None:
+        """Refuses signs from a second batch, which a training run does not play."""
+        super().check_context(context)
+        if self.fresh:
+            raise ValueError("attittud.fresh needs a second batch, which is not played: drop it.")
 
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None

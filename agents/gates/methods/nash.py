@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.algebra import quadratic, solve, steady
-from agents.gates.base import Gate
+from agents.gates.base import Gate, GatingContext
 from agents.gates.gramian import Gramian
 
 # The Nash bargaining solution of gradients: `a_i (C a)_i = p_i`, by Newton's method.
@@ -155,7 +155,12 @@ class AuxiNashConfig:
 
     def build(self) -> "AuxiNash":
         """Builds the gate; `agents.learning.auxinash` learns its preference."""
-        return AuxiNash(self.preference, learnt=self.learn_every > 0)
+        return AuxiNash(
+            self.preference,
+            learn_every=self.learn_every,
+            learn_rate=self.learn_rate,
+            learn_terms=self.learn_terms,
+        )
 
 
 class AuxiNash(Gate):
@@ -177,9 +182,26 @@ class AuxiNash(Gate):
 
     preference: Tensor
 
-    def __init__(self, preference: Sequence[float] = (), *, learnt: bool = False) -> None:
+    def __init__(
+        self,
+        preference: Sequence[float] = (),
+        *,
+        learn_every: int = 0,
+        learn_rate: float = AuxiNashConfig.learn_rate,
+        learn_terms: int = AuxiNashConfig.learn_terms,
+    ) -> None:
+        """Takes the preference, and how it is to be learnt by whoever learns it.
+
+        Args:
+            preference: of each loss, main first; empty for equal ones.
+            learn_every: trajectories between two steps of the preference; 0 for a fixed one.
+            learn_rate: of the preference.
+            learn_terms: of the series that approximates its gradient.
+        """
         super().__init__()
-        self.needs_network = learnt
+        self.learn_every, self.learn_rate = learn_every, learn_rate
+        self.learn_terms = learn_terms
+        self.needs_network = learn_every > 0
         given = torch.tensor(list(preference), dtype=torch.float64)
         if len(preference) > 0 and not abs(sum(preference) - 1) < 1e-6:
             raise ValueError(f"preference must sum to 1, not to {sum(preference):g}.")
@@ -193,6 +215,18 @@ class AuxiNash(Gate):
             raise ValueError(
                 f"preference must name {num_losses} numbers, one per loss, main first, not "
                 f"{self.preference.shape[-1]}."
+            )
+
+    def check_context(self, context: GatingContext) -> None:
+        """Refuses what a learnt preference cannot go with."""
+        super().check_context(context)
+        if self.learn_every == 0:
+            return
+        context.require_plain("a learnt preference", "one judgement of plain gradients")
+        if context.compiled:
+            raise ValueError(
+                "auxinash.learn-every takes second derivatives, which a compiled torso does not "
+                "have: do not compile."
             )
 
     def forward(

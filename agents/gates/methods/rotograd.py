@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.gates.base import Gate, recall
+from agents.gates.base import Gate, GatingContext, recall
 from agents.gates.gramian import Gramian
 
 
@@ -47,7 +47,7 @@ class RotoGradConfig:
 
     def build(self) -> "RotoGrad":
         """Builds the gate; `agents.learning.rotations` makes the rotations."""
-        return RotoGrad(self.homogenise, self.burn_in)
+        return RotoGrad(self.homogenise, self.burn_in, self.pace, self.decay, self.block)
 
 
 class RotoGrad(Gate):
@@ -72,14 +72,36 @@ class RotoGrad(Gate):
     initial: Tensor
     judged: Tensor
 
-    def __init__(self, homogenise: bool = True, burn_in: int = 20) -> None:
+    def __init__(
+        self,
+        homogenise: bool = True,
+        burn_in: int = 20,
+        pace: float = RotoGradConfig.pace,
+        decay: float = RotoGradConfig.decay,
+        block: int = RotoGradConfig.block,
+    ) -> None:
+        """Takes the options of the weights, and keeps those of the rotations for the learner.
+
+        Args:
+            homogenise: whether gradients are made equally long.
+            burn_in: judgements after which the first lengths are taken anew.
+            pace: learning rate of the rotations at first, as a share of the network's.
+            decay: by which that share shrinks at every update.
+            block: features that are rotated together; 0 for all.
+        """
         super().__init__()
+        self.pace, self.decay, self.block = pace, decay, block
         if burn_in < 0:
             raise ValueError(f"burn_in must be 0 or more, not {burn_in}.")
         self.homogenise = homogenise
         self.burn_in = burn_in
         self.register_buffer("initial", torch.empty(0))
         self.register_buffer("judged", torch.zeros((), dtype=torch.int64))
+
+    def check_context(self, context: GatingContext) -> None:
+        """Refuses what gradients over features cannot go with."""
+        super().check_context(context)
+        context.require_plain("rotograd", "gradients over features")
 
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None

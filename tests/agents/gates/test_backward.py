@@ -10,12 +10,9 @@ from torch.testing import assert_close
 
 from agents.gates import (
     Gate,
-    add_gradient,
+    Judgement,
     gated_backward,
-    gradient_rows,
     make,
-    reused_backward,
-    summed_backward,
 )
 
 
@@ -177,12 +174,6 @@ def test_there_is_one_pass_per_loss_or_a_single_one(net: Net, name: str, passes:
     assert len(seen) == passes
 
 
-def test_a_summed_pass_needs_nothing_shared(net: Net) -> None:
-    judgement = summed_backward(net.losses(), make("sum"), [], net.private)
-    assert judgement.direction.shape == (0,)
-    assert all(parameter.grad is not None for parameter in net.private)
-
-
 def test_groups_are_judged_apart(net: Net) -> None:
     groups = [parameter.numel() for parameter in net.shared]
     judgement = gated_backward(net.losses(), make("cosine"), net.shared, groups=groups)
@@ -263,20 +254,6 @@ def test_reduce_sees_the_rows_of_every_slice(net: Net) -> None:
     assert_close(doubled, 2 * plain)
 
 
-def test_those_who_judge_by_themselves_take_rows_and_add_a_direction(net: Net) -> None:
-    rows = gradient_rows(net.losses(), net.shared, net.private, retain=False)
-    assert_close(rows, shared_rows(net))
-    assert all(parameter.grad is None for parameter in net.shared)
-    private = net.gradients()[4:]
-    for _ in range(2):
-        add_gradient(net.shared, rows[0])
-    gradients = net.gradients()
-    assert_close(torch.cat([g.flatten() for g in gradients[:4] if g is not None]), 2 * rows[0])
-    sum(net.losses()).backward()
-    for mine, plain in zip(private, net.gradients()[4:], strict=True):
-        assert_close(mine, plain)
-
-
 def test_bfloat16_parameters_get_bfloat16_gradients_judged_in_float32(net: Net) -> None:
     narrow = Net(net.trunk.bfloat16(), net.heads.bfloat16(), net.data.bfloat16())
     judgement = gated_backward(narrow.losses(), make("cosine"), narrow.shared, narrow.private)
@@ -292,9 +269,13 @@ def test_double_parameters_stay_double(net: Net) -> None:
     assert wide.shared[0].grad.dtype == torch.float64
 
 
+def reuse(net: Net, losses: Sequence[Tensor], weights: Tensor) -> Judgement:
+    return gated_backward(losses, make("cosine"), net.shared, net.private, weights=weights)
+
+
 @pytest.mark.parametrize("weights", [[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]])
 def test_reused_weights_scale_each_loss_over_the_trunk_only(net: Net, weights: list[float]) -> None:
-    reused_backward(net.losses(), torch.tensor(weights), net.shared, net.private)
+    reuse(net, net.losses(), torch.tensor(weights))
     gradients = net.gradients()
     trunk = torch.cat([g.flatten() for g in gradients[:4] if g is not None])
     assert_close(trunk, torch.tensor(weights) @ shared_rows(net))
@@ -304,7 +285,9 @@ def test_reused_weights_scale_each_loss_over_the_trunk_only(net: Net, weights: l
 
 
 def test_reused_weights_of_a_closed_gate_leave_the_agent_alone_bit_for_bit(net: Net) -> None:
-    reused_backward(net.losses(2), torch.tensor([1.0, 0.0]), net.shared, net.private)
+    gated_backward(
+        net.losses(2), make("cosine"), net.shared, net.private, weights=torch.tensor([1.0, 0.0])
+    )
     reused = net.gradients()
     net.losses(1)[0].backward()
     for one, other in zip(reused[:6], net.gradients()[:6], strict=True):
@@ -316,7 +299,7 @@ def test_reused_weights_equal_the_judgement_they_came_from(net: Net) -> None:
     gate: Gate = make("cosine")
     weights = gated_backward(net.losses(), gate, net.shared, net.private).weights[0]
     judged = net.gradients()
-    reused_backward(net.losses(), weights, net.shared, net.private)
+    reuse(net, net.losses(), weights)
     for one, other in zip(judged, net.gradients(), strict=True):
         assert_close(one, other)
 
@@ -324,5 +307,60 @@ def test_reused_weights_equal_the_judgement_they_came_from(net: Net) -> None:
 def test_reused_weights_pass_the_trunk_once(net: Net) -> None:
     seen: list[Tensor] = []
     net.trunk[0].weight.register_hook(seen.append)
-    reused_backward(net.losses(), torch.ones(3), net.shared, net.private)
+    reuse(net, net.losses(), torch.ones(3))
     assert len(seen) == 1
+
+
+def test_the_rest_of_the_main_loss_is_not_compared_and_goes_along_at_its_weight(net: Net) -> None:
+    main, auxiliary, rest = net.losses()
+    gate = make("mgda")
+    groups = [parameter.numel() for parameter in net.shared]
+    judgement = gated_backward(
+        [main, auxiliary], gate, net.shared, net.private, rest=rest, groups=groups
+    )
+    gradients = net.gradients()
+    rows = shared_rows(net)
+    expected = make("mgda").judge(rows[:2], groups=groups)
+    along = torch.cat(
+        [w * block for w, block in zip(expected.weights[:, 0], rows[2].split(groups), strict=True)]
+    )
+    assert_close(judgement.direction, expected.direction + along)
+    assert judgement.rest is not None
+    assert_close(judgement.rest, rows[2])
+    sum(net.losses()).backward()
+    for gated, plain in zip(gradients[4:], net.gradients()[4:], strict=True):
+        assert_close(gated, plain)
+
+
+def test_a_metric_scales_what_is_compared_and_not_what_is_added(net: Net) -> None:
+    rows = shared_rows(net)
+    metric = torch.linspace(0.1, 3.0, rows.shape[1])
+    judgement = gated_backward(net.losses(), make("cosine"), net.shared, metric=metric)
+    expected = make("cosine").judge(rows * metric)
+    assert_close(judgement.weights, expected.weights)
+    assert_close(judgement.direction, (expected.weights @ rows)[0])
+
+
+def test_a_main_loss_may_be_compared_with_and_not_descended(net: Net) -> None:
+    rows = shared_rows(net)
+    judgement = gated_backward(net.losses(), make("cosine"), net.shared, descend_main=False)
+    weights = make("cosine").judge(rows).weights[0]
+    assert_close(judgement.direction, weights[1:] @ rows[1:], atol=1e-6, rtol=1e-4)
+    summed = gated_backward(net.losses(), make("sum"), net.shared, descend_main=False)
+    assert_close(summed.direction, rows[1:].sum(0))
+
+
+def test_a_judgement_tells_which_gradients_are_finite_and_keeps_them(net: Net) -> None:
+    main, auxiliary, other = net.losses()
+    judgement = gated_backward([main, auxiliary * torch.inf, other], make("cosine"), net.shared)
+    assert judgement.finite is not None
+    assert judgement.finite.tolist() == [True, False, True]
+    assert judgement.rows is not None
+    assert judgement.rows.shape == (3, sum(parameter.numel() for parameter in net.shared))
+
+
+def test_a_judgement_prints_in_one_short_line(net: Net) -> None:
+    shown = repr(gated_backward(net.losses(), make("sum"), net.shared))
+    assert shown.startswith("Judgement(")
+    assert shown.endswith("weights [1.0, 1.0, 1.0])")
+    assert len(shown) < 100

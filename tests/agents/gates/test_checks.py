@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.gates import Gate, gated_backward, make, reused_backward
+from agents.gates import Gate, gated_backward, make
 from agents.gates.checks import (
     check_demands,
     check_gate,
@@ -171,7 +171,7 @@ def test_reused_weights_are_one_per_loss(
     losses: list[Tensor], shared: list[Tensor], private: list[Tensor]
 ) -> None:
     with pytest.raises(ValueError, match="one number for each of 2 losses"):
-        reused_backward(losses, torch.ones(3), shared, private)
+        gated_backward(losses, make("cosine"), shared, private, weights=torch.ones(3))
     assert untouched(shared, private)
 
 

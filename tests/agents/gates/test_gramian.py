@@ -99,5 +99,7 @@ def test_double_rows_stay_double() -> None:
 def test_a_row_with_any_bad_number_is_a_row_of_zeros() -> None:
     rows = torch.tensor([[1.0, 2.0], [torch.nan, 1.0], [torch.inf, -torch.inf], [3.0, -3.0]])
     expected = torch.tensor([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0], [3.0, -3.0]])
-    assert torch.equal(finite_rows(rows), expected)
-    assert finite_rows(rows.bfloat16()).dtype == torch.float32
+    found, finite = finite_rows(rows)
+    assert torch.equal(found, expected)
+    assert torch.equal(finite, (expected == rows).all(-1))
+    assert finite_rows(rows.bfloat16())[0].dtype == torch.float32

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from agents.algorithms import A2CConfig, PPOConfig
 from agents.gates import make
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.learning.learner import Learner
+from agents.learning.views import SlicedView
 from agents.runtime.distributed import ALONE
 from tests.agents.updating import (
     A2C,
@@ -57,7 +58,7 @@ def cosine(x, y):
 
 
 def test_the_policy_part_judges_and_the_value_part_goes_along(build_learner, collected):
-    learner = build_learner({"aux": Head()}, judging=JudgingConfig(main="policy"), **FREE)
+    learner = build_learner({"aux": Head()}, gating=GatingConfig(main="policy"), **FREE)
     weights = []
     for trajectory in collected:
         agent, head = copy.deepcopy(learner.agent), copy.deepcopy(learner.heads["aux"])
@@ -74,7 +75,7 @@ def test_the_policy_part_judges_and_the_value_part_goes_along(build_learner, col
 
 def test_private_gradients_are_what_they_are_whatever_the_reference(build_learner, collected):
     whole = build_learner({"aux": Head()}, **FREE)
-    policy = build_learner({"aux": Head()}, judging=JudgingConfig(main="policy"), **FREE)
+    policy = build_learner({"aux": Head()}, gating=GatingConfig(main="policy"), **FREE)
     whole.update(collected[0])
     policy.update(collected[0])
     for name in ("policy", "value"):
@@ -89,7 +90,7 @@ def test_private_gradients_are_what_they_are_whatever_the_reference(build_learne
 def test_the_value_part_has_the_main_rows_weight_in_each_group(build_learner, collected):
     # MGDA weakens the main row, differently in each tensor.
     learner = build_learner(
-        {"aux": Head(weight=0.002)}, "mgda", judging=JudgingConfig("tensor", main="policy"), **FREE
+        {"aux": Head(weight=0.002)}, "mgda", gating=GatingConfig("tensor", main="policy"), **FREE
     )
     agent, head = copy.deepcopy(learner.agent), copy.deepcopy(learner.heads["aux"])
     learner.update(collected[0])
@@ -105,7 +106,7 @@ def test_the_value_part_has_the_main_rows_weight_in_each_group(build_learner, co
 
 
 def test_between_judgements_the_value_part_goes_along_too(build_learner, collected):
-    learner = build_learner({"aux": Head()}, judging=JudgingConfig(every=2, main="policy"), **FREE)
+    learner = build_learner({"aux": Head()}, gating=GatingConfig(every=2, main="policy"), **FREE)
     weight = learner.update(collected[0])["aux/weight"]
     agent, head = copy.deepcopy(learner.agent), copy.deepcopy(learner.heads["aux"])
     metrics = learner.update(collected[1])
@@ -128,7 +129,7 @@ class SteepValue(type(A2C)):
 
 def test_a_value_gradient_that_is_not_finite_skips_agent_and_heads(build_learner, collected):
     learner = build_learner(
-        {"aux": Head()}, algorithm=SteepValue(), judging=JudgingConfig(main="policy")
+        {"aux": Head()}, algorithm=SteepValue(), gating=GatingConfig(main="policy")
     )
     before = agent_numbers(learner) + numbers(learner.heads.state_dict())
     metrics = learner.update(collected[0])
@@ -157,7 +158,7 @@ def denominator(learner):
 
 
 def test_the_cosine_is_that_of_the_step_that_is_taken(build_learner, collected):
-    learner = build_learner({"aux": Head()}, judging=JudgingConfig(metric="optimizer"), **FREE)
+    learner = build_learner({"aux": Head()}, gating=GatingConfig(metric="optimizer"), **FREE)
     first = learner.update(collected[0])
     assert first["aux/sign_differs"].isnan()
     weights, differs = [], []
@@ -178,7 +179,7 @@ def test_the_cosine_is_that_of_the_step_that_is_taken(build_learner, collected):
 
 
 def test_before_the_first_step_the_metric_is_the_plain_one(build_learner, collected):
-    scaled = build_learner({"aux": Head()}, judging=JudgingConfig(metric="optimizer"))
+    scaled = build_learner({"aux": Head()}, gating=GatingConfig(metric="optimizer"))
     plain = build_learner({"aux": Head()})
     scaled.update(collected[0])
     plain.update(collected[0])
@@ -186,7 +187,7 @@ def test_before_the_first_step_the_metric_is_the_plain_one(build_learner, collec
 
 
 def test_a_closed_gate_leaves_the_main_gradient_in_any_metric(build_learner, collected):
-    learner = build_learner({"aux": Opponent()}, judging=JudgingConfig(metric="optimizer"), **FREE)
+    learner = build_learner({"aux": Opponent()}, gating=GatingConfig(metric="optimizer"), **FREE)
     alone = build_learner(**FREE)
     for trajectory in collected:
         assert learner.update(trajectory).get("aux/weight") == 0.0
@@ -227,7 +228,7 @@ def test_samples_come_at_every_so_many_judgements(build_agent, catch, collected)
 
 def test_samples_are_of_the_reference_that_is_judged(build_agent, catch, collected):
     def first(main):
-        learner, gate = spied(build_agent, catch, judging=JudgingConfig(main=main))
+        learner, gate = spied(build_agent, catch, gating=GatingConfig(main=main))
         learner.update(collected[0])
         return gate.given[0]
 
@@ -274,10 +275,11 @@ def test_without_heads_nothing_is_cut(build_learner, collected):
 def test_only_updates_that_are_judged_are_cut(build_learner, build_agent, build_catch):
     env = build_catch(num_envs=4)
     played = collect(env, build_agent(env.spec), 4)
-    learner = build_learner({"aux": Head()}, "significant", judging=JudgingConfig(every=3))
+    learner = build_learner({"aux": Head()}, "significant", gating=GatingConfig(every=3))
     due, judged = [], []
     for trajectory in played:
-        due.append(learner.judging.slices_due(learner.updates))
+        view = learner.gating.view(trajectory, learner.updates, 0.01)
+        due.append(view.count if isinstance(view, SlicedView) else 0)
         judged.append("aux/known" in learner.update(trajectory))
     assert due == [4, 0, 0, 4]
     assert judged == [True, False, False, True]
@@ -308,4 +310,4 @@ def test_what_samples_depend_on_is_saved_for_the_gates_that_ask(build_learner):
 
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match=r"--gate\.every must be at least 1, not 0"):
-        JudgingConfig(every=0)
+        GatingConfig(every=0)

@@ -10,7 +10,7 @@ from agents.algorithms import A2CConfig, NoneConfig, PPOConfig
 from agents.gates import make
 from agents.heads import Schedule
 from agents.heads.distill import Distill
-from agents.learning.gating import JudgingConfig
+from agents.learning.gating import GatingConfig
 from agents.learning.learner import Learner
 from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
 from agents.runtime.distributed import Processes
@@ -244,7 +244,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(
     build_agent, catch, collected, tmp_path, gate, options, every
 ):
     def fresh(seed=0):
-        config = replace(CONFIG, judging=JudgingConfig(every=every), total_steps=100)
+        config = replace(CONFIG, gating=GatingConfig(every=every), total_steps=100)
         agent = build_agent(catch.spec, seed)
         return Learner(agent, A2C, {"aux": Head()}, make(gate, **options), config)
 
@@ -313,12 +313,12 @@ def test_the_count_of_skipped_updates_is_saved(build_learner, collected):
 @pytest.mark.parametrize(
     ("gate", "algorithm", "memory", "judging"),
     [
-        ("sum", A2C, 0, JudgingConfig()),
-        ("cosine", A2C, 0, JudgingConfig(main="policy", metric="optimizer")),
-        ("projection", A2C, 0, JudgingConfig()),
-        ("attittud", A2C, 0, JudgingConfig()),
-        ("significant", A2C, 0, JudgingConfig()),
-        ("cosine", PPOConfig(epochs=2, minibatches=2).build(0.9), 5, JudgingConfig()),
+        ("sum", A2C, 0, GatingConfig()),
+        ("cosine", A2C, 0, GatingConfig(main="policy", metric="optimizer")),
+        ("projection", A2C, 0, GatingConfig()),
+        ("attittud", A2C, 0, GatingConfig()),
+        ("significant", A2C, 0, GatingConfig()),
+        ("cosine", PPOConfig(epochs=2, minibatches=2).build(0.9), 5, GatingConfig()),
     ],
 )
 def test_on_a_gpu_an_update_is_the_same_and_never_waits(

@@ -9,7 +9,6 @@ from torch.testing import assert_close
 
 from agents.gates import make
 from agents.learning.learner import Learner
-from agents.learning.rotograd import Rotated, RotationConfig
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import ImpalaConfig
 from agents.teachers import PolicyCard, export_policy, load_policy, policy_weights
@@ -28,7 +27,7 @@ from tests.agents.updating import (
     update_all,
 )
 
-ROTATION = RotationConfig(pace=0.1, decay=0.999, block=0)
+ROTATION = {"pace": 0.1, "decay": 0.999, "block": 0}
 MEMORY = 5
 
 
@@ -70,22 +69,22 @@ def build_rotated(build_agent, catch):
 
     def build_rotated(heads, memory=0, turned=True, agent=None, options=None, **config):
         agent = build_agent(catch.spec, memory=memory) if agent is None else agent
-        rotated = Rotated(agent, heads, ROTATION)
-        if turned:
-            generator = torch.Generator().manual_seed(1)
-            drawn = torch.randn(rotated.rotations.matrix.shape, generator=generator)
-            rotated.rotations.matrix.copy_(torch.matrix_exp(drawn - drawn.mT))
-            agent.rotation.copy_(rotated.rotations.matrix[0])
-        gate = make("rotograd", **(options or {}))
+        gate = make("rotograd", **ROTATION, **(options or {}))
         config = replace(CONFIG, max_gradient_norm=0.0, **config)
-        return Learner(agent, A2C, heads, gate, config, rotated=rotated)
+        learner = Learner(agent, A2C, heads, gate, config)
+        if turned:
+            rotations = rotated_of(learner).rotations
+            generator = torch.Generator().manual_seed(1)
+            drawn = torch.randn(rotations.matrix.shape, generator=generator)
+            rotations.matrix.copy_(torch.matrix_exp(drawn - drawn.mT))
+            agent.rotation.copy_(rotations.matrix[0])
+        return learner
 
     return build_rotated
 
 
 def rotated_of(learner):
-    assert learner._rotated is not None
-    return learner._rotated
+    return learner.gating.extension
 
 
 def expect(agent, heads, own, matrices, trajectory, weight=1.0):
@@ -139,7 +138,7 @@ def test_an_update_is_the_papers(build_rotated, build_catch, build_agent, memory
     expected = expect(
         copy.deepcopy(learner.agent),
         copy.deepcopy(list(heads.values())),
-        copy.deepcopy([rotated._own[name] for name in heads]),
+        copy.deepcopy([rotated._copies[name] for name in heads]),
         [matrix[0] for matrix in rotated.rotations.matrix.clone()],
         trajectory,
         weight=0.3,
@@ -153,7 +152,7 @@ def test_an_update_is_the_papers(build_rotated, build_catch, build_agent, memory
     for mine, theirs in zip(above, expected["above"], strict=True):
         assert_close(mine, theirs)
     for (name, head), theirs in zip(heads.items(), expected["heads"], strict=True):
-        mine = [parameter.grad for parameter in [*head.parameters(), *rotated.own(name)]]
+        mine = [parameter.grad for parameter in [*head.parameters(), *rotated.parameters(name)]]
         for one, other in zip(mine, theirs, strict=True):
             assert_close(one, other)
     assert_close(metrics["actor/cosine"], expected["cosine"])
@@ -171,9 +170,9 @@ def test_before_anything_has_turned_it_is_the_sum(build_rotated, build_learner, 
 def test_a_head_that_trains_the_policy_trains_one_of_its_own(build_rotated, collected):
     learner = build_rotated({"aux": Actor(weight=50.0)}, turned=False)
     alone = build_rotated({"aux": Head(weight=50.0)}, turned=False)
-    own, first = list(rotated_of(learner).own("aux")), learner.agent.policy.weight.clone()
+    own, first = list(rotated_of(learner).parameters("aux")), learner.agent.policy.weight.clone()
     assert torch.equal(own[0], first)
-    assert list(rotated_of(alone).own("aux")) == []
+    assert list(rotated_of(alone).parameters("aux")) == []
     learner.update(collected[0])
     alone.update(collected[0])
     assert_close(gradients(learner.agent.policy), gradients(alone.agent.policy))
@@ -186,7 +185,7 @@ def test_the_agent_acts_as_the_main_loss_sees_it(build_rotated, collected):
     update_all(learner, collected[:3])
     rotated, trajectory = rotated_of(learner), collected[3]
     output = learner.agent.unroll(trajectory)
-    seen = rotated.views(output).outputs[0]
+    seen = rotated.view(output, 0.01).outputs[0]
     assert torch.equal(seen.logits, output.logits)
     assert torch.equal(seen.value, output.value)
     assert torch.equal(learner.agent.rotation, rotated.rotations.matrix[0])

@@ -224,7 +224,7 @@ def test_a_preference_is_learnt_where_that_is_asked_for(teacher):
         session = session_of(f"{line} {asked}")
         for _ in range(3):
             logged = session.update()
-        preference = session.learner.judging.gate.preference
+        preference = session.learner.gating.gate.preference
         assert ("distill/preference" in logged) == learnt
         assert (preference.numel() > 0) == learnt
     assert not torch.equal(preference, torch.full((2,), 0.5, dtype=torch.float64))

@@ -15,14 +15,16 @@ def test_weights_are_reused_only_where_they_are_scale_free(gate, teacher):
     if scale_free:
         build(config, HARDWARE)
         return
-    with pytest.raises(UsageError, match=r"^--gate\.every 2 reuses weights, .* --gate cosine\.$"):
+    with pytest.raises(
+        UsageError, match=r"^--gate\.every 2 reuses weights, .* take the gate cosine\.$"
+    ):
         build(config, HARDWARE)
 
 
 @pytest.mark.parametrize("scope", ["tensor", "layer"])
 def test_weights_are_reused_only_where_there_is_one_for_all(scope, teacher):
     said = complaint(f"--aux distill --teacher {teacher} --gate.every 2 --gate.scope {scope}")
-    assert said.endswith("use --gate.scope shared.")
+    assert said.endswith("use the scope shared.")
 
 
 def test_some_gates_are_scale_free_and_some_are_not():
@@ -58,8 +60,7 @@ def test_minibatches_divide_the_share_of_a_process():
 def test_what_is_compared_is_nothing_to_a_gate_that_compares_nothing(flag, teacher):
     line = f"--aux distill --teacher {teacher} --gate sum {flag}"
     assert complaint(line) == (
-        f"{flag} has no effect on --gate sum, which compares nothing: drop it, or add "
-        "--gate.sum.measure for the log."
+        f"{flag} has no effect on Sum, which compares nothing: drop it, or let the gate measure."
     )
     session_of(f"{line} --gate.sum.measure")
 
@@ -67,14 +68,14 @@ def test_what_is_compared_is_nothing_to_a_gate_that_compares_nothing(flag, teach
 def test_without_a_main_loss_there_is_no_policy_part(teacher):
     line = f"--aux distill --teacher {teacher} --gate sum --gate.sum.measure --algo none"
     assert complaint(f"{line} --gate.main policy") == (
-        "--gate.main policy needs a policy loss, which --algo none lacks: drop it."
+        "--gate.main policy needs a policy loss, which is missing: drop it."
     )
 
 
 def test_environments_are_not_cut_into_more_slices_than_there_are(teacher):
     line = f"--aux distill --teacher {teacher} --gate significant --gate.significant.slices 3"
     session_of(f"{line} --num-envs 3")
-    cure = "use fewer slices, fewer minibatches or more --num-envs."
+    cure = "use fewer slices, fewer minibatches or more environments."
     assert complaint(line) == (
         "--gate.significant.slices 3 cuts the environments of an update, of which there are 2: "
         f"{cure}"
@@ -88,5 +89,5 @@ def test_a_fresh_batch_for_attittud_is_refused(teacher):
     line = f"--aux distill --teacher {teacher} --gate attittud"
     session_of(line)
     assert complaint(f"{line} --gate.attittud.fresh") == (
-        "--gate.attittud.fresh needs a second batch, which train.py does not play: drop it."
+        "--gate.attittud.fresh needs a second batch, which is not played: drop it."
     )

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from agents.heads import AuxiliaryHead
-from agents.learning.shared import divide
+from agents.learning.views import Ownership
 from agents.networks.recurrent import GRU
 
 
@@ -24,7 +24,8 @@ def agent(build_agent, catch):
 
 
 def names_and_private(agent, **heads):
-    shared, private = divide(agent, heads)
+    owned = Ownership.of(agent, heads)
+    shared, private = owned.shared, owned.private
     named = dict(agent.named_parameters())
     assert all(parameter is named[name] for name, parameter in shared.items())
     return {name.split(".")[0] for name in shared}, {id(p) for p in private}

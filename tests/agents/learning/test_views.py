@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.learning.slices import Slices
 from agents.learning.step_loss import StepLoss
+from agents.learning.views import SlicedView
 from tests.agents.updating import collect, main_losses
 
 MEMORY = 5
@@ -28,7 +28,7 @@ def of_all(agent, loss):
 
 def test_the_output_is_that_of_all_environments(played):
     agent, trajectory = played
-    plain, cut = agent.unroll(trajectory), Slices(agent, trajectory, 3).output
+    plain, cut = agent.unroll(trajectory), SlicedView(agent, trajectory, 3).output
     for name, expected in vars(plain).items():
         if expected is None:
             assert getattr(cut, name) is None
@@ -36,13 +36,13 @@ def test_the_output_is_that_of_all_environments(played):
             assert_close(getattr(cut, name), expected)
 
 
-def test_a_tied_loss_has_the_gradient_of_the_whole_network(played):
+def test_a_reattached_loss_has_the_gradient_of_the_whole_network(played):
     agent, trajectory = played
-    slices = Slices(agent, trajectory, 3)
+    slices = SlicedView(agent, trajectory, 3)
     loss = main_losses(slices.output, trajectory).mean()
     assert all(not gradient.any() for gradient in of_all(agent, loss))
     expected = of_all(agent, main_losses(agent.unroll(trajectory), trajectory).mean())
-    for mine, theirs in zip(of_all(agent, slices.tied(loss)), expected, strict=True):
+    for mine, theirs in zip(of_all(agent, slices.reattached(loss)), expected, strict=True):
         assert_close(mine, theirs)
 
 
@@ -52,7 +52,7 @@ def step_loss(steps):
 
 def test_the_split_of_a_loss_is_by_environments(played):
     agent, trajectory = played
-    slices = Slices(agent, trajectory, 3)
+    slices = SlicedView(agent, trajectory, 3)
     parts = slices.split(step_loss(main_losses(slices.output, trajectory)))
     # Five environments in three slices: 0 1 | 2 3 | 4.
     for part, chosen in zip(parts, ([0, 1], [2, 3], [4]), strict=True):
@@ -68,7 +68,7 @@ def added(gradients):
 
 def test_slices_add_up_though_a_loss_couples_environments(played):
     agent, trajectory = played
-    slices = Slices(agent, trajectory, 3)
+    slices = SlicedView(agent, trajectory, 3)
 
     def coupled(output):
         features = output.features[:-1]
@@ -83,7 +83,7 @@ def test_slices_add_up_though_a_loss_couples_environments(played):
 def test_slices_add_up_though_a_loss_is_of_columns_of_its_own(played):
     # Seven columns of which the output knows nothing.
     agent, trajectory = played
-    slices = Slices(agent, trajectory, 3)
+    slices = SlicedView(agent, trajectory, 3)
     steps = torch.arange(14.0).view(2, 7) * agent.policy.weight.square().sum()
     parts = [of_all(agent, part) for part in slices.split(step_loss(steps))]
     for mine, theirs in zip(added(parts), of_all(agent, steps.mean()), strict=True):
@@ -95,20 +95,22 @@ def test_slices_add_up_though_a_loss_is_of_columns_of_its_own(played):
 
 def test_what_a_loss_makes_of_the_agent_by_itself_counts_too(played):
     agent, trajectory = played
-    slices = Slices(agent, trajectory, 3)
+    slices = SlicedView(agent, trajectory, 3)
 
     def both(output):
         return output.logits.square().mean() + agent.policy.weight.square().sum()
 
     expected = of_all(agent, both(agent.unroll(trajectory)))
-    for mine, theirs in zip(of_all(agent, slices.tied(both(slices.output))), expected, strict=True):
+    for mine, theirs in zip(
+        of_all(agent, slices.reattached(both(slices.output))), expected, strict=True
+    ):
         assert_close(mine, theirs)
 
 
 def test_a_loss_without_a_graph_has_parts_without_one(played):
-    slices = Slices(*played, 2)
+    slices = SlicedView(*played, 2)
     steps = torch.ones(5, 5)
-    assert not slices.tied(steps.mean()).requires_grad
+    assert not slices.reattached(steps.mean()).requires_grad
     # Columns 0 1 2 | 3 4 of five.
     assert_close(torch.stack(slices.split(step_loss(steps))), torch.tensor([0.6, 0.4]))
 
@@ -118,7 +120,7 @@ def test_a_slice_costs_a_pass_through_its_own_environments_alone(played):
     seen = []
     # Called with the module and the gradients of its inputs and outputs [N, B, 1].
     agent.value.register_full_backward_hook(lambda *called: seen.append(called[2][0].shape[1]))
-    slices = Slices(agent, trajectory, 5)
+    slices = SlicedView(agent, trajectory, 5)
     parts = slices.split(step_loss(main_losses(slices.output, trajectory)))
     parts[3].backward()
     assert seen == [1]

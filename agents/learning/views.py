@@ -1,0 +1,272 @@
+"""What the losses of one update see of the agent, and how their gradients get back into it.
+
+A `View` is made once per update. Its `outputs` are what the main loss and each head read; its
+`backward` calls `gated_backward` on whatever the losses share: the agent's parameters here, its
+features in `rotograd`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from agents.gates import Gate, Judgement, gated_backward
+from agents.heads import AuxiliaryHead
+from agents.learning.step_loss import StepLoss
+from agents.networks.actor_critic import ActorCritic
+from agents.runtime.distributed import ALONE, Processes
+from agents.trajectory import AgentOutput, Trajectory
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Which parameters several losses train, and which belong to one loss."""
+
+    shared: Mapping[str, nn.Parameter]
+    """Trained by the main loss and at least one head, by name."""
+    private: Sequence[nn.Parameter]
+    """The rest of the agent, and the parameters of heads and algorithm."""
+
+    @staticmethod
+    def of(
+        agent: ActorCritic,
+        heads: Mapping[str, AuxiliaryHead],
+        others: Sequence[nn.Parameter] = (),
+    ) -> "Ownership":
+        """Divides parameters by what the heads declare in `trains`.
+
+        The main loss trains all parts of the agent, so a part is shared where a head trains it
+        too.
+
+        Args:
+            agent: whose parts are divided.
+            heads: by name.
+            others: private parameters outside agent and heads, such as an algorithm's critic.
+        """
+        reached = {part for head in heads.values() for part in head.trains}
+        shared = {
+            f"{part}.{name}": parameter
+            for part, module in agent.parts.items()
+            if part in reached
+            for name, parameter in module.named_parameters()
+        }
+        private = [
+            parameter
+            for part, module in agent.parts.items()
+            if part not in reached
+            for parameter in module.parameters()
+        ]
+        private += [parameter for head in heads.values() for parameter in head.parameters()]
+        return Ownership(shared, [*private, *others])
+
+
+class View(ABC):
+    """What the losses of one update see of the agent's output."""
+
+    outputs: Sequence[AgentOutput]
+    """One for each loss, the main loss first."""
+
+    @abstractmethod
+    def backward(
+        self,
+        losses: Sequence[StepLoss],
+        gate: Gate,
+        owned: Ownership,
+        *,
+        rest: StepLoss | None = None,
+        **options: Any,
+    ) -> Judgement:
+        """Adds the gated gradient to `.grad` through `gated_backward`.
+
+        Args:
+            losses: of this view's outputs, the main loss (or the part that is compared) first.
+            gate: weighs their gradients.
+            owned: which parameters are shared, which private.
+            rest: the part of the main loss that is not compared.
+            options: more arguments of `gated_backward`.
+        """
+
+
+class PlainView(View):
+    """All losses see the same output and reach the agent's parameters through it."""
+
+    def __init__(self, output: AgentOutput, num_losses: int) -> None:
+        self.outputs = [output] * num_losses
+
+    def backward(
+        self,
+        losses: Sequence[StepLoss],
+        gate: Gate,
+        owned: Ownership,
+        *,
+        rest: StepLoss | None = None,
+        **options: Any,
+    ) -> Judgement:
+        """Weighs gradients over the shared parameters."""
+        return gated_backward(
+            [loss.share for loss in losses],
+            gate,
+            [*owned.shared.values()],
+            owned.private,
+            rest=None if rest is None else rest.share,
+            **options,
+        )
+
+
+class SlicedView(View):
+    """Unrolls slices of the environments apart, so that each can be differentiated by itself.
+
+    A backward pass of one slice's losses through a common graph would cost as much as one of all
+    environments: most of its gradients are zeros, but they are multiplied all the same.
+
+    The output is detached from the network: losses lead no further down than to its leaves.
+    `reattached` leads a loss through the network again, and `split` does so slice by slice.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        trajectory: Trajectory,
+        count: int,
+        num_losses: int = 1,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Unrolls the agent over each slice.
+
+        Args:
+            agent: that sees.
+            trajectory: whose environments are cut, as `StepLoss.sliced` does.
+            count: how many slices; no more than there are environments.
+            num_losses: that will read the output, main included.
+            processes: over whose steps the means of losses are.
+        """
+        self.count = count
+        self._processes = processes
+        columns = trajectory.action.shape[1]
+        assert count <= columns, "no slice is empty"
+        number = torch.arange(columns) * count // columns
+        device = trajectory.action.device
+        parts = [
+            agent.unroll(
+                trajectory.select((number == s).nonzero()[:, 0].to(device, non_blocking=True))
+            )
+            for s in range(count)
+        ]
+        self._sources: list[list[Tensor]] = [[] for _ in parts]
+        self._leaves: list[list[Tensor]] = [[] for _ in parts]
+        whole: dict[str, Any] = {}
+        for field in fields(AgentOutput):
+            found = [getattr(part, field.name) for part in parts]
+            if found[0] is None:
+                whole[field.name] = None
+                continue
+            leaves = [each.detach().requires_grad_() for each in found]
+            for s, (source, leaf) in enumerate(zip(found, leaves, strict=True)):
+                self._sources[s].append(source)
+                self._leaves[s].append(leaf)
+            # The core's state has no time: there the environments lead.
+            whole[field.name] = torch.cat(leaves, 0 if field.name == "core_state" else 1)
+        self.output = AgentOutput(**whole)
+        self.outputs = [self.output] * num_losses
+
+    def backward(
+        self,
+        losses: Sequence[StepLoss],
+        gate: Gate,
+        owned: Ownership,
+        *,
+        rest: StepLoss | None = None,
+        **options: Any,
+    ) -> Judgement:
+        """Weighs gradients over the shared parameters, slice by slice."""
+        return gated_backward(
+            [loss.share for loss in losses],
+            gate,
+            [*owned.shared.values()],
+            owned.private,
+            slices=[list(part) for part in zip(*map(self.split, losses), strict=True)],
+            rest=None if rest is None else self.reattached(rest.share),
+            **options,
+        )
+
+    def reattached(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Returns the same number with the loss's gradient through the network."""
+        below = torch.stack(self._below(loss)).sum()
+        return loss + (below - below.detach())
+
+    def split(self, loss: StepLoss) -> tuple[Float[Tensor, ""], ...]:
+        """Returns the loss's share of each slice, with its gradient through the network.
+
+        The gradient is what comes through the slice's environments, and, where a loss uses
+        parameters directly instead of the output, the part due to the slice's steps.
+        """
+        shares = loss.sliced(self.count, self._processes)
+        below = self._below(loss.share)
+        return tuple(
+            share + (part - part.detach()) for share, part in zip(shares, below, strict=True)
+        )
+
+    def _below(self, loss: Float[Tensor, ""]) -> list[Float[Tensor, ""]]:
+        """Scalars whose gradients are the loss's through each slice's part of the network."""
+        if not loss.requires_grad:  # a head that had nothing to learn
+            return [torch.zeros_like(loss)] * self.count
+        leaves = [leaf for part in self._leaves for leaf in part]
+        found = iter(torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True))
+        below = []
+        for sources in self._sources:
+            total = torch.zeros_like(loss)
+            for source in sources:
+                gradient = next(found)
+                if gradient is not None and source.requires_grad:
+                    total = total + (gradient * source).sum()
+            below.append(total)
+        return below
+
+
+class GateExtension:
+    """The part of a gate's method that acts on the network, outside the gate itself.
+
+    This base class does nothing, which is right for every gate that needs gradients alone.
+    """
+
+    shares_features = False
+    """Whether losses share the agent's features, and no parameters."""
+
+    def parameters(self, head: str) -> Sequence[nn.Parameter]:
+        """Parameters that are trained together with a head's own."""
+        return ()
+
+    def ownership(self, owned: Ownership) -> Ownership:
+        """Says which parameters are shared, given what the heads declare."""
+        return owned
+
+    def view(self, output: AgentOutput, learning_rate: float) -> View | None:
+        """Makes the view of one update; None for the plain one."""
+        return None
+
+    def observe(self, losses: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+        """Learns from the losses of a fresh trajectory before they go backward."""
+
+    def remember(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Sees the rows and losses of all processes before they are weighed; returns them."""
+        return rows, values
+
+    def metrics(self) -> Mapping[str, Float[Tensor, " K"]]:
+        """Numbers to log of each auxiliary after an update."""
+        return {}
+
+    @property
+    def unreached(self) -> frozenset[str]:
+        """Names of the heads that the gate cannot reach; the run says so when it starts."""
+        return frozenset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next update depends on."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from the state of a checkpoint, in which `state_dict` is contained."""
