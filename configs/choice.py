@@ -71,11 +71,11 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     core = _known("--core", _once("--core", given.core) or NONE, Cores)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
-    if gate is not None and not aux:
+    if gate is not None and not aux and not has_phase(algo):
         raise UsageError(
             f"--gate {gate} has nothing to gate: add a head, as --aux spr, or drop --gate."
         )
-    if aux:
+    if aux or gate is not None:
         gate = _known("--gate", gate or DEFAULT_GATE, Gates)
     if algo == NONE and gate != "sum":
         raise UsageError(
@@ -90,6 +90,11 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
             raise UsageError(f"--env-backend is for Atari games, and {env} is none: drop it.")
         rest += _spelt_out("--env-backend", "--env.backend", given.env_backend, rest)
     return Choice(env, family, algo, torso, aux, gate, core, protocol), rest
+
+
+def has_phase(algo: str) -> bool:
+    """Whether an algorithm has an auxiliary phase of its own, whose loss passes the gate."""
+    return bool(getattr(type(getattr(Algorithms(), algo)), "has_phase", False))
 
 
 def _once(flag: str, values: list[str] | None) -> str | None:

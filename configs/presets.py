@@ -49,5 +49,5 @@ def preset(family: str, algo: str | None = None) -> Preset:
     numbers = PRESETS[family]
     if algo is None or algo == numbers.algo:
         return numbers
-    changes = PPO[family] if algo == "ppo" else {}
+    changes = PPO[family] if algo in ("ppo", "ppg") else {}
     return replace(numbers, algo=algo, **changes)  # type: ignore[arg-type]

@@ -7,10 +7,13 @@ from agents.algorithms.base import (
     Algorithm,
     MainLoss,
     NoneConfig,
+    Phase,
+    PhaseLoss,
     approximate_kl,
     entropy,
     log_probability,
 )
+from agents.algorithms.ppg import PPGConfig
 from agents.algorithms.ppo import PPOConfig
 from agents.statistics import normalized
 
@@ -21,6 +24,7 @@ class Algorithms:
 
     a2c: A2CConfig = A2CConfig()
     ppo: PPOConfig = PPOConfig()
+    ppg: PPGConfig = PPGConfig()
     none: NoneConfig = NoneConfig()
 
 
@@ -30,6 +34,9 @@ __all__ = [
     "Algorithms",
     "MainLoss",
     "NoneConfig",
+    "PPGConfig",
+    "Phase",
+    "PhaseLoss",
     "PPOConfig",
     "approximate_kl",
     "entropy",

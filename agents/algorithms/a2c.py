@@ -45,6 +45,7 @@ class A2C(Algorithm):
     """-A log pi(a) + c_v (v - V)^2 / 2 - c_e H(pi), with v and A from V-trace."""
 
     def __init__(self, config: A2CConfig, discount: float, processes: Processes) -> None:
+        super().__init__()
         self.value_coefficient = config.value_coefficient
         self.entropy_coefficient = config.entropy_coefficient
         self._config = config

@@ -1,13 +1,14 @@
 """The contract of main losses: an actor-critic's policy, value and entropy terms, per step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.trajectory import AgentOutput, Targets, Trajectory
 
@@ -23,10 +24,42 @@ class MainLoss:
     value_target: Float[Tensor, "T B"]
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """More numbers of every step `[T, B]`, whose means are logged."""
+    estimate: Float[Tensor, "T B"] | None = None
+    """The values that were compared with the target; None: those of the agent's output."""
 
 
-class Algorithm(ABC):
-    """An actor-critic's main loss with the weights of its parts."""
+@dataclass(frozen=True)
+class Phase:
+    """What one update of an algorithm's auxiliary phase learns from."""
+
+    trajectory: Trajectory
+    targets: Targets
+
+    def select(self, environments: Int[Tensor, " B2"]) -> "Phase":
+        """The same of some environments."""
+        return Phase(self.trajectory.select(environments), self.targets.select(environments))
+
+
+@dataclass(frozen=True)
+class PhaseLoss:
+    """The losses of one update of an auxiliary phase, per step."""
+
+    main: Float[Tensor, "T B"]
+    """Compared with, and not descended."""
+    auxiliary: Float[Tensor, "T B"]
+    """Passes the gate like a head's loss."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """More numbers of every step `[T, B]`, whose means are logged."""
+
+
+class Algorithm(nn.Module, ABC):
+    """An actor-critic's main loss, and what else its method needs.
+
+    Most algorithms are a loss alone. One that owns modules makes them in `attach`; the learner
+    optimises and saves them, apart from the agent's. One with a further phase keeps what that
+    phase learns from (`phase`) and says what it descends (`phase_loss`); its losses pass the gate
+    like a head's. State outside parameters and buffers belongs in `get_extra_state`.
+    """
 
     value_coefficient: float
     entropy_coefficient: float
@@ -38,6 +71,19 @@ class Algorithm(ABC):
     """No further epoch once the mean `approximate_kl` of one is above this."""
     needs_value: bool = False
     """Whether `Trajectory.value` must be recorded."""
+    phase_trains: tuple[str, ...] = ()
+    """Parts of the agent that the auxiliary phase's loss shares with the main loss; empty where
+    there is no such phase."""
+
+    def attach(self, agent: ActorCritic) -> None:
+        """Makes the modules that the algorithm owns; called once, before the optimizers are made.
+
+        Args:
+            agent: that will learn; it is never kept as a submodule.
+
+        Raises:
+            ValueError: the algorithm cannot be used with such an agent.
+        """
 
     def prepare(self, trajectory: Trajectory) -> Targets:
         """Computes what stays the same over all epochs: once per trajectory, without gradient."""
@@ -59,6 +105,33 @@ class Algorithm(ABC):
             targets: from `prepare`, of the same environments.
             progress: how much of the run is over, from 0 to 1, for schedules.
         """
+
+    def phase(
+        self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator
+    ) -> Iterator[Phase]:
+        """Hands out what an auxiliary phase learns from, one update after the other.
+
+        The learner asks after every trajectory; most of the time nothing is due.
+
+        Args:
+            trajectory: that was just learnt from.
+            targets: from `prepare`.
+            shuffling: random numbers, on the host.
+        """
+        yield from ()
+
+    def phase_loss(
+        self, output: AgentOutput, trajectory: Trajectory, targets: Targets, progress: float
+    ) -> PhaseLoss:
+        """Computes the losses of one update of the auxiliary phase.
+
+        Args:
+            output: of the agent as it is now.
+            trajectory: of a `Phase`.
+            targets: of the same.
+            progress: how much of the run is over, from 0 to 1, for schedules.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no auxiliary phase")
 
 
 def entropy(logits: Float[Tensor, "*batch A"]) -> Float[Tensor, " *batch"]:

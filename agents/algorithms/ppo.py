@@ -7,6 +7,7 @@ Details of Proximal Policy Optimization",
 https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -73,12 +74,22 @@ class PPOTargets(Targets):
     value_target: Float[Tensor, "T B"]
 
 
+@dataclass(frozen=True)
+class PolicyLoss:
+    """The policy's terms of every step."""
+
+    loss: Float[Tensor, "T B"]
+    entropy: Float[Tensor, "T B"]
+    metrics: Mapping[str, Tensor]
+
+
 class PPO(Algorithm):
     """-min(r A, clip(r, 1 - e, 1 + e) A) + c_v (v - V)^2 / 2 - c_e H(pi), r = pi(a) / mu(a)."""
 
     needs_value = True
 
     def __init__(self, config: PPOConfig, discount: float, processes: Processes) -> None:
+        super().__init__()
         self.value_coefficient = config.value_coefficient
         self.entropy_coefficient = config.entropy_coefficient
         self.epochs = config.epochs
@@ -110,19 +121,42 @@ class PPO(Algorithm):
     ) -> MainLoss:
         """Computes policy, value and entropy terms of every step."""
         assert isinstance(targets, PPOTargets)
+        policy = self.policy_loss(output, trajectory, targets, progress)
+        assert trajectory.value is not None
+        old = trajectory.value[:-1] if self._config.clip_value else None
+        value = clipped_value_loss(
+            output.value[:-1], targets.value_target, old, self._clip(progress)
+        )
+        return MainLoss(
+            policy=policy.loss,
+            value=value,
+            entropy=policy.entropy,
+            value_target=targets.value_target,
+            metrics=policy.metrics,
+        )
+
+    def policy_loss(
+        self, output: AgentOutput, trajectory: Trajectory, targets: PPOTargets, progress: float
+    ) -> PolicyLoss:
+        """Computes the clipped surrogate of every step.
+
+        Args:
+            output: of the agent as it is now.
+            trajectory: with the probabilities under which it was played.
+            targets: with its advantages.
+            progress: how much of the run is over, from 0 to 1.
+        """
         clip = self._clip(progress)
-        logits, value = output.logits[:-1], output.value[:-1]
+        logits = output.logits[:-1]
         log_ratio = log_probability(logits, trajectory.action) - trajectory.log_probability
         ratio = log_ratio.exp()
         advantage = targets.advantage
         if self._config.normalize_advantage:
             advantage = normalized(advantage, trajectory.valid, self._processes)
         bounded = ratio.clamp(1 - clip, 1 + clip)
-        return MainLoss(
-            policy=-torch.minimum(ratio * advantage, bounded * advantage),
-            value=self._value_loss(value, trajectory, targets.value_target, clip),
+        return PolicyLoss(
+            loss=-torch.minimum(ratio * advantage, bounded * advantage),
             entropy=entropy(logits),
-            value_target=targets.value_target,
             metrics={
                 "approximate_kl": approximate_kl(log_ratio.detach()),
                 "clipped": (bounded != ratio).to(ratio.dtype),
@@ -133,18 +167,23 @@ class PPO(Algorithm):
         start, end = self._config.clip, self._config.clip_end
         return start if end is None else start + (end - start) * progress
 
-    def _value_loss(
-        self,
-        value: Float[Tensor, "T B"],
-        trajectory: Trajectory,
-        target: Float[Tensor, "T B"],
-        clip: float,
-    ) -> Float[Tensor, "T B"]:
-        """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one."""
-        plain = (value - target).square()
-        if self._config.clip_value:
-            assert trajectory.value is not None
-            old = trajectory.value[:-1]
-            near = old + (value - old).clamp(-clip, clip)
-            plain = torch.maximum(plain, (near - target).square())
-        return 0.5 * plain
+
+def clipped_value_loss(
+    value: Float[Tensor, "T B"],
+    target: Float[Tensor, "T B"],
+    old: Float[Tensor, "T B"] | None,
+    clip: float,
+) -> Float[Tensor, "T B"]:
+    """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one.
+
+    Args:
+        value: V, as it is now.
+        target: v.
+        old: what V was when the trajectory was played; None for no clipping.
+        clip: how far V may move before it gains nothing more.
+    """
+    plain = (value - target).square()
+    if old is not None:
+        near = old + (value - old).clamp(-clip, clip)
+        plain = torch.maximum(plain, (near - target).square())
+    return 0.5 * plain

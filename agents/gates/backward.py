@@ -104,7 +104,8 @@ def gated_backward(
     check_rest(rest)
     if weights is not None:
         check_weights(weights, len(losses), groups)
-        terms = losses if rest is None else [losses[0] + rest, *losses[1:]]
+        terms = [*losses] if descend_main else [0.0 * losses[0], *losses[1:]]
+        terms[0] = terms[0] if rest is None else terms[0] + rest
         return _reuse(terms, weights, gate, shared, private, reduce)
     if len(losses) == 1 or gate.one_pass:
         terms = [*losses] if descend_main else [*losses[1:]]

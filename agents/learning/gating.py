@@ -183,6 +183,7 @@ class Gating:
                 self.gate,
                 self._owned,
                 weights=self._weights[0, : len(shares)],
+                descend_main=descend_main,
                 reduce=self._sum,
             )
         else:

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from agents.algorithms import Algorithm
+from agents.algorithms import Algorithm, Phase
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, Schedule
 from agents.heads.base import NamedModules
 from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
+from agents.learning.phase import PHASE, PhaseGating
 from agents.learning.step_loss import StepLoss, main_terms
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
@@ -65,6 +66,10 @@ def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterato
         yield whole.select(environments)
 
 
+ALGORITHM = "algorithm"
+"""Owner of the parameters that the algorithm brings along."""
+
+
 @dataclass(frozen=True)
 class LearnerConfig:
     """How an update is made, whatever the algorithm."""
@@ -107,13 +112,29 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
+        algorithm.attach(agent)
         rate, epsilon = config.learning_rate, config.adam_epsilon
         agents_own = OwnerOptimizer(agent.parameters(), rate, epsilon)
-        self.gating = Gating(agent, heads, gate, config.gating, agents_own, processes, config.seed)
+        self._phase = None
+        if algorithm.phase_trains:
+            self._phase = PhaseGating(
+                agent, algorithm, gate, config.gating, agents_own, processes, config.seed
+            )
+        self.gating = Gating(
+            agent,
+            heads,
+            gate,
+            config.gating,
+            agents_own,
+            processes,
+            config.seed,
+            others=list(algorithm.parameters()),
+        )
         owners = {
             name: [*head.parameters(), *self.gating.extension.parameters(name)]
             for name, head in heads.items()
         }
+        owners[ALGORITHM] = list(algorithm.parameters())
         self._optimizers = {"agent": agents_own} | {
             name: OwnerOptimizer(parameters, rate, epsilon)
             for name, parameters in owners.items()
@@ -157,8 +178,16 @@ class Learner:
             metrics += epoch
             if algorithm.max_kl is not None and self._moved(epoch) > algorithm.max_kl:
                 break
+        phase = [
+            self._update_in_phase(each)
+            for each in algorithm.phase(trajectory, whole.main, self._shuffling)
+        ]
         self.steps += trajectory.action.numel() * self._processes.size
-        return averaged(metrics, latest=("skipped",))
+        return averaged(metrics, latest=("skipped",)) | averaged(phase, latest=("skipped",))
+
+    @property
+    def _progress(self) -> float:
+        return min(1.0, self.steps / self._config.total_steps)
 
     @staticmethod
     def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
@@ -170,8 +199,7 @@ class Learner:
         trajectory = batch.trajectory
         view = self.gating.view(trajectory, self.updates, self.learning_rate)
         output, *seen = view.outputs
-        progress = min(1.0, self.steps / self._config.total_steps)
-        main = self._algorithm.loss(output, trajectory, batch.main, progress)
+        main = self._algorithm.loss(output, trajectory, batch.main, self._progress)
         terms, metrics = main_terms(main, output, trajectory, self._algorithm, self._processes)
         auxiliary: list[StepLoss] = []
         for (name, head), shown, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
@@ -188,22 +216,45 @@ class Learner:
             optimizer.zero_grad()
         finite, gated = self.gating.backward(view, terms, auxiliary, self.updates, fresh=fresh)
         metrics |= gated
-        self._step(finite, metrics)
+        self._step(finite, metrics, tuple(self.heads))
         for head in self._heads:
             head.after_update(self.agent)
         self.updates += 1
         return {name: value.detach() for name, value in metrics.items()}
 
+    def _update_in_phase(self, batch: Phase) -> dict[str, Tensor]:
+        """Makes one update of the algorithm's auxiliary phase."""
+        assert self._phase is not None
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
+        finite, metrics = self._phase.backward(batch, self._progress, self.learning_rate)
+        self._step(finite, metrics, (PHASE,))
+        return {
+            name: value.detach()
+            for name, value in metrics.items()
+            if name.startswith(f"{PHASE}/") or name == "skipped"
+        }
+
     @property
     def _heads(self) -> list[AuxiliaryHead]:
         return list(self.heads.children())  # type: ignore[arg-type]
 
-    def _step(self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor]) -> None:
-        """Clips and steps every owner, or skips it; all decided on the device."""
+    def _step(
+        self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor], names: Sequence[str]
+    ) -> None:
+        """Clips and steps every owner, or skips it; all decided on the device.
+
+        Args:
+            finite: which losses are finite, with their gradients.
+            metrics: to add to.
+            names: of the auxiliary losses, in their order.
+        """
         config = self._config
-        healthy = {"agent": finite[0]}
-        healthy |= {name: finite[0] & finite[i + 1] for i, name in enumerate(self.heads)}
+        healthy = {"agent": finite[0], ALGORITHM: finite[0]}
+        healthy |= {name: finite[0] & finite[i + 1] for i, name in enumerate(names)}
         for owner, optimizer in self._optimizers.items():
+            if owner not in healthy:
+                continue
             norm, taken = optimizer.step(
                 self.learning_rate, config.max_gradient_norm, healthy[owner]
             )
@@ -214,12 +265,17 @@ class Learner:
                 self.skipped += skipped
                 self.skipped_in_a_row.add_(skipped).mul_(skipped)
                 metrics["skipped"] = self.skipped.clone()
-        for index, name in enumerate(self.heads):
+        for index, name in enumerate(names):
             metrics[f"{name}/dropped"] = 1.0 - finite[index + 1].float()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, but for the trajectory."""
-        return {
+        extra: dict[str, Any] = {}
+        if algorithm := self._algorithm.state_dict():
+            extra[ALGORITHM] = algorithm
+        if self._phase is not None:
+            extra[PHASE] = self._phase.gating.state_dict()
+        return extra | {
             "agent": self.agent.state_dict(),
             "heads": self.heads.state_dict(),
             **self.gating.state_dict(),
@@ -235,7 +291,11 @@ class Learner:
         """Continues from `state_dict`."""
         self.agent.load_state_dict(state["agent"])
         self.heads.load_state_dict(state["heads"])
+        if ALGORITHM in state:
+            self._algorithm.load_state_dict(state[ALGORITHM])
         self.gating.load_state_dict(state)
+        if self._phase is not None:
+            self._phase.gating.load_state_dict(state[PHASE])
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.skipped.copy_(state["skipped"])

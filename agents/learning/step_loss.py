@@ -78,7 +78,10 @@ def main_terms(
         "value_loss": processes.sum(value),
         "entropy": processes.sum(entropy),
         "explained_variance": explained_variance(
-            output.value[:-1].detach(), main.value_target, valid, processes
+            output.value[:-1].detach() if main.estimate is None else main.estimate,
+            main.value_target,
+            valid,
+            processes,
         ),
     }
     metrics |= {name: processes.mean(number, valid) for name, number in main.metrics.items()}

@@ -1,0 +1,124 @@
+"""The auxiliary phase of an algorithm: its loss passes a gate like a head's."""
+
+import copy
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from agents.algorithms import Algorithm, Phase
+from agents.gates import Gate
+from agents.heads import AuxiliaryHead, HeadLoss, Targets
+from agents.learning.gating import Gating, GatingConfig
+from agents.learning.optimizer import OwnerOptimizer
+from agents.learning.step_loss import MainTerms, StepLoss
+from agents.networks.actor_critic import ActorCritic
+from agents.runtime.distributed import ALONE, Processes
+from agents.trajectory import AgentOutput, Trajectory
+
+PHASE = "phase"
+"""Names the phase's loss in the log."""
+
+
+class PhaseShare(AuxiliaryHead):
+    """Declares which parts of the agent the phase's loss trains; the algorithm computes it."""
+
+    non_negative = False
+
+    def __init__(self, trains: tuple[str, ...]) -> None:
+        super().__init__()
+        self.trains = trains
+
+    def forward(
+        self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
+    ) -> HeadLoss:
+        """Is never called."""
+        raise NotImplementedError("the algorithm computes the loss of its phase")
+
+
+class PhaseGating:
+    """Weighs the loss of an auxiliary phase against the main loss on the same data.
+
+    The main loss is compared with and not descended: its data has been learnt from already. The
+    phase has a gate with a memory apart from that of the other updates.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        algorithm: Algorithm,
+        gate: Gate,
+        config: GatingConfig,
+        optimizer: OwnerOptimizer,
+        processes: Processes = ALONE,
+        seed: int = 0,
+    ) -> None:
+        """Makes a gate for the phase.
+
+        Args:
+            agent: that learns.
+            algorithm: whose phase.
+            gate: of the run, not used yet: the phase gets a copy.
+            config: when gradients are weighed, and how they are compared.
+            optimizer: of the agent.
+            processes: that make every update together.
+            seed: of random combinations of losses that a gate may ask for.
+
+        Raises:
+            ValueError: the gate's method acts on the network, which it can only do once.
+        """
+        if gate.needs_network:
+            raise ValueError(
+                f"the auxiliary phase of {type(algorithm).__name__} cannot use the gate "
+                f"{type(gate).__name__}, which acts on the network: take another gate."
+            )
+        self._agent = agent
+        self._algorithm = algorithm
+        self._processes = processes
+        self._updates = 0
+        self.gating = Gating(
+            agent,
+            {PHASE: PhaseShare(algorithm.phase_trains)},
+            copy.deepcopy(gate),
+            replace(config, main="all"),
+            optimizer,
+            processes,
+            seed,
+            others=list(algorithm.parameters()),
+        )
+
+    def backward(
+        self, batch: Phase, progress: float, learning_rate: float
+    ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
+        """Adds the gated gradient of one update to `.grad`.
+
+        Args:
+            batch: what it learns from.
+            progress: how much of the run is over, from 0 to 1.
+            learning_rate: of this update.
+
+        Returns:
+            Which losses and gradients are finite, and what is to be logged.
+        """
+        trajectory, valid = batch.trajectory, batch.trajectory.valid
+        view = self.gating.view(trajectory, self._updates, learning_rate)
+        result = self._algorithm.phase_loss(view.outputs[0], trajectory, batch.targets, progress)
+        main, auxiliary = (
+            StepLoss(self._processes.share(steps, valid), steps, valid)
+            for steps in (result.main, result.auxiliary)
+        )
+        nothing = StepLoss(torch.zeros_like(main.share), torch.zeros_like(main.steps), valid)
+        finite, metrics = self.gating.backward(
+            view,
+            MainTerms(main, main, nothing),
+            [auxiliary],
+            self._updates,
+            fresh=False,
+            descend_main=False,
+        )
+        self._updates += 1
+        metrics[f"{PHASE}/loss"] = self._processes.sum(auxiliary.share)
+        for name, steps in result.metrics.items():
+            metrics[f"{PHASE}/{name}"] = self._processes.mean(steps, valid)
+        return finite, metrics
