@@ -38,7 +38,11 @@ class MGDA(Gate):
     """
 
     def check(self, num_losses: int) -> None:
-        """Refuses more than 8 losses."""
+        """Refuses more than 8 losses.
+
+        Raises:
+            ValueError: there are more.
+        """
         check_num_rows(num_losses)
 
     def forward(

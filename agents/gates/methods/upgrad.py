@@ -36,7 +36,11 @@ class UPGrad(Gate):
     """
 
     def check(self, num_losses: int) -> None:
-        """Refuses more than 8 losses."""
+        """Refuses more than 8 losses.
+
+        Raises:
+            ValueError: there are more.
+        """
         check_num_rows(num_losses)
 
     def forward(
