@@ -1,4 +1,4 @@
-"""Linear algebra on M x M matrices as gates need it: batched, exact, and never waiting."""
+"""Linear algebra on M x M matrices for gates: batched, exact, without host synchronisation."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,18 +12,22 @@ from torch.nn import functional as F
 from agents.gates.base import Gate, recall
 from agents.gates.gramian import Gramian, magnitude
 
-# Small quadratic programs over the non-negative numbers, exactly and without iterating.
+# Small quadratic programs over the non-negative numbers, solved exactly and without iterating.
 #
-# Which of M numbers are positive at the solution is one of 2^M subsets.  All are tried at once, as
-# one batch of linear systems; the one that fits is kept.  There is always one whose rows are
-# linearly independent, so subsets with a singular system may fail unheeded.
+# The positive numbers of the solution are one of 2^M subsets.  All subsets are tried at once, as
+# one batch of linear systems, and the one that fits is kept.  A subset with linearly independent
+# rows always fits, so subsets with a singular system can be ignored.
 
 MAX_ROWS = 8
-"""2^M linear systems are solved: with more rows, too many."""
+"""Largest M: a solver tries 2^M linear systems."""
 
 
 def check_num_rows(num_rows: int) -> None:
-    """Refuses more rows than subsets can be tried of."""
+    """Refuses more rows than the subset solvers can handle.
+
+    Raises:
+        ValueError: there are more than `MAX_ROWS`.
+    """
     if num_rows > MAX_ROWS:
         raise ValueError(
             f"this gate tries every subset of the losses and takes at most {MAX_ROWS} losses, not "
@@ -36,7 +40,8 @@ def subset_solutions(
 ) -> Float[Tensor, "*batch S M K"]:
     """Solves `matrix @ x = right` on each of the S = 2^M subsets of rows and columns.
 
-    Outside its subset x is 0; the first subset is empty.  Not finite where singular.
+    x is 0 outside its subset, and not finite where the subset's system is singular.  The first
+    subset is empty.
     """
     num_rows = matrix.shape[-1]
     assert num_rows <= MAX_ROWS
@@ -51,10 +56,10 @@ def subset_solutions(
 def nonnegative_minimum(
     matrix: Float[Tensor, "*batch M M"], linear: Float[Tensor, "*batch M K"]
 ) -> Float[Tensor, "*batch M K"]:
-    """Returns u >= 0 that minimises `u @ matrix @ u / 2 + linear @ u`, for each column alone.
+    """Returns the u >= 0 that minimises `u @ matrix @ u / 2 + linear @ u`, column by column.
 
-    That is where u and the slack `matrix @ u + linear` are both non-negative and no product of
-    theirs is positive: of all subsets' solutions, the one with the least `max |min(u, slack)|`.
+    At the minimum, u and the slack `matrix @ u + linear` are non-negative and their products are
+    0.  So the answer is the subset's solution with the least `max |min(u, slack)|`.
 
     Args:
         matrix: positive semi-definite, with entries in the order of 1.
@@ -73,14 +78,14 @@ def _subsets(num_rows: int, device: torch.device) -> Bool[Tensor, "S M"]:
     return (numbers >> torch.arange(num_rows, device=device)) & 1 == 1
 
 
-# An orthonormal basis of what a few long rows span.
+# An orthonormal basis of the span of a few long rows.
 
 
 def orthonormalised(rows: Float[Tensor, "*batch K P"]) -> Float[Tensor, "*batch K P"]:
     """Returns orthonormal rows that span what `rows` span, by Gram and Schmidt's method.
 
-    A row that is a combination of those before it, to rounding, becomes a row of zeros.  Each row
-    is freed of the earlier ones twice: once leaves errors that grow with every row.
+    A row that depends linearly on earlier ones, up to rounding, becomes a row of zeros.  Each row
+    is orthogonalised twice: once leaves errors that grow with every row.
     """
     least = torch.finfo(rows.dtype).eps ** 0.5
     basis: list[Tensor] = []
@@ -97,7 +102,7 @@ def orthonormalised(rows: Float[Tensor, "*batch K P"]) -> Float[Tensor, "*batch 
 
 
 def _unit(row: Float[Tensor, "*batch P"]) -> tuple[Tensor, Tensor]:
-    """Returns the row at length 1, a row of zeros as it is, and its former length."""
+    """Returns the row scaled to length 1 (a row of zeros stays as it is) and its old length."""
     # First by the 1-norm: squares leave the range of float32 long before the numbers do.
     size = magnitude(row.unsqueeze(-2))  # [*batch, 1]
     row = row / torch.where(size == 0, 1.0, size)
@@ -105,26 +110,30 @@ def _unit(row: Float[Tensor, "*batch P"]) -> tuple[Tensor, Tensor]:
     return row / torch.where(size == 0, 1.0, length), size * length
 
 
-# In which order each row visits the others: fixed, or random from a state of one integer.
+# The order in which each row visits the others: fixed, or random from a state of one integer.
 #
-# Random orders hash a seed and the number of the draw.  They need no generator: the state is a
-# buffer, is checkpointed, gives the same orders on every device and never leaves it.
+# A random order is a hash of a seed and the number of the draw, so it needs no generator.  The
+# state is a buffer: it is checkpointed, stays on the device, and gives the same orders everywhere.
 
 Order = Literal["random", "fixed"]
 
 _MASK = 0xFFFFFFFF
 _STRIDE = 0x9E3779B9
-"""2^32 over the golden ratio: the hash sees consecutive numbers far apart."""
+"""2^32 over the golden ratio: it moves consecutive numbers far apart before the hash."""
 
 
 def check_order(order: str) -> None:
-    """Refuses what is not an order."""
+    """Refuses an unknown order.
+
+    Raises:
+        ValueError: the order is neither `random` nor `fixed`.
+    """
     if order not in get_args(Order):
         raise ValueError(f"order must be random or fixed, not {order}.")
 
 
 class Orders(nn.Module):
-    """Gives an order until it is told to go on to the next one."""
+    """An order of visits; it stays the same until `advance`."""
 
     count: Int[Tensor, ""]
 
@@ -136,7 +145,7 @@ class Orders(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, num_rows: int, device: torch.device) -> Int[Tensor, "M M-1"]:
-        """Returns, for each of M rows, the other rows in the order of its visits."""
+        """Returns, for each of M rows, the other rows in the order in which it visits them."""
         places = torch.arange(num_rows, device=device).expand(num_rows, num_rows)
         # Two rows have one order.
         keys = self._keys(num_rows, device) if self._random and num_rows > 2 else places
@@ -145,11 +154,11 @@ class Orders(nn.Module):
         return keys.argsort(dim=-1, stable=True)[:, : num_rows - 1]
 
     def advance(self) -> None:
-        """Goes on to the next order."""
+        """Moves on to the next order."""
         self.count.add_(1)
 
     def _keys(self, num_rows: int, device: torch.device) -> Int[Tensor, "M M"]:
-        """Numbers in [0, 2^32) that only the seed, the count and their place decide."""
+        """Returns numbers in [0, 2^32) that depend on the seed, the count and their place alone."""
         start = _mix((self.count + self._seed * _STRIDE % _MASK) & _MASK)
         place = torch.arange(num_rows**2, device=device).view(num_rows, num_rows)
         return _mix((start + place * _STRIDE) & _MASK)
@@ -166,14 +175,18 @@ def _mix(number: Tensor) -> Tensor:
     return number ^ (number >> 15)
 
 
-# What `projection` and `orthogonal` share: removing the part of an auxiliary along a reference.
+# `Removal`, the base of `projection` and `orthogonal`: both remove a part along a reference.
 #
 # Tran-Thien: "Censoring the auxiliary loss gradient", Algorithms 1 and 2,
 # https://github.com/vivien000/auxiliary-learning2.
 
 
 def check_decay(decay: float) -> None:
-    """Refuses a share of the past outside [0, 1)."""
+    """Refuses a decay outside [0, 1).
+
+    Raises:
+        ValueError: it is outside.
+    """
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), not {decay}.")
 
@@ -187,9 +200,9 @@ class Removal(Gate):
 
         m <- decay m + (1 - decay) g
 
-    The first gradient is the first average (no bias correction: only the direction of m
-    matters).  A main gradient that is zero or not finite says nothing and leaves the average
-    as it was.  While m is zero every auxiliary passes unchanged.
+    The average starts at the first gradient (no bias correction: only the direction of m
+    matters).  A main gradient that is zero or not finite leaves the average unchanged.  While m
+    is zero every auxiliary passes unchanged.
     """
 
     average: Tensor
@@ -203,7 +216,7 @@ class Removal(Gate):
 
     @abstractmethod
     def removed(self, cosine: Float[Tensor, "*batch G K"]) -> Float[Tensor, "*batch G K"]:
-        """Says how much of the cosine between reference and auxiliary is taken away."""
+        """Returns how much of the cosine between reference and auxiliary to remove."""
 
     def references(
         self,
@@ -226,14 +239,14 @@ class Removal(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Adds the shares of all auxiliaries to the main gradient."""
+        """Adds the contributions of all auxiliaries to the main gradient."""
         shares = self.shares(gramian, torch.ones_like(gramian.norm))
         return self._row(0, gramian) + shares.sum(-2)
 
     def shares(
         self, gramian: Gramian, weights: Float[Tensor, "*batch G M"]
     ) -> Float[Tensor, "*batch G K M"]:
-        """Gives each auxiliary its own row, and what is removed from it to the reference."""
+        """Returns, per auxiliary, its own row less the part of it along the reference."""
         num_losses = gramian.norm.shape[-1] - self.num_references
         reference = num_losses if self.num_references > 0 else 0
         removed = self.removed(gramian.cosine[..., reference, 1:num_losses])
@@ -264,11 +277,11 @@ def multiply(
 def solve(
     matrix: Float[Tensor, "*batch M M"], right: Float[Tensor, "*right"]
 ) -> Float[Tensor, "*right"]:
-    """Returns x with `matrix @ x = right`; anything, also NaN, where the matrix is singular.
+    """Returns x with `matrix @ x = right`; where the matrix is singular, any number or NaN.
 
     The right side is a vector `[*batch, M]` or columns `[*batch, M, K]`.
 
-    `torch.linalg.solve` looks whether it was singular, and for that waits for the device.
+    `torch.linalg.solve` checks for singular matrices, which waits for the device.
     """
     solution: Tensor = torch.linalg.solve_ex(matrix, right).result
     return solution
@@ -282,11 +295,11 @@ def quadratic(
 
 
 def steady(cosine: Float[Tensor, "*batch M M"]) -> Float64[Tensor, "*batch M M"]:
-    """Prepares cosines for a solver: float64, with a diagonal of 1 and a trifle.
+    """Prepares cosines for a solver: float64, with a diagonal slightly above 1.
 
-    The trifle is what rounding may have cost: cosines of float32 may have an eigenvalue of -1e-7,
-    and then some minima do not exist.  A vanished row, 0 on the diagonal, gets its 1 too, so that
-    it stands apart and spoils no solution.
+    The excess covers rounding: cosines in float32 may have an eigenvalue of -1e-7, and then some
+    minima do not exist.  A vanished row, 0 on the diagonal, gets a 1 as well, so that it does not
+    affect the solution for the others.
     """
     num_rows = cosine.shape[-1]
     rounding = num_rows * torch.finfo(cosine.dtype).eps
@@ -300,8 +313,8 @@ def in_own_lengths(
     """Returns weights w with `sum_j w_j g_j = sum_i |g_i| sum_j coefficient_ij g_j / |g_j|`.
 
     Args:
-        coefficient: what is made of unit row i, in unit rows j; 0 where row j vanishes.
-        norm: of the rows themselves.
+        coefficient: row i says what replaces unit row i, in unit rows j; 0 where row j vanishes.
+        norm: lengths of the rows.
     """
     total = (coefficient * norm.unsqueeze(-1)).sum(-2)
     return torch.where(total == 0, 0.0, total / norm)

@@ -1,4 +1,4 @@
-"""What to log of a judgement: plain numbers per auxiliary, on the device, without a transfer."""
+"""Numbers to log about a `Judgement`, per auxiliary.  They stay on the device."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from agents.gates.gramian import finite_rows, form
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How each of the K auxiliaries fared; over all groups of columns together.
+    """What a gate did with each of the K auxiliaries, over all groups of columns together.
 
     A vanished auxiliary has 0 everywhere.  What was not measured is NaN.
     """
@@ -20,9 +20,9 @@ class Diagnosis:
     cosine: Float[Tensor, "*batch K"]
     """Between its gradient h and the main gradient g over all shared parameters."""
     weight: Float[Tensor, "*batch K"]
-    """Of its own row; the mean over groups, by its norm in each."""
+    """Of its own row; the mean over groups, weighted by its norm in each."""
     passed: Float[Tensor, "*batch K"]
-    """Size of what it added, next to the size of its gradient: 1 = passed whole, 0 = blocked."""
+    """Length of what it added over the length of its gradient: 1 = passed whole, 0 = blocked."""
     open: Float[Tensor, "*batch K"]
     """1 where anything passed, else 0; its mean over updates is how often the gate was open."""
     norm_ratio: Float[Tensor, "*batch K"]
@@ -30,11 +30,12 @@ class Diagnosis:
 
 
 def diagnose(gate: Gate, judgement: Judgement) -> Diagnosis:
-    """Sums up `judgement`, which `gate` made.
+    """Computes the numbers to log about a judgement.
 
     Args:
-        gate: says what share of the direction is due to which auxiliary.
-        judgement: of `judge` or `gated_backward`.
+        gate: the gate that made it; it knows which share of the direction is due to which
+            auxiliary.
+        judgement: from `judge` or `gated_backward`.
     """
     gramian, weights = judgement.gramian, judgement.weights
     num_losses = weights.shape[-1] - gate.num_references

@@ -1,7 +1,7 @@
-"""What a gate sees of the gradients: their cosines and their norms, never the gradients themselves.
+"""`Gramian`: what a gate sees of the gradients, their cosines and norms but not their entries.
 
-A gate whose weights follow from this alone is free of absolute epsilons: scaling a
-gradient scales its norm and leaves every cosine as it was.
+A gate that computes its weights from this alone needs no absolute epsilon: scaling a
+gradient scales its norm and changes no cosine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Scopes: which columns of the gradients are judged together.
+# Scopes: which columns of the gradients are weighed together.
 
 Scope = Literal["shared", "tensor", "layer"]
 
 
 def column_groups(scope: Scope, parameters: Iterable[tuple[str, Tensor]]) -> tuple[int, ...]:
-    """Returns the lengths of the consecutive blocks of columns that `scope` judges apart.
+    """Returns the lengths of the consecutive blocks of columns that `scope` weighs apart.
 
     Args:
         scope: `shared`: all parameters together; `tensor`: each tensor alone; `layer`:
@@ -58,8 +58,8 @@ class Gramian:
     norm: Float[Tensor, "*batch G M"]
     """Euclidean; 0 exactly where the row vanishes."""
     slices: "Gramian | None" = None
-    """For a gate that asks: of the L losses' rows over each of S slices of the data, slice after
-    slice."""
+    """For a gate that compares slices of the data: the Gramian of S L rows, the L losses' rows of
+    slice 0, then those of slice 1, and so on."""
 
 
 def form(rows: Float[Tensor, "*batch M P"], groups: Sequence[int] | None = None) -> Gramian:
@@ -67,7 +67,7 @@ def form(rows: Float[Tensor, "*batch M P"], groups: Sequence[int] | None = None)
 
     Args:
         rows: one flat gradient per row.  All entries must be finite.
-        groups: lengths of the consecutive blocks of columns that are judged apart; one block of
+        groups: lengths of the consecutive blocks of columns that are weighed apart; one block of
             all columns if None.
 
     Raises:
@@ -88,14 +88,14 @@ def form(rows: Float[Tensor, "*batch M P"], groups: Sequence[int] | None = None)
 
 
 def widen(rows: Tensor) -> Tensor:
-    """Converts to float32 what is narrower and leaves the rest: sums over P need the digits."""
+    """Converts dtypes narrower than float32 to float32: sums over P columns need the precision."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
 def finite_rows(
     rows: Float[Tensor, "*batch M P"],
 ) -> tuple[Float[Tensor, "*batch M P"], Bool[Tensor, "*batch M"]]:
-    """Puts a row of zeros in the place of every row that is not finite throughout.
+    """Replaces every row that has a NaN or an infinity by a row of zeros.
 
     Returns:
         The rows in float32 or wider, and which of them are finite.
@@ -131,9 +131,9 @@ def _products(
 ) -> Float[Tensor, "*batch M M"]:
     """Returns the inner products of `rows / scale`.
 
-    Squares leave the range of float32 long before the gradients do, hence the scale.  Not a
-    matmul: TF32, where allowed, would cut the factors to ten bits.  One temporary of P numbers
-    at a time: fresh memory is what costs here.
+    Squares overflow float32 long before the gradients do, hence the scale.  Not a matmul: TF32,
+    where allowed, would cut the factors to ten bits.  One temporary of P numbers at a time, since
+    allocating memory dominates the cost.
     """
     num_rows = rows.shape[-2]
     upper = {

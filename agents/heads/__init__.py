@@ -1,4 +1,4 @@
-"""Auxiliary heads.  To add one: one file, one line in `Heads`."""
+"""Auxiliary heads.  To add one, write a file and add a line to `Heads`."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from agents.heads.value_replay import ValueReplayConfig
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads by their command-line names."""
+    """Every head by its command-line name, with its default options."""
 
     distill: DistillConfig = DistillConfig()
     pixel_control: PixelControlConfig = PixelControlConfig()

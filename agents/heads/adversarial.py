@@ -1,14 +1,14 @@
-"""A head that does harm on purpose: the probe by which gates are told apart.
+"""A head that does harm on purpose, to test gates.
 
-Its loss is the main loss, negated.  Summed at a coefficient of 1 it cancels the main
-gradient over the shared parameters, above 1 it reverses it; a gate that protects the main
-loss must let a run with this head end where the run without it does.  Of no paper; this
-project's own probe.
+Its loss is the main loss, negated.  Through `sum`, a coefficient of 1 cancels the main
+gradient over the shared parameters, and a larger one reverses it.  With a gate that protects
+the main loss, a run with this head must end where the run without it does.  The test is this
+project's; there is no paper.
 
-Negating the policy term alone is the harder probe.  The main gradient g also holds the
-value's, so what opposes the policy opposes g only in part: a gate that removes from the
-head's gradient no more than what points against g lets the rest through, which raises no
-main loss to first order and still unlearns the policy.
+Negating the policy term alone is the harder test.  The main gradient g also contains the
+value's, so a gradient that opposes the policy opposes g only in part.  A gate that removes
+only what points against g lets the rest through: to first order it does not raise the main
+loss, and it still unlearns the policy.
 """
 
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ from agents.trajectory import AgentOutput, Trajectory
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Does harm on purpose, to probe a gate: the main loss, negated."""
+    """Does harm on purpose, to test a gate: the main loss, negated."""
 
     negates: Literal["main", "policy"] = "main"
-    """The whole main loss, as A2C has it, or its policy term alone."""
+    """The whole main loss of A2C, or its policy term alone."""
     coefficient: float = 2.0
     """Weight of the loss; under --gate sum, 1 cancels the main loss of A2C and 2 reverses it."""
     normalize_advantage: bool = False
@@ -47,9 +47,9 @@ class AdversarialConfig:
 
 
 class Adversarial(AuxiliaryHead):
-    """+A log pi(a) - c_v (v - V)^2 / 2 + c_e H(pi), with the numbers that A2C has by default.
+    """+A log pi(a) - c_v (v - V)^2 / 2 + c_e H(pi), with A2C's default coefficients.
 
-    The value's own weights are constants here: it is the features that are to mislead it.
+    The value's own weights are constants: the loss should mislead the value through the features.
     """
 
     trains = ("torso", "core", "policy")

@@ -1,10 +1,10 @@
-"""Contrast: two changed versions of one observation are alike, those of different ones are not.
+"""CURL: tell which two changed versions come from the same observation.
 
 Laskin, Srinivas, Abbeel 2020, "CURL: Contrastive Unsupervised Representations for
 Reinforcement Learning" (https://arxiv.org/abs/2004.04136); settings of the authors' code
-for Atari, aravindsrinivas/curl_rainbow.  With steps between the two it is a contrast in time, as in
-Stooke, Lee, Abbeel, Laskin 2021, "Decoupling Representation Learning from Reinforcement Learning"
-(ATC, https://arxiv.org/abs/2009.08319).
+for Atari, aravindsrinivas/curl_rainbow.  With `ahead` it is a contrast in time, as in Stooke, Lee,
+Abbeel, Laskin 2021, "Decoupling Representation Learning from Reinforcement Learning" (ATC,
+https://arxiv.org/abs/2009.08319).
 """
 
 from dataclasses import dataclass
@@ -28,31 +28,32 @@ from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
 
 LOGIT_SCALE = 0.1
-"""Of the bilinear products (curl_rainbow)."""
+"""Factor of the bilinear products (curl_rainbow)."""
 
 
 @dataclass(frozen=True)
 class CurlConfig:
-    """Tells observations apart, however they are changed a little (CURL)."""
+    """Recognises observations after small random changes (CURL)."""
 
     coefficient: float = 1.0
     """Weight of the loss (1 in curl_rainbow; 0.01 for Pong, Boxing, Private Eye, Freeway)."""
     fraction: float = 0.125
-    """Of the steps that the loss is computed at; each costs two more passes of the torso, and all
-    pairs of them are compared."""
+    """Share of the steps at which the loss is computed; each costs two forward passes and one
+    backward pass of the torso, and all pairs are compared."""
     ahead: int = 0
     """Steps from the observation of a query to that of its key: 0 in CURL, 3 in ATC."""
     momentum: float = 0.999
-    """What the key encoder keeps of itself at an update (0.999 in curl_rainbow)."""
+    """Share of itself that the key encoder keeps at an update (0.999 in curl_rainbow)."""
     hidden: int | None = None
     """Width of the projection's hidden layer; none: 256 (as in curl_rainbow), or the torso's width
     if that is less."""
     width: int | None = None
-    """Of queries and keys; none: 128 (as in curl_rainbow), or the torso's width if that is less."""
+    """Width of queries and keys; none: 128 (as in curl_rainbow), or the torso's width if that is
+    less."""
     shift: int | None = None
-    """Pixels that an image is moved by at most; none: 4, as in curl_rainbow. Images alone."""
+    """Largest shift of an image, in pixels; none: 4, as in curl_rainbow. For images alone."""
     mask: float | None = None
-    """Probability that an entry is hidden; none: 0.1. All observations but images."""
+    """Probability that an entry is hidden; none: 0.1. For all observations except images."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -109,22 +110,27 @@ class CurlConfig:
 
 @dataclass(frozen=True)
 class CurlTargets(Targets):
-    """What is contrasted, at S steps drawn in each environment."""
+    """Queries and keys at S steps drawn in each environment."""
 
     valid: Bool[Tensor, "S B"]
-    """Whether the steps from query to key count, and the query's own does."""
+    """Whether all steps from the query to the key are valid."""
     query: Shaped[Tensor, "S B *shape"]
-    """Changed observations, which the trained torso looks at."""
+    """Changed observations for the trained torso."""
     key: Float[Tensor, "S B Z"]
-    """What the momentum copy makes of the same observations, or of those some steps ahead,
-    changed in another way."""
+    """Output of the momentum copy for the same observations, or those `ahead` steps later, after
+    another random change."""
 
 
 class Curl(AuxiliaryHead):
     """-log exp(q_i' W k_i) / sum_j exp(q_i' W k_j) over all steps drawn from a batch.
 
-    Invalid steps are neither queries nor keys.  What is contrasted over some steps lies within
-    one episode: a key may be its true last observation.
+    Invalid steps are neither queries nor keys.  A query and its key belong to one episode; the key
+    may be the episode's true last observation.
+
+    Args:
+        config: options.
+        context: what the head is built for.
+        change: random change of a batch of observations.
     """
 
     trains = ("torso",)
@@ -153,7 +159,7 @@ class Curl(AuxiliaryHead):
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> CurlTargets:
-        """Draws steps, changes two observations of each and looks at one of the two."""
+        """Draws steps, changes the query's and the key's observation, and encodes the keys."""
         reach = reaching(trajectory.valid, self.ahead)
         step = self.sampler(reach)
         # Those that reach beyond the trajectory are masked.
@@ -171,7 +177,7 @@ class Curl(AuxiliaryHead):
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Computes the contrastive loss at the steps drawn, and how often the own key is found."""
+        """Computes the contrastive loss at the steps drawn, and how often a query finds its key."""
         assert isinstance(targets, CurlTargets)
         valid = targets.valid
         features = agent.look(targets.query.flatten(0, 1)).features.float()
@@ -188,13 +194,13 @@ class Curl(AuxiliaryHead):
         return HeadLoss(loss.view_as(valid), valid, metrics)
 
     def after_update(self, agent: ActorCritic) -> None:
-        """Lets the key encoder follow."""
+        """Moves the key encoder towards the torso and the projection."""
         self.key_torso.follow(agent.torso)
         self.key_project.follow(self.project)
 
 
 def reaching(valid: Bool[Tensor, "T B"], ahead: int) -> Bool[Tensor, "T B"]:
-    """Which steps count together with those after them, up to the observation so far `ahead`."""
+    """Returns the steps from which all steps to the observation `ahead` later are valid."""
     reach = valid.clone()
     for more in range(1, min(ahead, len(valid))):
         reach[: len(valid) - more] &= valid[more:]
@@ -206,7 +212,13 @@ def reaching(valid: Bool[Tensor, "T B"], ahead: int) -> Bool[Tensor, "T B"]:
 def contrast(
     query: Float[Tensor, "n Z"], key: Float[Tensor, "n Z"], valid: Bool[Tensor, " n"]
 ) -> Float[Tensor, "n n"]:
-    """Scores every key for every query; those of invalid steps fall out of the competition."""
+    """Scores every key for every query; keys of invalid steps get a score far below all others.
+
+    Args:
+        query: one row per step.
+        key: one row per step.
+        valid: which keys count.
+    """
     # Far enough down for exp to be 0 and not infinitely far, so that the loss of an invalid
     # query, which is masked afterwards, and its gradient are finite.
     handicap = torch.where(valid, 0.0, -1e9)

@@ -5,8 +5,8 @@ teacher's, at every state the student visits: "on-policy distill" of Czarnecki e
 al. 2019 (arXiv 1902.02186, Table 1), the auxiliary of Du et al. 2018 (arXiv
 1812.02224, Atari) and the term of kickstarting (Schmitt et al. 2018, arXiv
 1803.03835).  It is not the gradient of any function, since the states depend on
-the student; Du et al.'s Proposition 1 asks only for a vector field.  The table's
-other losses on the student's states are options (`distill_losses.py`).
+the student; Du et al.'s Proposition 1 requires only a vector field.  The option
+`loss` offers the table's other losses on the student's states.
 """
 
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ from agents.trajectory import AgentOutput, Trajectory
 # | expected_entropy | H(pi, pi_T) | log pi_T(a_{i+1})        | E_pi sum_t -log pi_T(a_t)       |
 # | entropy          | 0           | log pi_T(a_i)            | E_pi sum_t -log pi_T(a_t)       |
 #
-# Departures: the sums end with the trajectory as they end with the episode, for there is no
-# critic of what would follow; they have no baseline and are not discounted.
+# Departures: the sums end with the trajectory as they end with the episode, since no critic
+# estimates the rest; they have no baseline and are not discounted.
 
 DistillLoss = Literal["student", "n_distill", "expected_entropy", "entropy"]
 
@@ -47,7 +47,7 @@ DistillLoss = Literal["student", "n_distill", "expected_entropy", "entropy"]
 def cross_entropy(
     policy: Float[Tensor, "T B A"], log_other: Float[Tensor, "T B A"]
 ) -> Float[Tensor, "T B"]:
-    """-sum_a p(a) log q(a), in nats."""
+    """Returns -sum_a p(a) log q(a), in nats."""
     return -(policy * log_other).sum(-1)
 
 
@@ -57,13 +57,13 @@ def distill_loss(
     student: Float[Tensor, "T B A"],
     trajectory: Trajectory,
 ) -> Float[Tensor, "T B"]:
-    """The loss of every step; its value means little where R_t is not zero, its gradient counts.
+    """Returns the loss of every step; where R_t is not 0, only its gradient has a meaning.
 
     Args:
-        name: which line of the table.
-        teacher: its probabilities; in `log pi_T` none counts for less than the dtype's smallest.
+        name: a line of the table above.
+        teacher: its probabilities; `log pi_T` clamps them to the dtype's smallest number.
         student: its log-probabilities, with their gradient.
-        trajectory: of the student's.
+        trajectory: the student's.
     """
     if name == "student":
         return cross_entropy(teacher, student)
@@ -80,7 +80,7 @@ def distill_loss(
 
 
 def after(value: Float[Tensor, "T B"], trajectory: Trajectory) -> Float[Tensor, "T B"]:
-    """Sum of `value` over the later steps of the same episode within the trajectory."""
+    """Returns the sum of `value` over the later steps of the episode within the trajectory."""
     goes_on = ~(trajectory.terminated | trajectory.truncated)
     result = torch.zeros_like(value)
     for t in reversed(range(len(value) - 1)):
@@ -99,21 +99,21 @@ class DistillConfig:
     """A run directory or exported policy; empty: the one shipped for the environment, or its own
     (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
     temperature: float = 1.0
-    """The teacher's policy is softmax(logits / temperature); 0 = its greedy action."""
+    """The teacher's policy is softmax(logits / temperature); 0 = greedy."""
     smoothing: float = 0.0
-    """Share of the uniform policy that is mixed into the teacher's."""
+    """Share of the uniform policy mixed into the teacher's."""
     loss: DistillLoss = "student"
-    """Cross-entropy to the teacher, or another of Czarnecki et al.'s losses (see the page)."""
+    """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
     """better: only where the teacher expects a higher return than the student does."""
     coefficient: float = 1.0
     """Weight of the loss (1 in Du et al.)."""
     coefficient_end: float | None = None
-    """Weight at the end of the schedule; none: the same throughout."""
+    """Weight at the end of the schedule; none: constant."""
     coefficient_steps: int = 0
     """Agent steps over which the weight moves to its end."""
     coefficient_schedule: Literal["linear", "exponential"] = "linear"
-    """How it moves: by equal differences, or by equal factors."""
+    """How the weight moves: by equal differences, or by equal factors."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -187,11 +187,20 @@ class DistillTargets(Targets):
     probabilities: Float[Tensor, "T B A"]
     entropy: Float[Tensor, "T B"]
     value: Float[Tensor, "T B"] | None = None
-    """What the teacher expects there, where that is asked for."""
+    """The return that the teacher expects there, with `where` better."""
 
 
 class Distill(AuxiliaryHead):
-    """-sum_a pi_T(a | x_t) log pi(a | x_t); reaches torso, core, policy; owns no parameters."""
+    """-sum_a pi_T(a | x_t) log pi(a | x_t); trains torso, core, policy; owns no parameters.
+
+    Args:
+        teacher: frozen; not saved with the head.
+        temperature: of its softmax; 0 = greedy.
+        coefficient: weight of the loss, by agent steps.
+        smoothing: share of the uniform policy mixed into the teacher's.
+        loss: a line of the table above.
+        where: everywhere, or only where the teacher expects more (`better`).
+    """
 
     trains = ("torso", "core", "policy")
 
@@ -216,11 +225,11 @@ class Distill(AuxiliaryHead):
         self._compares = where == "better"
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Which teacher it was and what it remembers, for checkpoints; its weights stay with it."""
+        """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""
         return {"teacher": self._teacher[0].digest, "memory": self._teacher[0].memory}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Gives the teacher its memory back.
+        """Restores the teacher's memory.
 
         Raises:
             ChangedTeacherError: it is not the same teacher.
@@ -231,7 +240,7 @@ class Distill(AuxiliaryHead):
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
-        """Asks the teacher once per trajectory."""
+        """Runs the teacher, once per trajectory."""
         logits = self._teacher[0](trajectory)
         probabilities = teacher_policy(logits, self.temperature, self._smoothing)
         entropy = -probabilities.xlogy(probabilities).sum(-1)
@@ -241,7 +250,7 @@ class Distill(AuxiliaryHead):
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Computes the loss of every step, and how near the student is."""
+        """Computes the loss of every step, and metrics of the distance to the teacher."""
         assert isinstance(targets, DistillTargets)
         log_policy = output.logits[:-1].log_softmax(-1)
         loss = distill_loss(self._loss, targets.probabilities, log_policy, trajectory)
@@ -261,14 +270,14 @@ class Distill(AuxiliaryHead):
 
 
 def average(value: Float[Tensor, "T B"], weight: Float[Tensor, "T B"]) -> Float[Tensor, ""]:
-    """Mean over the entries that count."""
+    """Returns the weighted mean, with weights of 0 or 1."""
     return (value * weight).sum() / weight.sum().clamp(min=1)
 
 
 def teacher_policy(
     logits: Float[Tensor, "*batch A"], temperature: float, smoothing: float = 0.0
 ) -> Float[Tensor, "*batch A"]:
-    """softmax(logits / temperature); at 0 uniform over the largest logits.
+    """Returns softmax(logits / temperature); at 0 uniform over the largest logits.
 
     Args:
         logits: the teacher's.

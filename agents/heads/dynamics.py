@@ -1,8 +1,9 @@
-"""Forward dynamics: the features of the next observation, from those of this one and the action.
+"""Forward and inverse dynamics.
 
-The forward model of Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised
-Prediction" (https://arxiv.org/abs/1705.05363).  Alone it is content with features that
-never change; `inverse` keeps them from that.
+Both are models of Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised
+Prediction" (https://arxiv.org/abs/1705.05363).  `forward` predicts the features of the next
+observation from the current features and the action.  Features that never change solve it
+perfectly; `inverse`, which names the action, prevents that.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,13 @@ from agents.trajectory import AgentOutput, Trajectory
 
 # Inverse dynamics: which action led from one observation to the next?
 #
-# The inverse model of Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised
-# Prediction" (https://arxiv.org/abs/1705.05363), and an auxiliary loss in Shelhamer et al.
-# 2016 (https://arxiv.org/abs/1612.07307).  What the agent can influence has to be in the
-# features, what it cannot need not be.
+# Also an auxiliary loss in Shelhamer et al. 2016 (https://arxiv.org/abs/1612.07307).  The features
+# must hold what the agent can influence, and may drop the rest.
 
 
 @dataclass(frozen=True)
 class InverseConfig:
-    """Names the action between two observations."""
+    """Predicts the action between two observations (ICM's inverse model)."""
 
     coefficient: float = 0.8
     """Weight of the loss (1 - beta = 0.8 in ICM)."""
@@ -64,10 +63,16 @@ class InverseConfig:
 
 
 class Inverse(AuxiliaryHead):
-    """-log p(a_t | phi(x_t), phi(x_t+1)), phi being the torso's features.
+    """-log p(a_t | phi(x_t), phi(x_t+1)), with phi the torso's features.
 
     The observation that follows an end is the episode's true last one, so the last step
     of an episode counts too; the step that only resets does not.
+
+    Args:
+        num_features: F of the torso.
+        num_actions: A.
+        hidden: width of the hidden layer.
+        coefficient: weight of the loss.
     """
 
     trains = ("torso",)
@@ -104,7 +109,7 @@ class Inverse(AuxiliaryHead):
 
 @dataclass(frozen=True)
 class ForwardConfig:
-    """Predicts the next features from these and the action."""
+    """Predicts the next features from the current ones and the action (ICM's forward model)."""
 
     coefficient: float = 0.2
     """Weight of the loss (beta = 0.2 in ICM)."""
@@ -131,10 +136,16 @@ class ForwardConfig:
 
 
 class Forward(AuxiliaryHead):
-    """1/2 |f(phi(x_t), a_t) - phi(x_t+1)|^2, phi being the torso's features.
+    """1/2 |f(phi(x_t), a_t) - phi(x_t+1)|^2, with phi the torso's features.
 
-    Departure from the paper's code: no gradient reaches phi(x_t+1), so the target is not
-    drawn to what is easily predicted.
+    Departure from the paper's code: no gradient reaches phi(x_t+1), so the loss does not move
+    the target towards what is easy to predict.
+
+    Args:
+        num_features: F of the torso.
+        num_actions: A.
+        hidden: width of the hidden layer.
+        coefficient: weight of the loss.
     """
 
     trains = ("torso",)

@@ -3,7 +3,7 @@
 Fedus, Gelada, Bengio, Bellemare, Larochelle 2019, "Hyperbolic Discounting and Learning
 over Multiple Horizons" (arXiv 1902.06865): n heads, each affine from the shared features,
 learn the values of n discounts; their losses are averaged.  The paper's agent is
-Rainbow, and learns action values; here, beside an actor-critic, they are state values.
+Rainbow, which learns action values; here, with an actor-critic, they are state values.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ from agents.trajectory import AgentOutput, Trajectory
 
 
 def hyperbolic_discounts(longest: float, count: int, exponent: float) -> tuple[float, ...]:
-    """gamma_i = (1 - b^i)^k for i = 1 ... n, b such that gamma_n is the longest (appendix C).
+    """Returns gamma_i = (1 - b^i)^k for i = 1 ... n, with b such that gamma_n is `longest`.
+
+    The paper's appendix C.
 
     Args:
         longest: gamma_n.
@@ -36,7 +38,8 @@ class MultiHorizonConfig:
     """Predicts values at several discounts (Fedus et al. 2019)."""
 
     discounts: tuple[float, ...] = hyperbolic_discounts(0.99, 10, 0.01)
-    """Each per agent step (the paper's ten: hyperbolic, exponent 0.01, up to 0.99)."""
+    """Discounts per agent step (default: the paper's ten, hyperbolic, exponent 0.01, up to
+    0.99)."""
     trace: float = 1.0
     """Lambda of the targets: 1 = n-step returns, 0 = one-step differences."""
     coefficient: float = 0.5
@@ -101,10 +104,10 @@ def lambda_returns(
     discounts: Float[Tensor, " K"],
     trace: float,
 ) -> Float[Tensor, "T B K"]:
-    """v_t = r_t + gamma ((1 - lambda) V_{t+1} + lambda v_{t+1}) for each discount gamma.
+    """Returns v_t = r_t + gamma ((1 - lambda) V_{t+1} + lambda v_{t+1}) for each discount gamma.
 
-    A terminated step is worth its reward alone; a truncated one, and the last of the
-    trajectory, take V_{t+1} for what follows.  Invalid steps mean nothing.
+    The target of a terminated step is its reward alone; a truncated step, and the last of the
+    trajectory, bootstrap from V_{t+1}.  Results of invalid steps have no meaning.
 
     Args:
         trajectory: with its rewards and ends.
@@ -126,7 +129,7 @@ def lambda_returns(
 def _explained(
     values: Float[Tensor, "T B K"], targets: Float[Tensor, "T B K"], valid: Bool[Tensor, "T B"]
 ) -> Float[Tensor, " K"]:
-    """1 - Var(target - value) / Var(target) at each discount; NaN where the target is constant."""
+    """Returns 1 - Var(target - value) / Var(target) per discount; NaN for constant targets."""
     counts = valid.unsqueeze(-1)
     number = counts.sum().clamp(min=1)
 

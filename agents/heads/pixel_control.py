@@ -1,7 +1,7 @@
-"""Pixel control: learn, in every cell of the screen, how to change it most.
+"""Pixel control: learn how to change each cell of the screen most.
 
 From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.1): n-step
-Q-learning of one pseudo-reward per cell, by a dueling network of transposed convolutions.
+Q-learning of one pseudo-reward per cell, with a dueling network of transposed convolutions.
 """
 
 import math
@@ -23,7 +23,7 @@ from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.pixel-control"
 _KERNEL, _STRIDE = 4, 2
-"""Of the transposed convolution (the paper's)."""
+"""Kernel and stride of the transposed convolution (the paper's)."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class PixelControlConfig:
     cell: int | None = None
     """Side of a cell; none: 4 pixels of an image (the paper's), 1 entry of any other plane."""
     margin: int | None = None
-    """Left out at every border; none: 2 pixels of an image (the paper: 80 of 84), else nothing."""
+    """Border left out on each side; none: 2 pixels of an image (the paper: 80 of 84), else 0."""
     discount: float = 0.9
-    """Gamma of the changes, per agent step (0.9 in the paper)."""
+    """Discount of the changes, per agent step (0.9 in the paper)."""
     channels: int | None = None
-    """Of the map that is enlarged to an image's cells; none: 16 (32 in the paper)."""
+    """Channels of the map that is enlarged to an image's cells; none: 16 (32 in the paper)."""
     coefficient: float = 1.0
     """Weight of the loss, a mean over cells: for images 0.0025 of a sum over the paper's 400 (the
     paper: 0.0001 to 0.01 for Atari)."""
@@ -100,12 +100,12 @@ class PixelControlTargets(Targets):
 
 
 class PixelControl(AuxiliaryHead):
-    """Mean over cells of (R - Q(x_t, a_t))^2 / 2; reaches torso and core.
+    """Mean over cells of (R - Q(x_t, a_t))^2 / 2; trains torso and core.
 
-    R_t = c_t + gamma R_{t+1}, and max_a Q(x_{t+1}, a) in place of R_{t+1} at the trajectory's
-    last step and at a truncation, nothing after a termination.  Q = V + A - mean_a A.  The
-    pseudo-reward c_t is the change of a cell of an image, 1 - gamma times that of any other.
-    Learns from the learner's own trajectory, where the paper replays one.
+    R_t = c_t + gamma R_{t+1}, with max_a Q(x_{t+1}, a) in place of R_{t+1} at the trajectory's
+    last step and at a truncation, and 0 after a termination.  Q = V + A - mean_a A.  The
+    pseudo-reward c_t is the change of a cell: of an image as it is, otherwise times 1 - gamma.
+    The head learns from the learner's own trajectory, where the paper replays one.
     """
 
     trains = ("torso", "core")
@@ -114,12 +114,13 @@ class PixelControl(AuxiliaryHead):
     def __init__(
         self, config: PixelControlConfig, cells: Cells, maps: nn.Module, unit: float
     ) -> None:
-        """Takes the network that makes maps of V and A from features.
+        """Builds the head.
 
         Args:
             config: options.
             cells: of the observation.
-            maps: from [batch, features] to [batch, 1 + A, at least height, at least width].
+            maps: network from features [batch, F] to maps of V and A, [batch, 1 + A, height or
+                more, width or more].
             unit: pseudo-reward of a change of 1.
         """
         super().__init__()
@@ -131,7 +132,7 @@ class PixelControl(AuxiliaryHead):
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> PixelControlTargets:
-        """Measures what changed."""
+        """Measures the change of every cell."""
         return PixelControlTargets(self._cells.change(trajectory.observation))
 
     def forward(
@@ -166,7 +167,7 @@ class PixelControl(AuxiliaryHead):
     def value_and_advantage(
         self, features: Float[Tensor, "N B F"]
     ) -> tuple[Float[Tensor, "N B cells"], Float[Tensor, "N B A cells"]]:
-        """V of every cell and A of every action in it, in float32."""
+        """Returns V of every cell and A of every action in it, in float32."""
         maps: Tensor = self.maps(features.flatten(0, 1))
         inside = maps[:, :, : self._cells.height, : self._cells.width].flatten(2).float()
         inside = inside.view(*features.shape[:2], *inside.shape[1:])
@@ -174,7 +175,14 @@ class PixelControl(AuxiliaryHead):
 
 
 def enlarging(num_features: int, outputs: int, cells: Cells, channels: int) -> nn.Module:
-    """The paper's network: a dense layer, and its map enlarged, 9 x 9 to 20 x 20."""
+    """Builds the paper's network: a dense layer whose 9 x 9 map is enlarged to 20 x 20.
+
+    Args:
+        num_features: F, the input's width.
+        outputs: channels of the result.
+        cells: give its height and width.
+        channels: of the map that is enlarged.
+    """
     # The smallest map that covers all cells.
     height, width = (max(1, -(-(side - 2) // _STRIDE)) for side in (cells.height, cells.width))
     return nn.Sequential(
@@ -187,7 +195,13 @@ def enlarging(num_features: int, outputs: int, cells: Cells, channels: int) -> n
 
 
 def dense(num_features: int, outputs: int, cells: Cells) -> nn.Module:
-    """For the few cells of a board or a window: linear in the features."""
+    """Builds a linear layer, for the few cells of a board or a window.
+
+    Args:
+        num_features: F, the input's width.
+        outputs: channels of the result.
+        cells: give its height and width.
+    """
     size = (outputs, cells.height, cells.width)
     linear = nn.Linear(num_features, math.prod(size))
     return nn.Sequential(orthogonal(linear, gain=0.01), nn.Unflatten(1, size))

@@ -1,6 +1,6 @@
-"""Reconstruction: draw the observation again from its features.
+"""Reconstruction: decode the observation from its features.
 
-A deterministic autoencoder beside the policy, as in Yarats et al. 2019, "Improving Sample
+A deterministic autoencoder next to the policy, as in Yarats et al. 2019, "Improving Sample
 Efficiency in Model-Free Reinforcement Learning from Images"
 (https://arxiv.org/abs/1910.01741), without its penalties on features and decoder.
 """
@@ -25,14 +25,15 @@ PICTURED = 8
 
 @dataclass(frozen=True)
 class ReconstructConfig:
-    """Draws the observation again from its features (an autoencoder)."""
+    """Decodes the observation from its features (an autoencoder)."""
 
     coefficient: float = 1.0
     """Weight of the loss (1 in Yarats et al.)."""
     fraction: float = 0.25
-    """Of the steps that the loss is computed at; each costs a pass of the torso and one back."""
+    """Share of the steps at which the loss is computed; each costs a forward and a backward pass of
+    the torso."""
     hidden: int | None = None
-    """Width of the hidden layer where observations are no images; none: 256, or the torso's width
+    """Width of the hidden layer where observations are not images; none: 256, or the torso's width
     if that is less."""
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class ReconstructConfig:
                 )
 
     def build(self, context: HeadContext) -> "Reconstruct":
-        """Makes the head; images are deconvolved, everything else is made by dense layers."""
+        """Makes the head, with a decoder for images or for other observations."""
         num_features = context.torso.num_features
         hidden = self.hidden or min(256, num_features)
         return Reconstruct(
@@ -67,7 +68,14 @@ class ReconstructTargets(Targets):
 
 
 class Reconstruct(AuxiliaryHead):
-    """Error of d(phi(x)) against x, phi being the torso's features, d the decoder."""
+    """Error of d(phi(x)) against x, with phi the torso's features and d the decoder.
+
+    Args:
+        spec: of the environment.
+        decoder: from features to observations.
+        sampler: draws the steps at which the loss is computed.
+        coefficient: weight of the loss.
+    """
 
     trains = ("torso",)
     non_negative = True
@@ -90,7 +98,7 @@ class Reconstruct(AuxiliaryHead):
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Computes the error at the steps drawn, and how good the drawings are."""
+        """Computes the error and the decoder's metrics at the steps drawn."""
         assert isinstance(targets, ReconstructTargets)
         valid = at_steps(trajectory.valid, targets.step)
         observation = at_steps(trajectory.observation, targets.step).flatten(0, 1)
@@ -102,7 +110,7 @@ class Reconstruct(AuxiliaryHead):
     def picture(
         self, agent: ActorCritic, trajectory: Trajectory
     ) -> UInt8[Tensor, "height width 3"]:
-        """Draws some observations of a trajectory, and below each what the head makes of it."""
+        """Draws some observations of a trajectory, and below each its reconstruction."""
         everything = trajectory.observation[:-1].flatten(0, 1)
         count = min(PICTURED, len(everything))
         chosen = torch.linspace(0, len(everything) - 1, count, device=everything.device).long()

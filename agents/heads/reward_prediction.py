@@ -1,7 +1,7 @@
-"""Reward prediction: from three observations, will the next reward be positive, none, negative?
+"""Reward prediction: the sign of the next reward, from three observations.
 
 From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.2).  Rewards are
-rare, so sequences are drawn from a replay such that half of them lead to one.
+rare, so half of the sequences drawn from a replay lead to a reward.
 """
 
 import math
@@ -21,11 +21,11 @@ from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.reward-prediction"
 _CLASSES = 3
-"""Negative, none, positive."""
+"""Negative, zero, positive."""
 _LENGTH = 3
 """Observations of a sequence (the paper's)."""
 _STEPS_PER_SEQUENCE = 20
-"""Of an environment (the paper's unroll, with one sequence each)."""
+"""Steps of one environment per sequence (the paper draws one for each unroll of 20)."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class RewardPredictionConfig:
     """Predicts the sign of the next reward."""
 
     sequences: int | None = None
-    """Drawn for each trajectory, per environment; none: one for every 20 steps (the paper's
+    """Sequences drawn per trajectory and environment; none: one for every 20 steps (the paper's
     rate)."""
     replay_steps: int | None = None
-    """Agent steps that are remembered, all environments together; none: 4,096, or sixteen
-    trajectories if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
+    """Agent steps in the replay, all environments together; none: 4,096, or sixteen trajectories
+    if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
     width: int = 128
     """Units of the hidden layer (128 in the paper)."""
     coefficient: float = 0.05
-    """Weight of the loss (in miyosuda/unreal 1, beside a main loss summed over 20 steps)."""
+    """Weight of the loss (1 in miyosuda/unreal, where the main loss is a sum over 20 steps)."""
 
     def __post_init__(self) -> None:
         for name in ("sequences", "replay_steps", "width"):
@@ -72,19 +72,29 @@ class RewardPredictionConfig:
 
 @dataclass(frozen=True)
 class RewardPredictionTargets(Targets):
-    """Sequences beside each environment (but from any), and what each led to."""
+    """Sequences, and the sign of the reward that each led to.
+
+    The axis B divides them into minibatches; a sequence may come from any environment.
+    """
 
     observation: Shaped[Tensor, "sequences B length *shape"]
     sign: Int[Tensor, "sequences B"]
-    """0, 1, 2: negative, none, positive."""
+    """0, 1, 2: negative, zero, positive."""
     valid: Bool[Tensor, "sequences B"]
 
 
 class RewardPrediction(AuxiliaryHead):
-    """-log p(sign of r_t | x_{t-2}, x_{t-1}, x_t); reaches the torso alone.
+    """-log p(sign of r_t | x_{t-2}, x_{t-1}, x_t); trains the torso alone.
 
-    A layer of rectified units reads the torso's features of the three.  Where fewer than three
-    lie in the same episode and trajectory, the first of them is repeated.
+    A hidden ReLU layer reads the torso's features of the three observations.  Where fewer than
+    three lie in the same episode and trajectory, the first of them is repeated.
+
+    Args:
+        config: options.
+        replay: of the last trajectories.
+        stream: random numbers for drawing sequences.
+        num_features: F of the torso.
+        sequences: drawn per trajectory and environment.
     """
 
     trains = ("torso",)
@@ -113,12 +123,12 @@ class RewardPrediction(AuxiliaryHead):
 
     @property
     def held_bytes(self) -> int:
-        """Of the replay."""
+        """Memory of the replay."""
         return self.replay.nbytes
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> RewardPredictionTargets:
-        """Remembers the trajectory; draws sequences, half of them before a reward."""
+        """Adds the trajectory to the replay; draws sequences, half of which lead to a reward."""
         replay = self.replay
         replay.add(trajectory)
         size = (self._sequences, trajectory.action.shape[1])
@@ -158,7 +168,7 @@ class RewardPrediction(AuxiliaryHead):
 
 
 def episode_start(valid: Bool[Tensor, "places T B"]) -> Int[Tensor, "places T B"]:
-    """When the episode of each step began; 0 where that was before the trajectory."""
+    """Returns when the episode of each step began; 0 if it began before the trajectory."""
     # The observation after an invalid step is the first of the next episode.
     opens = torch.cat([torch.zeros_like(valid[:, :1]), ~valid[:, :-1]], 1)
     time = torch.arange(valid.shape[1], device=valid.device).view(1, -1, 1)
@@ -170,7 +180,13 @@ def balanced_accuracy(
     sign: Int[Tensor, "sequences B"],
     valid: Bool[Tensor, "sequences B"],
 ) -> Float[Tensor, ""]:
-    """Mean, over the classes that occur, of the share of each that is recognised."""
+    """Returns the share of each class that is recognised, averaged over the classes that occur.
+
+    Args:
+        logits: of the classes.
+        sign: the true class.
+        valid: which sequences count.
+    """
     occurs = F.one_hot(sign, logits.shape[-1]).bool() & valid.unsqueeze(-1)
     hit = occurs & (logits.argmax(-1) == sign).unsqueeze(-1)
     # NaN, not measured, where a class does not occur.

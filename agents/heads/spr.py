@@ -1,8 +1,8 @@
-"""Self-prediction: the next K latents, from this one and the actions taken.
+"""SPR: predict the next K latents from the current one and the actions taken.
 
 Schwarzer et al. 2021, "Data-Efficient Reinforcement Learning with Self-Predictive
 Representations" (https://arxiv.org/abs/2007.05929); settings of the authors' code,
-mila-iqia/spr.  The target is a momentum copy, so no negative examples are needed.
+mila-iqia/spr.  The target is a momentum copy, so the loss needs no negative examples.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,13 @@ class SprConfig:
     coefficient: float = 5.0
     """Weight of the loss, a mean over the jumps (5 in the authors' code)."""
     jumps: int | None = None
-    """K, steps that are predicted; none: 5 as in the paper, or fewer in shorter trajectories."""
+    """K, steps predicted ahead; none: 5 as in the paper, or fewer in shorter trajectories."""
     fraction: float = 0.05
-    """Of the steps that are predicted from; each costs a pass of the torso, K of the target and K
-    of the transition model."""
+    """Share of the steps to predict from; each costs a pass of the torso, K of the target and K of
+    the transition model."""
     momentum: float = 0.99
-    """What the target keeps of itself at an update (0.99 without augmentation in the paper)."""
+    """Share of itself that the target keeps at an update (0.99 without augmentation in the
+    paper)."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -63,11 +64,11 @@ class SprConfig:
 
 @dataclass(frozen=True)
 class SprTargets(Targets):
-    """Where predictions begin, and what is to be predicted."""
+    """Where predictions start, and what they should be."""
 
     step: Int[Tensor, "S B"]
     goal: Float[Tensor, "KS B F"]
-    """Unit vectors: the target's projections of what each jump leads to, jump by jump."""
+    """Unit vectors: the target's projections of where each jump ends, jump by jump."""
 
 
 class Spr(AuxiliaryHead):
@@ -79,6 +80,11 @@ class Spr(AuxiliaryHead):
     is the torso's own layer above the map (in the paper the Q network's first one), or none.
     A jump counts if all of its steps are valid: it may end at an episode's true last
     observation, and never beyond.
+
+    Args:
+        config: options.
+        context: what the head is built for.
+        jumps: K.
     """
 
     trains = ("torso",)
@@ -101,7 +107,7 @@ class Spr(AuxiliaryHead):
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> SprTargets:
-        """Draws where to begin, and looks at what follows."""
+        """Draws the starts, and computes the targets of their jumps."""
         step = self.sampler(trajectory.valid)
         length = len(trajectory.action)
         jump = torch.arange(1, self.jumps + 1, device=step.device)
@@ -156,12 +162,12 @@ class Spr(AuxiliaryHead):
         return HeadLoss(loss, valid, metrics)
 
     def after_update(self, agent: ActorCritic) -> None:
-        """Lets the target follow."""
+        """Moves the target towards the torso."""
         self.target.follow(agent.torso)
 
 
 class FlatTransition(nn.Module):
-    """The next features from these and an action: two dense layers."""
+    """Predicts the next features from the current ones and an action: two dense layers."""
 
     def __init__(self, num_features: int, num_actions: int) -> None:
         super().__init__()
@@ -183,7 +189,7 @@ class FlatTransition(nn.Module):
 
 
 class SpatialTransition(nn.Module):
-    """The next feature map from this one and an action: two 3 x 3 convolutions."""
+    """Predicts the next feature map from the current one and an action: two 3 x 3 convolutions."""
 
     def __init__(self, channels: int, num_actions: int) -> None:
         super().__init__()
@@ -206,7 +212,7 @@ class SpatialTransition(nn.Module):
 
 
 def latent_of(seen: TorsoOutput) -> Float[Tensor, " batch *shape"]:
-    """The feature map, or the features where there is none, rescaled."""
+    """Returns the feature map, or the features where there is none, rescaled."""
     return rescaled((seen.features if seen.spatial is None else seen.spatial).float())
 
 
@@ -218,6 +224,6 @@ def rescaled(latent: Float[Tensor, " batch *shape"]) -> Float[Tensor, " batch *s
 
 
 def likeness(unit: Float[Tensor, "*shape F"], valid: Bool[Tensor, " *shape"]) -> Float[Tensor, ""]:
-    """Mean cosine between all pairs of unit vectors, which is the square of their mean's length."""
+    """Returns the mean cosine of all pairs of unit vectors: the squared length of their mean."""
     kept = torch.where(valid.unsqueeze(-1), unit, 0.0).flatten(0, -2)
     return (kept.sum(0) / valid.sum().clamp(min=1)).square().sum()

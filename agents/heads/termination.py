@@ -1,16 +1,16 @@
-"""Termination: will the episode end within the next k steps, and when.
+"""Termination: will the episode end within the next k steps, and when?
 
-For each of the next k steps the head gives the probability that the episode terminates
+For each of the next k steps the head predicts the probability that the episode terminates
 there, given that it has not before (a hazard h_j).  The loss is the negative
-log-likelihood of what was seen: one binary cross-entropy per step ahead, for as long as
-the episode goes on *and* is seen to,
+log-likelihood of what was seen: one binary cross-entropy per step ahead, as long as the
+episode continues within the trajectory,
 
     loss_t = sum_{j < k, known} BCE(h_j(x_t), terminated_{t+j}).
 
 So a trajectory may be shorter than k, and what follows a truncation or lies beyond the
-trajectory is unknown, not "no": counting the ends that are seen late in a trajectory
-without the non-ends that are not would teach that every trajectory's end is near.  The
-probability of an end within k steps is 1 - prod_j (1 - h_j).
+trajectory is unknown, not "no".  Late in a trajectory an end can be seen but its absence
+cannot: a plain yes or no would teach that an end is near there.  The probability of an end
+within k steps is 1 - prod_j (1 - h_j).
 
 The idea is common (Kartal et al. 2019, "Terminal Prediction as an Auxiliary Task",
 arXiv 1907.10827, regress the relative distance to the end); this form and its numbers are
@@ -36,7 +36,7 @@ class TerminationConfig:
     """Predicts whether the episode terminates within k steps."""
 
     horizon: int = 8
-    """k, in agent steps."""
+    """k: how many agent steps to look ahead."""
     coefficient: float = 0.1
     """Weight of the loss."""
 
@@ -55,16 +55,16 @@ class TerminationConfig:
 
 @dataclass(frozen=True)
 class TerminationTargets(Targets):
-    """What is known of the k steps from each on, [time, B, steps ahead]."""
+    """What is known about the k steps from each step on."""
 
     known: Bool[Tensor, "T B K"]
-    """The episode had not ended before, and the step was seen."""
+    """Whether the episode reached the step, within the trajectory."""
     ends: Bool[Tensor, "T B K"]
-    """It terminated there."""
+    """Whether it terminated there."""
 
 
 class Termination(AuxiliaryHead):
-    """Logits of k hazards, linear in the features."""
+    """Computes the logits of k hazards, linear in the features."""
 
     trains = ("torso", "core")
     non_negative = True
@@ -83,7 +83,7 @@ class Termination(AuxiliaryHead):
         return TerminationTargets(known, known & self._ahead(trajectory.terminated))
 
     def _ahead(self, mask: Bool[Tensor, "T B"]) -> Bool[Tensor, "T B K"]:
-        """The mask at each step and the k - 1 that follow; False beyond the trajectory."""
+        """Returns the mask at each step and the k - 1 that follow; False beyond the trajectory."""
         horizon = self.hazard.out_features
         padded = functional.pad(mask, (0, 0, 0, horizon - 1), value=False)
         return padded.unfold(0, horizon, 1)
@@ -103,7 +103,7 @@ class Termination(AuxiliaryHead):
 
 
 def explained(loss: Float[Tensor, ""], targets: TerminationTargets) -> Float[Tensor, ""]:
-    """1 - loss / loss of the best constant hazard; NaN where no end or nothing else was seen.
+    """Returns 1 - loss / loss of the best constant hazard; NaN if all or no known steps are ends.
 
     McFadden's R^2: 0 is no better than knowing how often episodes end, 1 is certainty.
     """
@@ -115,10 +115,10 @@ def explained(loss: Float[Tensor, ""], targets: TerminationTargets) -> Float[Ten
 
 
 def told(logits: Float[Tensor, "T B K"], targets: TerminationTargets) -> dict[str, Tensor]:
-    """How often "an end within k steps" is more likely than not and true, or neither.
+    """Returns the accuracy of "an end within k steps?", and how often it is true.
 
-    Over the steps whose next k steps lie in the trajectory: which of them count must not
-    depend on how they ended.  NaN where there are none.
+    Only steps whose next k steps lie in the trajectory count, so that the choice does not depend
+    on how they ended.  NaN where there are none.
     """
     length, horizon = logits.shape[0], logits.shape[-1]
     inside = torch.arange(length, device=logits.device) <= length - horizon

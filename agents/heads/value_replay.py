@@ -1,8 +1,8 @@
-"""Value replay: the critic learns from recent trajectories once more.
+"""Value replay: train the critic on recent trajectories again.
 
 From UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.3): value
-regression on sequences from the replay, besides the on-policy one.  Targets are computed anew
-from the present value, so that what the critic has learnt since spreads further back.
+regression on sequences from the replay, in addition to the on-policy one.  Targets are computed
+from the current value, so that what the critic has learnt since spreads further back.
 """
 
 import math
@@ -30,8 +30,8 @@ class ValueReplayConfig:
     fraction: float = 0.5
     """Environments replayed at each update, per environment played (1 in the paper)."""
     replay_steps: int | None = None
-    """Agent steps that are remembered, all environments together; none: 4,096, or sixteen
-    trajectories if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
+    """Agent steps in the replay, all environments together; none: 4,096, or sixteen trajectories
+    if that is more, but at most 128 MiB (miyosuda/unreal: 2,000 a worker)."""
     trace: float = 1.0
     """Lambda of the targets: 1 = n-step returns (the paper), 0 = one-step differences."""
     coefficient: float = 1.0
@@ -67,16 +67,16 @@ class ValueReplayConfig:
 
 @dataclass(frozen=True)
 class ReplayedTargets(Targets):
-    """Columns of the past."""
+    """Replayed columns."""
 
     trajectory: Trajectory
     num_envs: int
-    """B, of the trajectory that they accompany."""
+    """B of the current trajectory."""
 
     def select(self, environments: Int[Tensor, " B2"]) -> "ReplayedTargets":
-        """As large a part of them as a minibatch is of its trajectory.
+        """Returns the same share of the columns as a minibatch is of its trajectory.
 
-        Which part: by the minibatch's environments, which are drawn at random.
+        The minibatch's environments, which are drawn at random, decide which columns.
         """
         replayed = self.trajectory.action.shape[1]
         count = math.ceil(len(environments) * replayed / self.num_envs)
@@ -85,10 +85,16 @@ class ReplayedTargets(Targets):
 
 
 class ValueReplay(AuxiliaryHead):
-    """(R - V(x))^2 / 2 on replayed steps; reaches torso, core, value; owns no parameters.
+    """(R - V(x))^2 / 2 on replayed steps; trains torso, core, value; owns no parameters.
 
-    R = A + V(x) with A from GAE at the present value, without gradient.  As in the paper
-    nothing corrects for the policy having changed since.
+    R = A + V(x) with A from GAE at the current value, without gradient.  As in the paper,
+    nothing corrects for changes of the policy since.
+
+    Args:
+        config: options.
+        replay: of the last trajectories.
+        stream: random numbers for drawing columns.
+        discount: gamma of the main loss.
     """
 
     trains = ("torso", "core", "value")
@@ -108,12 +114,12 @@ class ValueReplay(AuxiliaryHead):
 
     @property
     def held_bytes(self) -> int:
-        """Of the replay."""
+        """Memory of the replay."""
         return self.replay.nbytes
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> ReplayedTargets:
-        """Remembers the trajectory and draws columns of all that are remembered."""
+        """Adds the trajectory to the replay, and draws columns from it."""
         self.replay.add(trajectory)
         num_envs, device = trajectory.action.shape[1], self.replay.device
         count = (math.ceil(self._fraction * num_envs),)

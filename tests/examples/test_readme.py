@@ -69,3 +69,9 @@ def test_every_script_of_the_readme_is_there_and_all_modules_are_named():
     }
     table = set(re.findall(r"`(\w+\.py)`", README))
     assert table == {path.name for path in EXAMPLES.glob("*.py")}
+
+
+def test_the_page_of_the_gates_shows_the_same_change():
+    page = (EXAMPLES.parent / "docs" / "gates" / "README.md").read_text("utf-8")
+    pattern = re.compile(r"^```diff\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    assert pattern.findall(page) == pattern.findall(README)

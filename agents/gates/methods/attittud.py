@@ -23,15 +23,15 @@ class AttittudConfig:
     """Options of `attittud`."""
 
     eta: tuple[float, float, float] = (1.0, 1.0, 0.0)
-    """Weights of what lies outside the main task's subspace, of what helps the main task and of
-    what hurts it (below 0: turned round).  The paper searched 1 1 0, 1 1 -1, 1 0 0 and 1 0 -1."""
+    """Weights of the part outside the main task's subspace, of the part that helps and of the part
+    that hurts (negative: reversed).  The paper searched 1 1 0, 1 1 -1, 1 0 0 and 1 0 -1."""
     rank: int = 5
-    """Dimensions of the subspace, and backward passes for it; the paper's k."""
+    """Dimensions of the subspace; each takes a backward pass.  The paper's k."""
     refresh: int = 10
     """Judgements between two estimates of the subspace."""
     fresh: bool = False
-    """Whether the signs of the main gradient are taken from one more sample row, the main
-    gradient of another batch, as in the authors' code, and not from the main gradient at hand."""
+    """Take the signs from the main gradient of another batch, one more sample row, as in the
+    authors' code, and not from the current main gradient."""
 
     def __post_init__(self) -> None:
         self.build()
@@ -42,25 +42,31 @@ class AttittudConfig:
 
 
 class Attittud(Gate):
-    """Splits each auxiliary gradient by the subspace that the main task's samples span.
+    """Splits each auxiliary gradient by the subspace that per-sample main gradients span.
 
         h = h_out + h_plus + h_minus,    v_1 .. v_k orthonormal in the subspace
         h_plus  = sum of <v_b, h> v_b where <v_b, g> <v_b, h> >= 0,   h_minus where < 0
         d = g + sum_k (eta_1 h_out + eta_2 h_plus + eta_3 h_minus)
 
-    The subspace is spanned by `rank` random combinations of per-sample main gradients: the rows
-    `samples`, which come at the first judgement and at every `refresh`-th one after it.  With
-    `fresh` the last sample row is the main gradient of another batch, g in the signs above.
-    Where the main gradient vanishes everything in the subspace counts as helping.
+    `rank` random combinations of per-sample main gradients span the subspace.  They are the rows
+    `samples`, given at the first judgement and at every `refresh`-th one after it.  With `fresh`
+    the last sample row is the main gradient of another batch, g in the signs above.  Where the
+    main gradient vanishes, everything in the subspace counts as helping.
 
-    With eta_3 = 0 and the other two at least 0, if g lies in the subspace: the main loss falls at
-    least as fast as alone, and what is added for an auxiliary raises, by itself, neither its loss
-    nor the main one, to first order.  g lies there only approximately, for `rank` below the number
-    of samples: no strict guarantee.
+    If g lies in the subspace, eta_3 = 0 and the other two are at least 0, then to first order the
+    main loss falls at least as fast as alone, and what is added for an auxiliary raises, by
+    itself, neither its loss nor the main one.  With `rank` below the number of samples, g lies in
+    the subspace only approximately: no strict guarantee.
 
     Departures from the paper: a Gram-Schmidt basis of random combinations, as in the authors'
     code, and not a randomised singular value decomposition, as in the text; the main gradient's
-    own weight, eta_prim, is 1 (a larger or smaller auxiliary coefficient says the same).
+    weight, eta_prim, is 1 (the auxiliary's coefficient says the same).
+
+    Args:
+        eta: weights of the outside, helping and hurting parts.
+        rank: dimensions of the subspace.
+        refresh: judgements between two estimates of it.
+        fresh: whether the signs come from the main gradient of another batch.
     """
 
     basis: Tensor
@@ -92,10 +98,10 @@ class Attittud(Gate):
         groups: Sequence[int],
         samples: Float[Tensor, "*batch K P"] | None = None,
     ) -> Float[Tensor, "*batch R P"]:
-        """Returns the basis, group by group, made anew if there are samples.
+        """Returns the basis, group by group; recomputes it if there are samples.
 
         Raises:
-            ValueError: if there has been no sample yet, or not `sample_rows` of them.
+            ValueError: if there have been no samples yet, or there are not `sample_rows` of them.
         """
         if samples is None:
             if self.basis.numel() == 0:
@@ -126,7 +132,7 @@ class Attittud(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Adds the shares of all auxiliaries to the main gradient."""
+        """Adds the contributions of all auxiliaries to the main gradient."""
         shares = self.shares(gramian, torch.ones_like(gramian.norm))
         main = torch.zeros_like(gramian.norm)
         main[..., 0] = 1.0
@@ -135,7 +141,7 @@ class Attittud(Gate):
     def shares(
         self, gramian: Gramian, weights: Float[Tensor, "*batch G M"]
     ) -> Float[Tensor, "*batch G K M"]:
-        """Gives each auxiliary its own row, and what is changed of it within the subspace."""
+        """Returns, per auxiliary, its own row and its change within the subspace."""
         outside, helping, hurting = self.eta
         num_losses = gramian.norm.shape[-1] - self.num_references
         inside = slice(num_losses, num_losses + self.rank)

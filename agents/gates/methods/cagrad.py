@@ -15,8 +15,8 @@ from agents.gates.base import Gate
 from agents.gates.gramian import Gramian
 
 SHORTEST = 5e-7
-"""Of squared lengths of combinations of unit rows, relative to their squared weight: rows closer
-to cancelling are opposed.  For two rows at equal weights it is a cosine of -1 + 1e-6."""
+"""Smallest squared length of a combination of unit rows, relative to its squared weight, that is
+not treated as cancelling.  For two rows at equal weights it is a cosine of -1 + 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CAGradConfig:
     """Options of `cagrad`."""
 
     radius: float = 0.5
-    """The paper's c: how far the direction may be from the mean gradient, by the mean's length."""
+    """The paper's c: distance allowed from the mean gradient, relative to its length."""
 
     def __post_init__(self) -> None:
         self.build()
@@ -35,7 +35,7 @@ class CAGradConfig:
 
 
 class CAGrad(Gate):
-    """Looks near the mean gradient for the direction that is best for the loss that gains least.
+    """Takes the direction near the mean gradient that is best for the loss that gains least.
 
         d = argmax min_i <g_i, d>   where   |d - g_0| <= radius |g_0|,   g_0 = mean of all g_i
 
@@ -45,8 +45,8 @@ class CAGrad(Gate):
     losses does not rise, to first order.
 
     Departures from the paper: solved exactly, for at most 8 losses.  Where w cancels all
-    gradients, and the paper's formula is 0 / 0, d is the mean, moved towards the directions that
-    conflict with none, as far as the ball reaches.  The authors' code also divides d by
+    gradients, and the paper's formula is 0 / 0, d is the mean, moved as far as the ball reaches
+    towards the directions that conflict with none.  The authors' code also divides d by
     1 + radius^2; this does not.
     """
 
@@ -57,16 +57,20 @@ class CAGrad(Gate):
         self.radius = radius
 
     def check(self, num_losses: int) -> None:
-        """Refuses more losses than subsets can be tried of."""
+        """Refuses more than 8 losses.
+
+        Raises:
+            ValueError: there are more.
+        """
         check_num_rows(num_losses)
 
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Tries every subset of rows as those of positive weight; the best direction wins.
+        """Tries every subset of rows as the rows of positive weight, and keeps the best direction.
 
-        All that are tried lie within the radius, so the one with the largest `min_i <g_i, d>` is
-        the answer, whatever rounding did to the others.
+        All candidates lie within the radius, so the one with the largest `min_i <g_i, d>` is the
+        answer, whatever rounding did to the others.
         """
         alive = gramian.norm > 0
         norm = gramian.norm.double()

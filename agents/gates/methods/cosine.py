@@ -29,7 +29,7 @@ class CosineUnweightedConfig:
 
 
 class CosineUnweighted(Gate):
-    """Lets each auxiliary gradient pass whole where its cosine is positive, else not at all.
+    """Adds each auxiliary gradient whole where its cosine is positive, and drops it elsewhere.
 
         d = g + sum_k [cos(g, h_k) > 0] h_k
 
@@ -37,7 +37,7 @@ class CosineUnweighted(Gate):
     Where the main gradient vanishes, every cosine is 0 and every auxiliary is dropped.
 
     Departures from the paper: its `(sign(cos) + 1) / 2` gives half an auxiliary at a cosine
-    of exactly 0, we drop it; with several auxiliaries each is judged against the main gradient
+    of exactly 0, we drop it; each of several auxiliaries is compared with the main gradient
     alone and the results are added; the auxiliary's coefficient is already in its loss.
     """
 
@@ -68,9 +68,9 @@ class Cosine(Gate):
     Main-descent holds: `<g, d> >= |g|^2`, since no auxiliary with `<g, h_k> < 0` enters.
     Where the main gradient vanishes, every cosine is 0 and every auxiliary is dropped.
 
-    Departures from the paper: with several auxiliaries each is weighed against the main
-    gradient alone and the results are added (the paper has one); the auxiliary's coefficient,
-    1 in the paper, is already in its loss.
+    Departures from the paper: each of several auxiliaries is weighed against the main gradient
+    alone and the results are added (the paper has one); the auxiliary's coefficient, 1 in the
+    paper, is already in its loss.
     """
 
     scale_free = True

@@ -19,13 +19,13 @@ class GradNormConfig:
     """Options of `gradnorm`."""
 
     alpha: float = 1.5
-    """How much a loss that lags behind is favoured; 0 makes all weighted gradients equally long.
-    As in LibMTL."""
+    """How much a lagging loss is favoured (as in LibMTL); 0 makes all weighted gradients equally
+    long."""
     learning_rate: float = 0.025
-    """Of the logarithms of the weights, per judgement.  A choice of this project."""
+    """Of the logarithms of the weights, per judgement; this project's choice."""
     main_ratio: bool = False
-    """Whether the main loss, too, is asked how far it has fallen: only for main losses that are
-    never below 0, not for those of an actor-critic."""
+    """Count the main loss's progress, too.  Only for main losses that are never below 0, unlike
+    those of an actor-critic."""
 
     def __post_init__(self) -> None:
         self.build()
@@ -36,23 +36,28 @@ class GradNormConfig:
 
 
 class GradNorm(Gate):
-    """Weighs gradients so that each is as long as its loss's progress asks for.
+    """Weighs gradients so that the length of each fits the progress of its loss.
 
         d = sum_i w_i g_i,    w = L softmax(v),    v = 0 at first
         v <- v - learning_rate dF/dv,    F = sum_i |w_i |g_i| / m - r_i^alpha|
         m = mean_i w_i |g_i|  (held fixed),    r_i = q_i / mean_j q_j,    q_i = L_i(t) / L_i(0)
 
-    A judgement uses the weights that the earlier ones made: the first is the sum.  The weights sum
-    to L; none falls to 0, so there is no guarantee for any loss.  An auxiliary that has fallen
-    further than the others gets less.
+    A judgement uses the weights learnt before it, so the first is the sum.  The weights sum to L;
+    none falls to 0, so there is no guarantee for any loss.  An auxiliary whose loss has fallen
+    further than the others gets a smaller weight.
 
     q_i is 1, no progress, where a ratio makes no sense: for the main loss without `main_ratio`,
-    and for a loss that is negative or not finite, or was not positive yet.  L_i(0) is its first
-    positive value.  Rows that vanish neither move the weights nor count in means.
+    and for a loss that is negative or not finite, or has not been positive yet.  L_i(0) is its
+    first positive value.  Rows that vanish neither move the weights nor count in means.
 
     Departures from the paper: F is divided by m, so that scaling all gradients changes nothing
     (the paper leaves that to Adam); lengths over all shared parameters, not the last shared
-    layer's alone; coefficients, as part of the losses, enter L_i and their schedules with it.
+    layer's alone; coefficients are part of the losses, so they and their schedules enter L_i.
+
+    Args:
+        alpha: how much a lagging loss is favoured, at least 0.
+        learning_rate: of v, per judgement.
+        main_ratio: whether the main loss's progress counts, too.
     """
 
     logit: Tensor
@@ -76,7 +81,7 @@ class GradNorm(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Weighs with what was learnt so far."""
+        """Returns the weights learnt so far."""
         self.logit = recall(self.logit, gramian.norm)
         return gramian.norm.shape[-1] * self.logit.softmax(-1)
 

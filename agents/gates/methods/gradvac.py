@@ -15,7 +15,7 @@ from agents.gates.base import Gate, recall
 from agents.gates.gramian import Gramian
 
 CLOSEST = 1 - 1e-6
-"""The largest cosine aimed at: turning a gradient onto another one takes an infinite weight."""
+"""Largest target cosine: turning a gradient fully onto another takes an infinite weight."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class GradVacConfig:
     """Options of `gradvac`."""
 
     decay: float = 0.5
-    """Share of the past in the moving averages of the cosines: 1 - beta, beta as in LibMTL."""
+    """Share of the past in the moving averages of the cosines: 1 - beta, with LibMTL's beta."""
     order: Order = "random"
-    """In which each row visits the others: `random`, anew at every judgement as in the paper, or
-    `fixed`, main first.  With two losses there is only one."""
+    """Order in which each row visits the others: `random`, drawn anew at every judgement as in the
+    paper, or `fixed`, main first.  With two losses there is only one."""
     seed: int = 0
     """Of the random orders."""
 
@@ -39,7 +39,7 @@ class GradVacConfig:
 
 
 class GradVac(Gate):
-    """Turns every gradient towards the others until their usual cosine is reached; adds up.
+    """Turns every gradient towards the others up to their usual cosine, and adds them up.
 
         for every row i:   p_i = g_i
             for every other row j, in random order, with c = cos(p_i, g_j), t = target_ij:
@@ -47,16 +47,21 @@ class GradVac(Gate):
                 target_ij <- decay t + (1 - decay) c          s(x) = sqrt(1 - x^2)
         d = sum_i p_i
 
-    Targets start at 0: the first judgement is PCGrad's.  A row that vanishes is neither changed
-    nor in the way of another, and leaves its targets as they were.  No guarantee for any loss.
+    Targets start at 0: the first judgement is PCGrad's.  A row that vanishes is not changed, does
+    not affect another, and leaves its targets unchanged.  No guarantee for any loss.
 
-    Departures from the paper: one judgement has one order, in all groups and for all entries of a
-    batch alike; targets above 1 - 1e-6 are aimed at as 1 - 1e-6.
+    Departures from the paper: one judgement uses one order for all groups and all entries of a
+    batch; targets above 1 - 1e-6 count as 1 - 1e-6.
+
+    Args:
+        decay: share of the past in the targets.
+        order: in which each row visits the others, `random` or `fixed`.
+        seed: of the random orders.
     """
 
     target: Tensor
     _met: Tensor
-    """The cosines of the present judgement, for the few steps from `forward` to `advance`."""
+    """The cosines of the current judgement, kept from `forward` to `advance`."""
 
     def __init__(self, decay: float = 0.5, order: Order = "random", seed: int = 0) -> None:
         super().__init__()
@@ -68,17 +73,17 @@ class GradVac(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Turns unit rows, all at once, and gives them their lengths back."""
+        """Turns unit rows, all at once, and restores their lengths."""
         change, self._met = self._turn(gramian)
         return 1.0 + in_own_lengths(change, gramian.norm)
 
     def advance(self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None) -> None:
-        """Moves the targets towards the cosines just met; goes on to the next order."""
+        """Moves the targets towards the cosines just measured, and moves on to the next order."""
         self.target.copy_(torch.lerp(self.target, self._met, 1.0 - self.decay))
         self.orders.advance()
 
     def _turn(self, gramian: Gramian) -> tuple[Tensor, Tensor]:
-        """Returns by how much of each unit row p_i differs from g_i, and all cosines met."""
+        """Returns p_i - g_i in unit rows, and all cosines measured on the way."""
         cosine = gramian.cosine
         self.target = recall(self.target, cosine)
         num_rows = cosine.shape[-1]

@@ -31,14 +31,18 @@ class MGDA(Gate):
         d = sum_i w_i g_i,    w = argmin |sum_i w_i g_i|^2  over  w >= 0, sum_i w_i = 1
 
     `<g_i, d> >= |d|^2` for every row: no loss rises, to first order; where that is impossible d
-    is 0.  The shortest gradients get the most weight.  Rows that vanish are left out (else they
-    would be the shortest vector).
+    is 0.  The shortest gradients get the most weight.  Rows that vanish are left out (otherwise
+    they would be the shortest vector).
 
     Departures from the papers: solved exactly, not by Frank-Wolfe steps; for at most 8 losses.
     """
 
     def check(self, num_losses: int) -> None:
-        """Refuses more losses than subsets can be tried of."""
+        """Refuses more than 8 losses.
+
+        Raises:
+            ValueError: there are more.
+        """
         check_num_rows(num_losses)
 
     def forward(

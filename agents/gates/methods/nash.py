@@ -22,15 +22,15 @@ from agents.gates.gramian import Gramian
 # https://arxiv.org/abs/2301.13501.
 
 ITERATIONS = 24
-"""Enough for rounding to decide in all of thousands of random cases of 3 to 8 rows, among them
-nearly opposed rows and preferences of 1e-4 for all rows but one."""
+"""Newton steps: enough to converge to rounding in thousands of random cases of 3 to 8 rows, with
+nearly opposed rows and preferences of 1e-4 for all rows but one among them."""
 ITERATIONS_IF_EQUAL = 16
-"""The same where preferences are equal."""
+"""Newton steps if the preferences are equal."""
 STRIDE = 0.9
-"""Share of the way to the border of the positive numbers that a step may take."""
+"""Share of the way to the boundary of the positive numbers that a step may take."""
 LARGEST = 1e3
-"""Of all weights of unit rows.  Opposed rows have no solution: their weights would grow for ever.
-For two rows and equal preferences it amounts to a cosine of at least -1 + 1e-6."""
+"""Largest weight of a unit row.  Opposed rows have no solution: their weights would grow without
+bound.  For two rows with equal preferences it means a cosine of at least -1 + 1e-6."""
 
 
 def bargain(
@@ -38,13 +38,13 @@ def bargain(
     preference: Float[Tensor, "*batch M"],
     iterations: int = ITERATIONS,
 ) -> Float[Tensor, "*batch M"]:
-    """Returns a > 0 with `a_i (cosine @ a)_i = preference_i`, in float64 on the way.
+    """Returns the a > 0 with `a_i (cosine @ a)_i = preference_i`; computes in float64.
 
     It is the minimum of the strictly convex `a @ cosine @ a / 2 - sum_i p_i log a_i`.
 
     Args:
-        cosine: of unit rows; a row that vanished stands apart, with the square root of its
-            preference.
+        cosine: of unit rows; a row that vanished gets the square root of its preference and
+            does not affect the others.
         preference: above 0.
         iterations: of Newton's method, where there are more than two rows.
     """
@@ -60,7 +60,7 @@ def _between_two(
 ) -> Float[Tensor, "*batch M"]:
     """The closed form: r = a_1 / a_0 solves `m p_0 r^2 + c (p_0 - p_1) r - m p_1 = 0`.
 
-    m is on the diagonal, c beside it.  All differences are of numbers that are known exactly.
+    m is on the diagonal, c off it.  Only numbers that are known exactly are subtracted.
     """
     first, second = target.unbind(-1)
     diagonal, beside = matrix[..., 0, 0], matrix[..., 0, 1]
@@ -78,9 +78,9 @@ def _between_two(
 def _newton(
     matrix: Float[Tensor, "*batch M M"], target: Float[Tensor, "*batch M"], iterations: int
 ) -> Float[Tensor, "*batch M"]:
-    """Takes a and the slack y, `a_i y_i = p_i` and `y = matrix @ a`, as unknowns of their own.
+    """Solves for a and the slack y together: `a_i y_i = p_i` and `y = matrix @ a`.
 
-    Interior-point methods do so.  With the slack eliminated it takes hundreds of iterations where
+    This is an interior-point method.  Without the slack it takes hundreds of iterations if the
     preferences differ much.
     """
     identity = torch.eye(target.shape[-1], dtype=matrix.dtype, device=matrix.device)
@@ -283,11 +283,11 @@ class Nash(Gate):
         d = sum_i a_i g_i,    a_i > 0,    a_i <g_i, d> = 1
 
     `<g_i, d> > 0` for every row: no loss rises, to first order.  Neither the main gradient nor a
-    large one has precedence: scaling any gradient leaves d as it is, and `|d|^2` is the number of
-    rows.  Rows that vanish take no part.
+    large one takes precedence: scaling any gradient leaves d as it is, and `|d|^2` is the number
+    of rows.  Rows that vanish take no part.
 
     Opposed rows have no solution: weights of unit rows are at most 1000 (all are shrunk together),
-    which for two rows amounts to a cosine of at least -1 + 1e-6.  d is then next to nothing.
+    which for two rows means a cosine of at least -1 + 1e-6.  d is then close to 0.
 
     Departures from the paper: solved to rounding, by Newton's method or for two losses by the
     closed form, instead of a sequence of convex approximations; no clipping here (the learner

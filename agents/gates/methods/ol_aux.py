@@ -18,7 +18,11 @@ Logarithm = Literal["none", "auxiliaries", "all"]
 
 
 def check_log(log: str) -> None:
-    """Refuses what names no set of losses."""
+    """Refuses an unknown set of losses.
+
+    Raises:
+        ValueError: it is not one of `Logarithm`.
+    """
     if log not in get_args(Logarithm):
         raise ValueError(f"log must be one of {', '.join(get_args(Logarithm))}, not {log}.")
 
@@ -30,12 +34,12 @@ class OLAuxConfig:
     interval: int = 5
     """Judgements between two updates of the weights; the paper's N."""
     learning_rate: float = 0.005
-    """Of the weights; the paper's beta times its step size.  As in the authors' code, which takes
-    logarithms: 5 x 0.001."""
+    """Of the weights; the paper's beta times its step size (5 x 0.001 in the authors' code, which
+    takes logarithms)."""
     log: Logarithm = "none"
-    """Which losses are replaced by their logarithm, as the paper does with all of them, so that
-    no loss counts more for being large.  `all`: only for main losses that are never below 0, not
-    for those of an actor-critic."""
+    """Which losses to replace by their logarithm, so that large losses do not count for more (the
+    paper: all).  `all` is only for main losses that are never below 0, unlike those of an
+    actor-critic."""
     offset: float = 0.02
     """Added to a loss before its logarithm is taken, as in the authors' code."""
 
@@ -48,22 +52,28 @@ class OLAuxConfig:
 
 
 class OLAux(Gate):
-    """Weighs each auxiliary by how much following it has lately helped the main loss.
+    """Weighs each auxiliary by how much its gradient has recently helped the main loss.
 
         d = g + sum_k w_k h_k,    w_k = 1 at first
         every `interval` judgements:
             w_k <- max(0, w_k + learning_rate sum_{last interval} <g, h_k>)
 
-    A judgement uses the weights that the earlier ones made.  With logarithms, every g and h_k is
-    divided by its loss plus `offset`, in d too; where a loss is negative or not finite, by 1.
-    An inner product of what has vanished, or out of range, counts as 0.
+    A judgement uses the weights learnt before it.  With logarithms, every g and h_k is divided by
+    its loss plus `offset`, in d too; where a loss is negative or not finite, by 1.  An inner
+    product counts as 0 if a gradient vanishes or the product is out of range.
 
     The inner products are not divided by any length: without logarithms the scale of the losses
-    decides how fast the weights move.  No guarantee for the main loss: a weight says what was,
-    not what is.
+    decides how fast the weights move.  No guarantee for the main loss: the weights describe the
+    past.
 
     Departures from the paper: gradients over all shared parameters; the last `interval` inner
     products are summed, where the authors' code takes the mean of gradients over the last 4.
+
+    Args:
+        interval: judgements between two updates of the weights.
+        learning_rate: of the weights.
+        log: which losses are replaced by their logarithm.
+        offset: added to a loss before its logarithm.
     """
 
     weight: Tensor
@@ -97,12 +107,12 @@ class OLAux(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Weighs with what was learnt so far."""
+        """Returns the weights learnt so far."""
         self.weight = recall(self.weight, gramian.norm, fill=1.0)
         return self.weight * self._scale(gramian, losses)
 
     def advance(self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None) -> None:
-        """Adds up inner products with the main gradient, and when it is time moves the weights."""
+        """Sums the inner products with the main gradient; moves the weights when they are due."""
         self.total = recall(self.total, gramian.norm)
         length = gramian.norm * self._scale(gramian, losses)
         product = gramian.cosine[..., 0, :] * length[..., :1] * length
@@ -117,7 +127,7 @@ class OLAux(Gate):
     def _scale(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None
     ) -> Float[Tensor, "*batch #G L"]:
-        """By what the logarithm multiplies each gradient."""
+        """Returns the factor by which the logarithm multiplies each gradient."""
         if self.log == "none":
             return torch.ones_like(gramian.norm)
         assert losses is not None

@@ -20,8 +20,8 @@ class PCGradConfig:
     """Options of `pcgrad`."""
 
     order: Order = "random"
-    """In which each row visits the others: `random`, anew at every judgement as in the paper, or
-    `fixed`, main first.  With two losses there is only one."""
+    """Order in which each row visits the others: `random`, drawn anew at every judgement as in the
+    paper, or `fixed`, main first.  With two losses there is only one."""
     seed: int = 0
     """Of the random orders."""
 
@@ -34,19 +34,19 @@ class PCGradConfig:
 
 
 class PCGrad(Gate):
-    """Removes from every gradient what opposes another one, and adds them up.
+    """Removes from every gradient what opposes another one, and adds up the rest.
 
         for every row i:   p_i = g_i
             for every other row j, in random order:
                 p_i <- p_i - min(0, <p_i, g_j>) / |g_j|^2 g_j
         d = sum_i p_i
 
-    The main gradient gives way to the auxiliaries as they do to it.  For two losses
-    `<g_i, d> >= 0` for both; for more it is not guaranteed for any.  A row that vanishes is
-    neither changed nor in the way of another.
+    The main gradient gives way to the auxiliaries as they do to it.  With two losses
+    `<g_i, d> >= 0` for both; with more there is no guarantee for any.  A row that vanishes is not
+    changed and does not affect another.
 
-    Departures from the paper: one judgement has one order, in all groups and for all entries of a
-    batch alike.
+    Departures from the paper: one judgement uses one order for all groups and all entries of a
+    batch.
     """
 
     def __init__(self, order: Order = "random", seed: int = 0) -> None:
@@ -56,7 +56,7 @@ class PCGrad(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Projects unit rows, all at once, and gives them their lengths back."""
+        """Projects unit rows, all at once, and restores their lengths."""
         cosine = gramian.cosine
         num_rows = cosine.shape[-1]
         identity = torch.eye(num_rows, dtype=cosine.dtype, device=cosine.device)
@@ -70,5 +70,5 @@ class PCGrad(Gate):
         return 1.0 + in_own_lengths(change, gramian.norm)
 
     def advance(self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None) -> None:
-        """Goes on to the next order."""
+        """Moves on to the next order."""
         self.orders.advance()

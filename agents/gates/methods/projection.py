@@ -22,8 +22,7 @@ class OrthogonalConfig:
     """Options of `orthogonal`."""
 
     decay: float = 0.0
-    """Share of the past in the moving average of the main gradient to be orthogonal to; 0 takes
-    the current gradient."""
+    """Share of the past in the moving average of the main gradient; 0 uses the current gradient."""
 
     def __post_init__(self) -> None:
         check_decay(self.decay)
@@ -34,7 +33,7 @@ class OrthogonalConfig:
 
 
 class Orthogonal(Removal):
-    """Keeps of each auxiliary gradient only what is orthogonal to the main gradient.
+    """Keeps the part of each auxiliary gradient that is orthogonal to the main gradient.
 
         d = g + sum_k (h_k - <m, h_k> / |m|^2 m)
 
@@ -42,8 +41,8 @@ class Orthogonal(Removal):
     With `decay = 0`, `<g, d> = |g|^2` exactly: auxiliaries neither help nor hurt the main loss
     to first order.  Where m vanishes every auxiliary passes unchanged.
 
-    Departures: several auxiliaries are each made orthogonal to m alone, then added; the
-    moving average is offered as for `projection`.
+    Departures: each of several auxiliaries is made orthogonal to m alone, and the results are
+    added; the moving average is offered as for `projection`.
     """
 
     def removed(self, cosine: Float[Tensor, "*batch G K"]) -> Float[Tensor, "*batch G K"]:
@@ -56,8 +55,8 @@ class ProjectionConfig:
     """Options of `projection`."""
 
     decay: float = 0.0
-    """Share of the past in the moving average of the main gradient to project against; 0 projects
-    against the current gradient.  Tran-Thien's alpha is 1 - decay; he recommends 0.99."""
+    """Share of the past in the moving average of the main gradient; 0 uses the current gradient.
+    Tran-Thien's alpha is 1 - decay; he recommends 0.99."""
 
     def __post_init__(self) -> None:
         check_decay(self.decay)
@@ -76,10 +75,10 @@ class Projection(Removal):
     Main-descent, `<g, d> >= |g|^2`, holds for `decay = 0` only: an average is not the current
     gradient.  Where m vanishes every auxiliary passes unchanged.
 
-    Departures from the paper: several auxiliaries are each projected against m alone, then
-    added; line 10 of Algorithm 2 is misprinted (its sign is reversed), this is what the
-    author's code does; the average starts at the first gradient, as in part of that code, and
-    not at 0, so the first gradient weighs more in early averages.
+    Departures from the paper: each of several auxiliaries is projected against m alone, and the
+    results are added; line 10 of the printed Algorithm 2 has its sign reversed, and this follows
+    the author's code; the average starts at the first gradient, as in part of that code, and not
+    at 0, so the first gradient weighs more in early averages.
     """
 
     def removed(self, cosine: Float[Tensor, "*batch G K"]) -> Float[Tensor, "*batch G K"]:

@@ -1,9 +1,9 @@
-"""A gate that knows its own uncertainty: it acts only where the sign of the cosine is significant.
+"""Significant: a cosine gate that acts only where slices of the data agree on the sign.
 
-No paper of its own: the weight of Du et al. (https://arxiv.org/abs/1812.02224), the unbiased
-estimate of an inner product of means of Hoeffding ("A Class of Statistics with Asymptotically
-Normal Distribution", 1948), the standard error of Tukey's jackknife as Arvesen has it for such
-statistics ("Jackknifing U-Statistics", 1969).
+This project's combination of known parts: the weight of Du et al.
+(https://arxiv.org/abs/1812.02224), the unbiased estimate of an inner product of means by Hoeffding
+("A Class of Statistics with Asymptotically Normal Distribution", 1948), and the standard error of
+Tukey's jackknife by Arvesen ("Jackknifing U-Statistics", 1969).
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class SignificantConfig:
     """Options of `significant`."""
 
     slices: int = 4
-    """Of the data, whose gradients are compared; at least 3.  A judgement costs so many times the
-    backward passes of `cosine`."""
+    """Slices of the environments whose gradients are compared; at least 3.  With a shared graph,
+    the cost is this many times that of `cosine`."""
     confidence: float = 0.9
-    """Nominal, two-sided, of the sign: 0.9 asks for 1.64 standard errors."""
+    """Of the sign; nominal, two-sided: 0.9 requires 1.64 standard errors."""
     unknown: float = 0.0
-    """Weight of an auxiliary of which nothing is known: 1 adds it whole, 0 blocks it."""
+    """Weight of an auxiliary whose sign is unknown: 1 adds it whole, 0 blocks it."""
 
     def __post_init__(self) -> None:
         self.build()
@@ -40,7 +40,7 @@ class SignificantConfig:
 
 
 class Significant(Gate):
-    """Asks S slices of the data whether an auxiliary helps, hurts, or whether they cannot tell.
+    """Weighs an auxiliary by what S slices of the data say: it helps, it hurts, or unknown.
 
         U_k = mean over i != j of <g_i, h_kj>,   g_i and h_kj: of slice i and slice j
         d = g + sum_k w_k h_k,    w_k = max(0, cos(g, h_k))   if U_k >  z s_k
@@ -48,11 +48,16 @@ class Significant(Gate):
                                         unknown               otherwise
 
     s_k is the jackknife's standard error, z the normal quantile of `confidence`.  <g, h_k> itself
-    is no estimate of what it stands for: noise that g_i and h_ki have in common, since they come
-    from the same data, adds to it.  Pairs of different slices do not share it.
+    is a biased estimate: g_i and h_ki come from the same data and share noise.  Pairs of different
+    slices do not.
 
-    Where a gradient vanishes nothing is known.  Main-descent holds where every auxiliary is known,
-    and wherever `unknown` is 0.
+    Where a gradient vanishes, the sign is unknown.  Main-descent holds where every sign is known,
+    and always with `unknown` 0.
+
+    Args:
+        slices: S, at least 3.
+        confidence: of the sign; nominal, two-sided.
+        unknown: weight of an auxiliary whose sign is unknown, from 0 to 1.
     """
 
     scale_free = True
@@ -72,7 +77,7 @@ class Significant(Gate):
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Weighs auxiliary k as `cosine` does, by 0, or by `unknown`."""
+        """Weighs auxiliary k by its cosine, by 0, or by `unknown`."""
         helps, hurts = self.known(gramian)
         cosine = gramian.cosine[..., 0, 1:].clamp(min=0.0)
         weight = cosine.masked_fill(hurts, 0.0).masked_fill(~(helps | hurts), self.unknown)
@@ -81,18 +86,18 @@ class Significant(Gate):
     def known(
         self, gramian: Gramian
     ) -> tuple[Bool[Tensor, "*batch G K"], Bool[Tensor, "*batch G K"]]:
-        """Tells which auxiliaries help for sure, and which hurt."""
+        """Returns which auxiliaries help significantly, and which hurt significantly."""
         estimate, error = off_diagonal_mean(self._products(gramian))
         bound = self.threshold * error
         return estimate > bound, -estimate > bound
 
     def notes(self, gramian: Gramian) -> Mapping[str, Float[Tensor, "*batch K"]]:
-        """Returns in which share of the groups the sign was known."""
+        """Returns the share of the groups in which the sign was known."""
         helps, hurts = self.known(gramian)
         return {"known": (helps | hurts).to(gramian.norm.dtype).mean(-2)}
 
     def _products(self, gramian: Gramian) -> Float[Tensor, "*batch G K S S"]:
-        """Gives <g_i, h_kj>, up to a positive factor for each k."""
+        """Returns <g_i, h_kj>, up to a positive factor for each k."""
         assert gramian.slices is not None, "judge asks for them"
         shape = (self.slices, gramian.norm.shape[-1])
         norm = gramian.slices.norm.unflatten(-1, shape)  # [*batch, G, S, L]
@@ -108,9 +113,9 @@ class Significant(Gate):
 def off_diagonal_mean(
     products: Float[Tensor, "*batch S S"],
 ) -> tuple[Float[Tensor, " *batch"], Float[Tensor, " *batch"]]:
-    """Returns the mean of the entries off the diagonal, and the jackknife's standard error of it.
+    """Returns the mean of the off-diagonal entries and its jackknife standard error.
 
-    The jackknife leaves out one slice at a time, its row and its column.
+    The jackknife leaves out one slice at a time: its row and its column.
     """
     count = products.shape[-1]
     off = products - torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))

@@ -1,4 +1,4 @@
-"""Every gradient at full weight: plain multi-task learning, the baseline of all gates."""
+"""Sum: every gradient at full weight.  Plain multi-task learning, the baseline of all gates."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,7 @@ class SumConfig:
     """Options of `sum`."""
 
     measure: bool = False
-    """Judge as other gates do, so that cosine and norms are logged, at the price of their extra
-    backward passes."""
+    """Measure cosines and norms for the log, at the price of one backward pass per loss."""
 
     def build(self) -> "Sum":
         """Builds the gate."""
@@ -26,8 +25,8 @@ class SumConfig:
 class Sum(Gate):
     """Adds all gradients: `d = g + sum_k h_k`.
 
-    Unless it is asked to measure, it takes one backward pass of the summed loss, so it is
-    what the cost of every other gate is compared with.  No main-descent guarantee.
+    Without `measure` it takes one backward pass of the summed loss: the baseline of every cost
+    ratio.  It guarantees nothing for the main loss.
     """
 
     scale_free = True

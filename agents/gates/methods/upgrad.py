@@ -36,13 +36,17 @@ class UPGrad(Gate):
     """
 
     def check(self, num_losses: int) -> None:
-        """Refuses more losses than subsets can be tried of."""
+        """Refuses more than 8 losses.
+
+        Raises:
+            ValueError: there are more.
+        """
         check_num_rows(num_losses)
 
     def forward(
         self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
     ) -> Float[Tensor, "*batch G M"]:
-        """Projects unit rows, all at once, and gives them their lengths back.
+        """Projects unit rows, all at once, and restores their lengths.
 
         The projection of g_i is `g_i + sum_j u_j g_j` with the u >= 0 of least length.
         """

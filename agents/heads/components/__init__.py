@@ -1,1 +1,1 @@
-"""What several heads are made of: replays, momentum copies, random changes of observations."""
+"""Components that several heads use: replays, momentum copies, augmentations, decoders."""

@@ -1,4 +1,4 @@
-"""From features back to observations, and how wrong the result is."""
+"""Decoders from features to observations, and their errors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,14 +15,14 @@ from agents.networks.torsos import orthogonal
 from agents.statistics import explained_variance_of_vectors, masked_mean
 from envs.base import EnvSpec
 
-# Observations cut into cells, and how much each of them changes.
+# Cells of an observation, and how much each of them changes.
 #
 # The pseudo-rewards of pixel control (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397,
 # section 3.1), for images, and for windows and boards as well.
 
 
 class Cells:
-    """How much each cell of the newest frame changes from one observation to the next.
+    """Measures how much each cell of the newest frame changes from one observation to the next.
 
     Symbols change or do not (0 or 1); amounts change by their difference, bytes in units of 255.
     A cell's change is the mean over its entries and, for colours or planes, over channels.
@@ -45,7 +45,7 @@ class Cells:
         self.height, self.width = ((side - 2 * margin) // cell for side in (height, width))
 
     def change(self, observation: Shaped[Tensor, " N B *shape"]) -> Float[Tensor, "T B H W"]:
-        """The change that every step brings to every cell."""
+        """Returns the change of every cell in every step."""
         frame = observation[:, :, -self._newest :] if self._newest else observation.unsqueeze(2)
         margin, cell = self._margin, self._cell
         rows, columns = self.height * cell, self.width * cell
@@ -63,24 +63,24 @@ class Cells:
         return total * (self._scale / (change.shape[2] * cell * cell))
 
 
-# Observations as a picture: rows of them above each other.
+# Rows of observations as one picture.
 
 SIDE = 84
-"""Pixels of an observation's longer side, at least about so many."""
+"""Pixels of an observation's longer side, approximately; small observations are enlarged."""
 GAP = 2
-"""Pixels between two of them."""
+"""Pixels between two observations."""
 
 
 def mosaic(
     rows: Sequence[Shaped[Tensor, " count *shape"]], num_symbols: int = 0, num_frames: int = 1
 ) -> UInt8[Tensor, "height width 3"]:
-    """Draws rows of observations.
+    """Draws rows of observations above each other.
 
     Args:
-        rows: all of one shape.  A vector is a line.
-        num_symbols: how many kinds of symbols they are made of, each a colour; 0: they are
+        rows: all of one shape.  A vector is drawn as a line.
+        num_symbols: number of kinds of symbols, each drawn in its colour; 0: the entries are
             amounts, from the smallest of the first row (black) to its largest (white).
-        num_frames: how many are stacked in the channels of an image; the newest is shown, in
+        num_frames: number of frames stacked in the channels of an image; the newest is drawn, in
             colours if it has three channels, else by its last one.
     """
     planes = torch.stack([_visible(row, num_frames) for row in rows])
@@ -115,7 +115,7 @@ def _of_amounts(
 def _of_symbols(
     planes: Shaped[Tensor, "rows count height width"], num_symbols: int
 ) -> Float[Tensor, "rows count height width 3"]:
-    """Symbol 0 is dark, the others go around the circle of hues."""
+    """Colours symbol 0 dark, and the others around the circle of hues."""
     device = planes.device
     hue = torch.arange(num_symbols, device=device).unsqueeze(-1) / max(1, num_symbols - 1)
     phase = torch.tensor([0.0, 1 / 3, 2 / 3], device=device)
@@ -125,17 +125,17 @@ def _of_symbols(
 
 
 class Decoder(nn.Module, ABC):
-    """Makes an observation of features; `drawn` is what it makes, in numbers of its own."""
+    """Decodes features; `drawn` is its output, in a form that each decoder chooses."""
 
     @abstractmethod
     def forward(self, features: Float[Tensor, "batch F"]) -> Float[Tensor, " batch *drawn"]:
-        """Draws."""
+        """Decodes features."""
 
     @abstractmethod
     def error(
         self, drawn: Float[Tensor, " batch *drawn"], observation: Shaped[Tensor, " batch *shape"]
     ) -> Float[Tensor, " batch"]:
-        """How far each drawing is from its observation."""
+        """Returns the error of each decoded observation."""
 
     @abstractmethod
     def measures(
@@ -144,15 +144,21 @@ class Decoder(nn.Module, ABC):
         observation: Shaped[Tensor, " batch *shape"],
         valid: Bool[Tensor, " batch"],
     ) -> dict[str, Tensor]:
-        """How good the drawings are, in terms a person understands."""
+        """Returns metrics for the log.
+
+        Args:
+            drawn: output of `forward`.
+            observation: what it should be.
+            valid: which observations count.
+        """
 
     @abstractmethod
     def restored(self, drawn: Float[Tensor, " batch *drawn"]) -> Shaped[Tensor, " batch *shape"]:
-        """What is drawn, as observations: symbols, or amounts (of images 0..1)."""
+        """Converts the output to observations: symbols, or amounts (for images 0..1)."""
 
 
 class AmountDecoder(Decoder):
-    """Pixels and numbers: the mean of squared errors, bytes as 0..1."""
+    """Decodes pixels and numbers; the error is the mean squared error, with bytes as 0..1."""
 
     def __init__(self, layers: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -160,14 +166,14 @@ class AmountDecoder(Decoder):
         self._shape = shape
 
     def forward(self, features: Float[Tensor, "batch F"]) -> Float[Tensor, " batch *drawn"]:
-        """Draws amounts in the observation's shape."""
+        """Returns amounts in the observation's shape."""
         drawn: Tensor = self.layers(features)
         return drawn.float().reshape(-1, *self._shape)
 
     def error(
         self, drawn: Float[Tensor, " batch *drawn"], observation: Shaped[Tensor, " batch *shape"]
     ) -> Float[Tensor, " batch"]:
-        """Mean over an observation's numbers of (drawn - true)^2."""
+        """Returns the mean over an observation's numbers of (drawn - true)^2."""
         return (drawn - amounts(observation)).square().flatten(1).mean(1)
 
     def measures(
@@ -176,18 +182,24 @@ class AmountDecoder(Decoder):
         observation: Shaped[Tensor, " batch *shape"],
         valid: Bool[Tensor, " batch"],
     ) -> dict[str, Tensor]:
-        """Explained variance, against always drawing the batch's mean observation."""
+        """Returns the explained variance; the batch's mean observation has 0."""
         target = amounts(observation).flatten(1)
         explained = explained_variance_of_vectors(drawn.detach().flatten(1), target, valid)
         return {"explained_variance": explained}
 
     def restored(self, drawn: Float[Tensor, " batch *drawn"]) -> Shaped[Tensor, " batch *shape"]:
-        """The amounts as they are."""
+        """Returns the amounts unchanged."""
         return drawn
 
 
 class SymbolDecoder(Decoder):
-    """Symbols: the cross-entropy of each, averaged over an observation."""
+    """Decodes symbols; the error is the cross-entropy, averaged over an observation.
+
+    Args:
+        layers: from features to the logits of all symbols.
+        shape: of an observation.
+        num_symbols: number of kinds of symbols.
+    """
 
     def __init__(self, layers: nn.Module, shape: tuple[int, ...], num_symbols: int) -> None:
         super().__init__()
@@ -195,14 +207,14 @@ class SymbolDecoder(Decoder):
         self._drawn = (num_symbols, *shape)
 
     def forward(self, features: Float[Tensor, "batch F"]) -> Float[Tensor, " batch *drawn"]:
-        """Draws logits of each symbol [K, *shape]."""
+        """Returns the logits of each symbol [K, *shape]."""
         drawn: Tensor = self.layers(features)
         return drawn.float().view(-1, *self._drawn)
 
     def error(
         self, drawn: Float[Tensor, " batch *drawn"], observation: Shaped[Tensor, " batch *shape"]
     ) -> Float[Tensor, " batch"]:
-        """Mean over an observation's symbols of -log p(symbol)."""
+        """Returns the mean over an observation's symbols of -log p(symbol)."""
         return F.cross_entropy(drawn, observation.long(), reduction="none").flatten(1).mean(1)
 
     def measures(
@@ -211,7 +223,7 @@ class SymbolDecoder(Decoder):
         observation: Shaped[Tensor, " batch *shape"],
         valid: Bool[Tensor, " batch"],
     ) -> dict[str, Tensor]:
-        """Accuracy per cell, and that of naming each cell's most frequent symbol."""
+        """Returns the accuracy per cell, and that of naming each cell's most frequent symbol."""
         right = (self.restored(drawn) == observation).flatten(1).float().mean(1)
         kinds = torch.arange(self._drawn[0], device=drawn.device)
         count = (observation.flatten(1).unsqueeze(-1) == kinds) & valid[:, None, None]
@@ -219,7 +231,7 @@ class SymbolDecoder(Decoder):
         return {"accuracy": masked_mean(right, valid), "chance": commonest.mean()}
 
     def restored(self, drawn: Float[Tensor, " batch *drawn"]) -> Shaped[Tensor, " batch *shape"]:
-        """The likeliest symbols."""
+        """Returns the likeliest symbols."""
         return drawn.detach().argmax(1).to(torch.uint8)
 
 
@@ -244,13 +256,19 @@ class Deconvolution(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "batch F"]) -> Float[Tensor, "batch C H W"]:
-        """Draws images."""
+        """Decodes features to images."""
         drawn: Tensor = self.layers(self.dense(features).unflatten(1, self._map))
         return drawn[..., : self._height, : self._width]
 
 
 def decoder_for(spec: EnvSpec, num_features: int, hidden: int) -> Decoder:
-    """Images are deconvolved, everything else comes from one hidden layer of width `hidden`."""
+    """Builds a decoder: transposed convolutions for images, one hidden layer for the rest.
+
+    Args:
+        spec: of the environment.
+        num_features: F, the input's width.
+        hidden: width of the hidden layer; images do not use it.
+    """
     shape = spec.observation_shape
     if is_image(spec):
         return AmountDecoder(Deconvolution(num_features, shape), shape)
@@ -265,5 +283,5 @@ def decoder_for(spec: EnvSpec, num_features: int, hidden: int) -> Decoder:
 
 
 def amounts(observation: Shaped[Tensor, " batch *shape"]) -> Float[Tensor, " batch *shape"]:
-    """Bytes scaled to 0..1, everything else as it is."""
+    """Scales bytes to 0..1; leaves other observations as they are."""
     return observation / 255 if observation.dtype == torch.uint8 else observation.float()

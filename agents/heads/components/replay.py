@@ -1,7 +1,7 @@
-"""Replay: the last trajectories, kept on the learner's device for losses that look back.
+"""Replay: the last trajectories, kept on the learner's device for losses on past data.
 
 As in UNREAL (Jaderberg et al. 2017, https://arxiv.org/abs/1611.05397, section 3.4), whose
-replay holds the latest experience only, so that it stays close to the present policy.
+replay holds only the latest experience, so that it stays close to the current policy.
 """
 
 import math
@@ -18,29 +18,29 @@ from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 
 _TIMELESS = ("core_state", "begins")
-"""Fields of a trajectory in which the batch leads."""
+"""Fields of a trajectory without a time axis."""
 _BYTES_PER_STEP = 8 + 4 + 3 + 4
 """Action, reward, three flags, log-probability."""
 _USUAL_STEPS, _USUAL_TRAJECTORIES = 4096, 16
-"""Unless told otherwise whichever is more (miyosuda/unreal: 2,000 steps a worker, 100 unrolls)."""
+"""Default size, whichever is more (miyosuda/unreal: 2,000 steps a worker, 100 unrolls)."""
 _USUAL_BYTES = 128 * 2**20
-"""Unless told otherwise no more than that, if it is two trajectories at least."""
+"""Limit of the default size, unless it is less than two trajectories."""
 
 
 class Replay(nn.Module):
-    """A ring of whole trajectories; observations are kept as they came, bytes as bytes.
+    """A ring of whole trajectories; observations keep their dtype, bytes as bytes.
 
     It is part of the checkpoint, so a resumed run replays what the first one would have.
-    Trajectories of another shape (left by another number of processes, say) are dropped.
+    Trajectories of another shape (from a run with another number of processes, say) are dropped.
     """
 
     def __init__(self, size: int, device: torch.device, nbytes: int = 0) -> None:
-        """Holds nothing yet.
+        """Starts empty.
 
         Args:
-            size: how many trajectories.
+            size: number of trajectories.
             device: where they are kept.
-            nbytes: memory that it will take, if that is known.
+            nbytes: memory that it will take, if known.
         """
         super().__init__()
         assert size >= 1
@@ -51,12 +51,12 @@ class Replay(nn.Module):
         self._storage: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
-        """How many trajectories it holds."""
+        """Returns the number of trajectories it holds."""
         return min(self._added, self.size)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes; before the first trajectory, that it will take."""
+        """Memory that it takes; before the first trajectory, memory that it will take."""
         return sum(stored.nbytes for stored in self._storage.values()) or self._expected
 
     @torch.no_grad()
@@ -79,12 +79,12 @@ class Replay(nn.Module):
 
     @property
     def observation(self) -> Shaped[Tensor, "places N B *shape"]:
-        """Of all places, empty ones included; so with the following."""
+        """Observations in all places, empty ones included, as for the properties below."""
         return self._storage["observation"]
 
     @property
     def reward(self) -> Float[Tensor, "places T B"]:
-        """After the transform that the environment's spec asks for."""
+        """Rewards after the transform of the environment's spec."""
         return self._storage["reward"]
 
     @property
@@ -95,7 +95,7 @@ class Replay(nn.Module):
     def columns(
         self, place: Int[Tensor, " columns"], environment: Int[Tensor, " columns"]
     ) -> Trajectory:
-        """Puts single environments of several trajectories side by side."""
+        """Gathers single environments of several trajectories into one trajectory."""
         chosen = {
             name: stored[place, environment]
             if name in _TIMELESS
@@ -105,11 +105,11 @@ class Replay(nn.Module):
         return Trajectory(**chosen)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """All it holds, for checkpoints."""
+        """Returns everything it holds, for checkpoints."""
         return {"added": self._added, "storage": self._storage}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over a copy of what another one held."""
+        """Copies what another replay held."""
         self._added = state["added"]
         self._storage = {
             name: stored.to(self.device, copy=True) for name, stored in state["storage"].items()
@@ -125,17 +125,17 @@ def _tensors(trajectory: Trajectory) -> dict[str, Tensor]:
 
 
 def draw(mask: Bool[Tensor, " *shape"], lot: Float[Tensor, " draws"]) -> Int[Tensor, " draws"]:
-    """Draws entries of a mask that are true, all equally likely, with repetition.
+    """Draws true entries of a mask, all equally likely, with repetition.
 
-    Without a host synchronisation, so it cannot fail: where none is true, it returns entries
-    that are not.
+    It does not synchronise with the host, so it cannot raise: if no entry is true, it returns
+    entries that are false.
 
     Args:
         mask: of any shape.
         lot: random numbers from 0 up to 1.
 
     Returns:
-        Places in the flattened mask.
+        Indices into the flattened mask.
     """
     rank = mask.flatten().cumsum(0)
     # In float32 a lot next to 1 would become the count itself, were there very many.
@@ -149,7 +149,7 @@ def make_replay(
     """Makes a replay of the last `steps` agent steps, rounded up to whole trajectories.
 
     Args:
-        flag: which option asked for so many, for the error.
+        flag: the option that set the size, for the error.
         steps: of all environments together; none: 4,096, or sixteen trajectories if that is
             more, but no more than 128 MiB.
         spec: of the environments.
@@ -162,7 +162,7 @@ def make_replay(
     each = trajectory_bytes(spec, unroll_length)
     if steps is None:
         usual = max(_USUAL_TRAJECTORIES, _trajectories(_USUAL_STEPS, spec, unroll_length))
-        # Of one trajectory alone, the present one, nothing could be remembered.
+        # With room for one trajectory alone, the current one, no past would be kept.
         size = max(2, min(usual, _USUAL_BYTES // each))
     else:
         size = _trajectories(steps, spec, unroll_length)
@@ -182,14 +182,14 @@ def _trajectories(steps: int, spec: EnvSpec, unroll_length: int) -> int:
 
 
 def trajectory_bytes(spec: EnvSpec, unroll_length: int) -> int:
-    """Memory of one trajectory, but for the state of a recurrent core."""
+    """Returns the memory of one trajectory, without the state of a recurrent core."""
     observation = math.prod(spec.observation_shape) * spec.observation_dtype.itemsize
     steps = unroll_length * _BYTES_PER_STEP
     return spec.num_envs * ((unroll_length + 1) * observation + steps)
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that could be taken now; none where the system does not say."""
+    """Returns the memory that is free now; none where the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -1,9 +1,9 @@
-"""Random changes of observations that leave their meaning alone.
+"""Augmentations that keep the meaning of observations; step sampling; momentum copies.
 
 Images are shifted by a few pixels, as in DrQ (Kostrikov et al. 2021,
 https://arxiv.org/abs/2004.13649) and CURL on Atari (Laskin et al. 2020,
-https://arxiv.org/abs/2004.04136).  A shifted window of symbols would be seen from another
-cell, and a shifted vector means nothing: there, entries are hidden at random instead.
+https://arxiv.org/abs/2004.04136).  A shifted window of symbols would be the view from another
+cell, and a shifted vector means nothing: there, random entries are hidden instead.
 """
 
 import copy
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from agents.runtime.random import Stream
 from envs.base import EnvSpec
 
-# Some of the steps of a trajectory, for losses that cost too much at every step.
+# Sampling steps of a trajectory, for losses that cost too much at every step.
 
 
 class StepSampler(nn.Module):
-    """Draws as many steps in every environment as in any other, so that shapes do not change.
+    """Draws the same number of steps in every environment, so that shapes do not change.
 
-    Valid steps come before invalid ones; those that are drawn all the same are masked later.
+    It prefers valid steps; where it must draw invalid ones, the loss masks them later.
     """
 
     def __init__(self, fraction: float, stream: Stream) -> None:
@@ -32,7 +32,7 @@ class StepSampler(nn.Module):
         self.stream = stream
 
     def forward(self, valid: Bool[Tensor, "T B"]) -> Int[Tensor, "S B"]:
-        """The times drawn in each environment, in order and without repetition."""
+        """Returns the times drawn in each environment, in order and without repetition."""
         count = max(1, round(self.fraction * valid.shape[0]))
         lot = self.stream.uniform(tuple(valid.shape), valid.device)
         return torch.where(valid, lot, lot + 1).argsort(0)[:count].sort(0).values
@@ -41,13 +41,13 @@ class StepSampler(nn.Module):
 def at_steps(
     values: Shaped[Tensor, "time B *shape"], step: Int[Tensor, "S B"]
 ) -> Shaped[Tensor, "S B *shape"]:
-    """The entries of each environment at its own times."""
+    """Returns the entries of each environment at its own times."""
     return values[step, torch.arange(step.shape[1], device=step.device)]
 
 
 # Momentum copies: networks that follow another one slowly and are never trained.
 #
-# Targets of self-supervised losses come from them, so that they move more slowly than what
+# They compute the targets of self-supervised losses, so that targets move more slowly than what
 # is trained towards them (He et al. 2020, "Momentum Contrast", https://arxiv.org/abs/1911.05722;
 # Grill et al. 2020, BYOL, https://arxiv.org/abs/2006.07733).
 
@@ -55,18 +55,18 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 class MomentumCopy(nn.Module, Generic[NetworkT]):
-    """theta' <- momentum * theta' + (1 - momentum) * theta, after every update.
+    """A copy of a network: theta' <- momentum * theta' + (1 - momentum) * theta at every update.
 
-    All numbers of the copy are buffers, so they are saved and moved with the module that
-    holds it, and no optimizer and no gradient ever sees them.
+    All numbers of the copy are buffers: they are saved and moved with the module that holds it,
+    and no optimizer and no gradient reaches them.
     """
 
     def __init__(self, source: NetworkT, momentum: float) -> None:
         """Copies `source` as it is now.
 
         Args:
-            source: what is followed; `follow` is given it again, and must be given that one.
-            momentum: how much of itself the copy keeps; 0: it equals its source.
+            source: the network to follow; `follow` must get the same one.
+            momentum: share of itself that the copy keeps; 0: it equals its source.
         """
         super().__init__()
         assert 0 <= momentum <= 1
@@ -75,12 +75,12 @@ class MomentumCopy(nn.Module, Generic[NetworkT]):
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:
-        """What the copied network computes, without gradient."""
+        """Runs the copied network without gradient."""
         return self.network(*inputs)
 
     @torch.no_grad()
     def follow(self, source: NetworkT) -> None:
-        """Moves towards `source` by 1 - momentum."""
+        """Moves the copy towards `source` by 1 - momentum."""
         theirs = dict(source.named_parameters()) | dict(source.named_buffers())
         ours = dict(self.network.named_buffers())
         assert ours.keys() == theirs.keys()
@@ -105,21 +105,21 @@ def frozen_copy(source: NetworkT) -> NetworkT:
 
 
 SMALLEST_IMAGE = 36
-"""Bytes of a smaller [C, H, W] are taken for a board, where every cell matters; Nature's torso
-needs as much."""
+"""Smallest side of an image; smaller bytes [C, H, W] are boards, where every cell matters.
+Nature's torso needs this size."""
 UNKNOWN = 255
-"""Hides a symbol: it is none of 0, 1, ..., so its one-hot code is all zeros."""
+"""Replaces a hidden symbol: it is not a valid symbol, so its one-hot code is all zeros."""
 
 
 def is_image(spec: EnvSpec) -> bool:
-    """Whether observations are pictures: a few pixels more or less do not change what is seen."""
+    """Returns whether observations are images, which keep their meaning under small shifts."""
     shape = spec.observation_shape
     is_bytes = spec.observation_dtype == torch.uint8 and not spec.num_symbols
     return is_bytes and len(shape) == 3 and min(shape[1:]) >= SMALLEST_IMAGE
 
 
 class RandomShift(nn.Module):
-    """Moves each image by up to `pad` pixels in both directions; its border is repeated.
+    """Shifts each image by up to `pad` pixels in both directions, and repeats its border.
 
     All channels (the frames of a stack) move together.
     """
@@ -130,7 +130,7 @@ class RandomShift(nn.Module):
         self.stream = stream
 
     def forward(self, image: Shaped[Tensor, "batch C H W"]) -> Shaped[Tensor, "batch C H W"]:
-        """Shifts a batch, every image by its own distance."""
+        """Shifts each image of a batch by a random distance."""
         batch, channels, height, width = image.shape
         shift = self.stream.integers(2 * self.pad + 1, (2, batch, 1), image.device) - self.pad
         # Clamping repeats the border as padding would, without a larger image.
@@ -142,7 +142,13 @@ class RandomShift(nn.Module):
 
 
 class RandomMask(nn.Module):
-    """Hides each entry with the same probability: symbols become unknown, amounts 0."""
+    """Hides each entry with the same probability: symbols become unknown, amounts 0.
+
+    Args:
+        probability: of an entry to be hidden.
+        num_symbols: number of kinds of symbols; 0: the entries are amounts.
+        stream: random numbers.
+    """
 
     def __init__(self, probability: float, num_symbols: int, stream: Stream) -> None:
         super().__init__()
@@ -152,6 +158,6 @@ class RandomMask(nn.Module):
         self.stream = stream
 
     def forward(self, value: Shaped[Tensor, " batch *shape"]) -> Shaped[Tensor, " batch *shape"]:
-        """Hides entries of a batch."""
+        """Hides random entries of a batch."""
         hides = self.stream.uniform(tuple(value.shape), value.device) < self.probability
         return value.masked_fill(hides, self.hidden)
