@@ -42,14 +42,15 @@ REPHRASED = (
 """What tyro says, and how it reads in one sentence."""
 
 EXAMPLES = """\
-Trains an actor-critic, helped by auxiliary losses whose gradients pass a gate.
+Trains an actor-critic with auxiliary losses whose gradients pass a gate.
 
-Shown are the options of the components chosen on this command line; choose others
-(--env, --protocol, --algo, --torso, --core, --aux, --gate) beside --help to see theirs:
+Listed are the options of the components chosen on this command line. To see those of
+others, choose them (--env, --protocol, --algo, --torso, --core, --aux, --gate) together
+with --help.
 
-  python train.py --env Breakout --aux distill --gate cosine
+  python train.py --env Catch                                  (seconds)
+  python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
-  python train.py --env Catch
   python train.py --resume runs/NAME --steps 20000000
 """
 
@@ -63,10 +64,10 @@ Plays whole episodes with trained policies and prints their scores, or films one
 
 
 SWEEP_EXAMPLES = """\
-Tabular students in many gridworlds learn from teachers of several temperatures, through
-several gates: what Figure 4 of Du et al. 2018 shows, in worlds of our own.
+Trains tabular students in many gridworlds with teachers at several temperatures and
+through several gates, as in Figure 4 of Du et al. 2018, and draws their returns.
 
-  python sweep.py
+  python sweep.py                       (200 worlds, a few minutes)
   python sweep.py --full --output runs/full
   python sweep.py --resume runs/full
   python sweep.py --gates sum cosine "projection(decay=0.99)" --temperatures 0 1

@@ -11,7 +11,7 @@ FILM_STEPS = 2_000
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Whom to play, how often, and what to make of it."""
+    """Which policies to play, how often, and where the scores go."""
 
     runs: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
@@ -19,23 +19,25 @@ class EvaluateOptions:
     ]
     """A run's folder, a shipped teacher's folder, or an exported policy; several are compared."""
     episodes: int = EPISODES
-    """Whole ones, of each RUN; shared out beforehand, so that short ones are not favoured."""
+    """Whole episodes per RUN, divided among environments beforehand so that short ones are not
+    favoured."""
     num_envs: int = NUM_ENVS
     """Environments stepped together."""
     seed: int = 1_000_001
-    """Of environments and actions, the same for every RUN; far from those of training."""
+    """Seed of environments and actions, the same for every RUN and far from those of training."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the torso; auto takes bf16 where the hardware has it."""
+    """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
     threads: int = 0
     """Threads that PyTorch computes with on the CPU; 0 chooses."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """For all scores, JSON or .csv; without it they go to evaluation.json in each run's folder."""
+    """File for all scores, JSON or .csv; without it they go to evaluation.json in each run's
+    folder."""
     video: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """Film one episode instead, as .mp4 or .gif; nothing is scored."""
     video_steps: int = FILM_STEPS
-    """Agent steps after which the film stops at the latest."""
+    """Longest film, in agent steps."""
 
     def __post_init__(self) -> None:
         if not self.runs:

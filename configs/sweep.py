@@ -79,47 +79,48 @@ class SweepConfig:
     full: bool = False
     """The figure of 1,000 worlds; nothing else changes."""
     worlds: int | None = None
-    """How many pairs of a world and its modified like; none: 200."""
+    """Number of worlds, each with a modified variant; none: 200."""
     settings: tuple[Setting, ...] = ("cross", "same")
-    """Whose teacher: that of the world before its rewards were changed (cross) or that of the
-    student's own world (same)."""
+    """The teacher knows the world before its rewards were changed (cross) or the student's own
+    world (same)."""
     temperatures: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0)
-    """Of the teachers' softmax over action values; 0 is greedy (our choice)."""
+    """Temperatures of the teachers' softmax over action values; 0 is greedy (our choice)."""
     gates: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
     ] = ("sum", "cosine", "cosine_unweighted", "projection")
-    """With options where wanted: "projection(decay=0.99)".  Main-only learning is always there."""
+    """Gates to compare, with options if wanted: "projection(decay=0.99)"; main-only learning is
+    always included."""
     updates: int = 500
-    """Of every student."""
+    """Updates of every student."""
     seeds: int = 1
     """Students of each arm in each world."""
     seed: int = 0
-    """Of worlds and students."""
+    """Seed of worlds and students."""
     gradients: Literal["sampled", "exact"] = "sampled"
-    """From steps that are played, or by linear solves, without any noise."""
+    """Gradients from sampled steps, or exact ones from linear solves, without noise."""
     learning_rate: float | None = None
-    """Of plain gradient descent; none: 10 sampled, 0.3 exact."""
+    """Learning rate of plain gradient descent; none: 10 if sampled, 0.3 if exact."""
     teacher: Literal["exact", "q-learning"] = "exact"
-    """Whether teachers' action values are solved for or learnt."""
+    """How teachers get their action values: solved exactly, or learnt."""
     teacher_steps: int | None = None
     """Agent steps of each of the 8 agents that learn a teacher's table; none: 30,000."""
     change: Change = "redraw"
-    """What becomes of the positive rewards: redraw, swap or remove."""
+    """How the positive rewards of a world are changed."""
     points: int = 20
-    """Of every curve, beside its start; denser at first."""
+    """Points of every curve besides its start; denser at first."""
     world: WorldConfig = WorldConfig()
     practice: SampledConfig = SampledConfig()
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int = 0
-    """Processes on the CPU, of one thread each; 0: one per core.  Changes no number."""
+    """Processes on the CPU, of one thread each; 0: one per core. Changes no result."""
     chunk: int = 0
-    """Students learning at once; 0: 1,000 on a CPU, 40,000 on a GPU.  Another one draws other
-    random numbers."""
+    """Students that learn together; 0: 1,000 on a CPU, 40,000 on a GPU. Another number draws
+    other random numbers."""
     output: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
-    """For all results; a sweep that was interrupted there goes on.  Without it: one in runs/."""
+    """Folder for all results; a sweep interrupted there continues. Without it: one in runs/."""
     resume: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
-    """Go on with the sweep in this folder, with its options; only --workers may be given."""
+    """Folder of a sweep to continue, with its options; only --workers may be given."""
 
     def __post_init__(self) -> None:
         if self.full and self.worlds is not None:

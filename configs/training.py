@@ -35,27 +35,27 @@ class RunOptions:
     device: DeviceName = "auto"
     """auto, cpu, cuda or cuda:N; auto takes the GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the torso; auto takes bf16 where the hardware has it."""
+    """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
     threads: int = 0
     """Threads that PyTorch learns with on the CPU; 0 for all cores (1 if other runs need them)."""
     learning_rate: float = 7e-4
-    """Of Adam, at the start."""
+    """Learning rate of Adam, at the start."""
     learning_rate_end: float = 0.0
-    """Of Adam, at the last step; linear in between."""
+    """Learning rate of Adam at the last step; linear in between."""
     discount: float = 0.99
     """Gamma, per agent step."""
     max_gradient_norm: float = 0.5
-    """Longer gradients are shortened to this, the agent's and each head's apart; 0 for never."""
+    """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
     resume: str = ""
-    """A run's folder to go on with; then only --steps, --device and --run-dir may be given."""
+    """Folder of a run to continue; then only --steps, --device and --run-dir may be given."""
     checkpoint_minutes: float = 3.0
-    """Between checkpoints; the first comes within the first minute in any case."""
+    """Minutes between checkpoints; the first comes within a minute in any case."""
     log_steps: int = 0
     """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
     picture_steps: int = 0
-    """Agent steps between pictures in TensorBoard, where heads draw; 0: a twentieth of the run."""
+    """Agent steps between pictures of heads in TensorBoard; 0: a twentieth of the run."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False

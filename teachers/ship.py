@@ -30,8 +30,8 @@ from experiments.report.runs import command  # noqa: E402
 CARD = """\
 # A deliberately sub-optimal teacher for {env}
 
-It stopped far short of what the algorithm reaches, so that a student has something to gain from it
-and something to lose by trusting it.
+Its training was stopped long before the algorithm's limit, so a student can gain from it and can
+also lose by trusting it too long.
 
 | | |
 |---|---|
@@ -50,7 +50,8 @@ actions sampled, {precision} |
 {note}
 ![Return while training](curve.png)
 
-`evaluation.json` holds every episode's score, `curve.csv` the curve.
+`evaluation.json` holds the score of every episode, `curve.csv` the curve. `python teachers/ship.py`
+makes this folder from a run.
 """
 
 

@@ -1,4 +1,4 @@
-"""Every command of the README is one that the scripts and the Makefile take."""
+"""Every command of the README and of the pages on how to run it is one that the programs take."""
 
 import re
 import shlex
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from configs.cli import parse, parse_evaluate
+from configs.cli import parse, parse_evaluate, parse_sweep
 from experiments.training import run_folder as rundir
 from experiments.training.run_folder import is_resume, parse_resume
 
 ROOT = Path(__file__).resolve().parent.parent
-TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "torchrun")
+TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "source", "torchrun")
 """Programs of others."""
+
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/training.md", "docs/evaluation.md")
 
 
 def commands_of(markdown):
@@ -33,7 +35,12 @@ def commands_of(markdown):
     return list(dict.fromkeys(found))
 
 
-COMMANDS = commands_of((ROOT / "README.md").read_text("utf-8"))
+README = commands_of((ROOT / "README.md").read_text("utf-8"))
+COMMANDS = list(
+    dict.fromkeys(
+        command for page in PAGES for command in commands_of((ROOT / page).read_text("utf-8"))
+    )
+)
 
 
 def of(*start):
@@ -46,11 +53,16 @@ def of(*start):
 
 
 def test_the_readme_has_commands_and_the_main_job_is_the_documented_line():
-    assert ("make", "train") in COMMANDS
-    assert ("make", "test") in COMMANDS
+    assert ("make", "train") in README
+    assert ("make", "test") in README
     line = "python train.py --env Breakout --aux distill --gate cosine"
-    assert tuple(line.split()) in COMMANDS
-    assert any(words[:2] == ("python", "evaluate.py") for words in COMMANDS)
+    assert tuple(line.split()) in README
+    assert any(words[:2] == ("python", "evaluate.py") for words in README)
+
+
+def test_the_environment_is_activated_before_the_first_python_command_of_the_readme():
+    first = next(index for index, words in enumerate(README) if words[0] == "python")
+    assert ("source", ".venv/bin/activate") in README[:first]
 
 
 def test_every_command_is_of_a_kind_that_is_looked_at_here():
@@ -87,6 +99,12 @@ def test_every_command_for_several_processes_is_taken(arguments):
 @of("python", "evaluate.py")
 def test_every_evaluation_command_is_taken(arguments):
     parse_evaluate(arguments)
+
+
+@of("python", "sweep.py")
+def test_every_sweep_command_is_taken(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parse_sweep(arguments)
 
 
 @of("make")

@@ -12,6 +12,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 from envs import EnvFamilies
 from gridworld import WALL
+from tests.pages import page
 
 CPU = torch.device("cpu")
 B = 3
@@ -154,6 +155,11 @@ def long_enough(family):
 def test_every_family_has_an_example():
     examples = {example.family for example in EXAMPLES.values()}
     assert examples == {family.name for family in fields(EnvFamilies)}
+
+
+@pytest.mark.parametrize("name", [family.name for family in fields(EnvFamilies)])
+def test_every_family_has_a_page(name):
+    page("envs", name, "catch")
 
 
 def test_what_comes_out_is_what_the_spec_says(build):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from agents.gates import Gate, Gates, Judgement, diagnose, make
+from tests.pages import page
 
 Options = dict[str, Any]
 
@@ -370,12 +371,15 @@ def test_they_compile_to_one_graph_each_that_agrees() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_has_a_page_that_names_its_options(name: str) -> None:
-    folder = Path(__file__).parents[3] / "docs" / "gates"
-    page = (folder / f"{name}.md").read_text("utf-8")
-    assert page.startswith(f"# {name}\n")
-    assert f"[`{name}`]({name}.md)" in (folder / "README.md").read_text("utf-8")
+    text = page("gates", name, "cosine")
+    assert text.startswith(f"# {name}\n")
     for option in fields(getattr(Gates(), name)):
-        assert f"`{option.name}`" in page
+        assert f"`{option.name}`" in text, f"docs/gates/{name}.md does not explain {option.name}"
+
+
+def test_a_missing_page_is_reported_with_the_page_to_copy() -> None:
+    with pytest.raises(AssertionError, match=r"gates/new.md is missing: copy docs/gates/cosine.md"):
+        page("gates", "new", "cosine")
 
 
 @every_gate

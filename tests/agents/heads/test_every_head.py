@@ -18,6 +18,7 @@ from agents.runtime.checkpoint import flatten, unflatten
 from agents.statistics import masked_mean
 from tests.agents.heads.settings import KINDS, B, T, changed, evaluate, make_setting
 from tests.agents.updating import A2C, CONFIG, numbers, same
+from tests.pages import page
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = [head.name for head in fields(Heads)]
@@ -322,6 +323,11 @@ def test_every_head_fits_somewhere_and_owns_up_to_what_it_does_not_fit(name):
             make_setting(kind).build(name)
         assert str(error.value).endswith(".")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_head_has_a_page(name):
+    page("heads", name, "termination")
 
 
 COMPILED = """
