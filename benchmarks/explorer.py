@@ -26,8 +26,8 @@ from torch.nn import functional as F
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import header, publish
 from envs.gridworld.config import GridConfig
+from experiments.results import header, publish
 from gridworld import (
     FIRST_TERMINAL,
     WALL,

@@ -26,8 +26,8 @@ from typing import Annotated, Literal
 import tyro
 
 from agents.logs.report import METRICS_FILE
-from benchmarks.measure import header, publish, run_alone, split_flags
 from configs.cli import parse
+from experiments.results import header, publish, run_alone, split_flags
 from experiments.training.run_folder import read_config
 
 Study = Literal["every", "main", "metric", "significant"]
