@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from agents.heads.components.views import is_image
 from agents.networks.torsos import orthogonal
-from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, masked_mean
 from envs.base import EnvSpec
 
 # Observations cut into cells, and how much each of them changes.
@@ -178,7 +178,7 @@ class AmountDecoder(Decoder):
     ) -> dict[str, Tensor]:
         """Explained variance, against always drawing the batch's mean observation."""
         target = amounts(observation).flatten(1)
-        explained = explained_variance_of_vectors(drawn.detach().flatten(1), target, valid)
+        explained = explained_variance(drawn.detach().flatten(1), target, valid)
         return {"explained_variance": explained}
 
     def restored(self, drawn: Float[Tensor, " batch *drawn"]) -> Shaped[Tensor, " batch *shape"]:
