@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, cycle
 
 from matplotlib.axes import Axes
 
@@ -48,7 +49,8 @@ def inks(gates: Sequence[str]) -> list[Ink]:
     """Chooses how the lines of a figure are drawn, by their gates.
 
     A gate has its own ink in every figure.  Where it occurs a second time in the same figure,
-    with other options or another head, that line takes a colour that the figure does not use yet.
+    with other options or another head, that line takes a colour that the figure does not use yet,
+    but never black.
 
     Args:
         gates: one per line, options in brackets allowed; `main only` or `main-only` for none.
@@ -56,13 +58,11 @@ def inks(gates: Sequence[str]) -> list[Ink]:
     names = [gate.partition("(")[0].strip() for gate in gates]
     own = [GATES.get(name, None if _has_gate(name) else NO_GATE) for name in names]
     used = {ink.colour for ink in own if ink is not None}
-    spare = [Ink(colour) for colour in COLOURS if colour not in used]
-    spare += [Ink(colour, "-.") for colour in COLOURS]
-    found: list[Ink] = []
-    for number, ink in enumerate(own):
-        fresh = ink is not None and ink not in own[:number]
-        found.append(ink if ink is not None and fresh else spare.pop(0))
-    return found
+    free = [Ink(colour) for colour in COLOURS[1:] if colour not in used]
+    spare = chain(free, cycle(Ink(colour, "-.") for colour in COLOURS[1:]))
+    return [
+        next(spare) if ink is None or ink in own[:number] else ink for number, ink in enumerate(own)
+    ]
 
 
 def _has_gate(name: str) -> bool:

@@ -22,7 +22,7 @@ def test_the_ink_of_a_gate_does_not_depend_on_its_company(gates):
 def test_a_gate_that_occurs_again_takes_a_colour_that_is_free():
     first, again, other = inks(["projection", "projection(decay=0.99)", "cosine"])
     assert (first, other) == (GATES["projection"], GATES["cosine"])
-    assert again.colour not in {first.colour, other.colour}
+    assert again.colour not in {first.colour, other.colour, NO_GATE.colour}
 
 
 def test_a_gate_that_nobody_knows_and_many_repeats_still_get_distinct_inks():
