@@ -12,11 +12,10 @@ from configs.errors import UsageError
 from configs.sweep import SweepConfig
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms
-from experiments.sweep.chunks import num_chunks
+from experiments.sweep.chunks import Work, WorkerError, choose_workers, compute_all, num_chunks
 from experiments.sweep.folder import Results
 from experiments.sweep.output import FIGURE, write
-from experiments.sweep.verdict import Verdict
-from experiments.sweep.workers import Work, WorkerError, choose_workers, compute_all
+from experiments.sweep.summary import Verdict
 from experiments.training.hardware import choose_device
 
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130

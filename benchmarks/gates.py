@@ -26,7 +26,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
-from benchmarks.measure import header, publish
+from experiments.results import header, publish
 from experiments.training.hardware import keep_freed_memory
 
 BASELINE = "sum"

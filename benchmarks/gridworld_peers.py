@@ -33,8 +33,8 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import header, publish, read_table
 from benchmarks.stepping.client import Worker, working
+from experiments.results import header, publish, read_table
 from experiments.training import run_folder as rundir
 
 OURS = "ours"

@@ -26,17 +26,9 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cleanrl import UPDATES, load
-from benchmarks.measure import (
-    Measurement,
-    commit_of,
-    hardware_of,
-    header,
-    measure,
-    middle,
-    publish,
-    train_run,
-)
+from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
 from configs.presets import preset
+from experiments.results import header, publish
 from experiments.training.hardware import choose_device
 
 PEER, DOCUMENTED = "CleanRL", "documented"

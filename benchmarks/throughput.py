@@ -27,16 +27,8 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import (
-    Measurement,
-    hardware_of,
-    header,
-    measure,
-    middle,
-    publish,
-    split_flags,
-    train_run,
-)
+from benchmarks.measure import Measurement, hardware_of, measure, middle, train_run
+from experiments.results import header, publish, split_flags
 
 ARMS = {
     "sum": ["--aux", "distill", "--gate", "sum"],

@@ -26,10 +26,10 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.heads import AuxiliaryHead, Heads
-from benchmarks.measure import header, publish, split_flags
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
+from experiments.results import header, publish, split_flags
 from experiments.studies.trained import without_heads
 from experiments.training.build import build
 from experiments.training.hardware import choose_hardware, keep_freed_memory

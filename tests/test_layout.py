@@ -30,7 +30,13 @@ GATES = ("torch", "jaxtyping", "agents.gates", *sys.stdlib_module_names)
 EMULATORS = {"envpool": "envs/atari/envpool.py", "ale_py": "envs/atari/ale.py"}
 """Each is imported by one module, so that everything else works without it."""
 
-READ_ARGUMENTS = ("configs/", "experiments/studies/", "experiments/report/__main__.py")
+READ_ARGUMENTS = (
+    "configs/",
+    "experiments/studies/",
+    "experiments/report/__main__.py",
+    "experiments/evaluation/explorer.py",
+    "experiments/evaluation/returns.py",
+)
 """What reads a command line: the options of the scripts, and programs run by `python -m`."""
 
 SAYS_NUMBERS = ("agents/logs/report.py", "agents/logs/progress.py", "agents/logs/terminal.py")

@@ -19,6 +19,7 @@ from torch import Tensor
 from agents.algorithms import log_probability
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.networks.actor_critic import ActorCritic
+from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput, Trajectory
 
@@ -255,23 +256,18 @@ class Distill(AuxiliaryHead):
         log_policy = output.logits[:-1].log_softmax(-1)
         loss = distill_loss(self._loss, targets.probabilities, log_policy, trajectory)
         distance = cross_entropy(targets.probabilities, log_policy.detach()) - targets.entropy
-        counts = trajectory.valid.to(loss.dtype)
+        valid = trajectory.valid
         agrees = log_policy.argmax(-1) == targets.probabilities.argmax(-1)
         metrics = {
-            "kl": average(distance, counts),
-            "agreement": average(agrees.to(loss.dtype), counts),
-            "teacher_entropy": average(targets.entropy, counts),
+            "kl": masked_mean(distance, valid),
+            "agreement": masked_mean(agrees.to(loss.dtype), valid),
+            "teacher_entropy": masked_mean(targets.entropy, valid),
         }
         if targets.value is not None:
             better = targets.value > output.value[:-1].detach()
             loss = torch.where(better, loss, 0.0)
-            metrics["teacher_better"] = average(better.to(loss.dtype), counts)
-        return HeadLoss(loss, trajectory.valid, metrics)
-
-
-def average(value: Float[Tensor, "T B"], weight: Float[Tensor, "T B"]) -> Float[Tensor, ""]:
-    """Returns the weighted mean, with weights of 0 or 1."""
-    return (value * weight).sum() / weight.sum().clamp(min=1)
+            metrics["teacher_better"] = masked_mean(better.to(loss.dtype), valid)
+        return HeadLoss(loss, valid, metrics)
 
 
 def teacher_policy(

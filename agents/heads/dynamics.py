@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
-from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, masked_mean
 from agents.trajectory import AgentOutput, Trajectory
 
 # Inverse dynamics: which action led from one observation to the next?
@@ -172,8 +172,8 @@ class Forward(AuxiliaryHead):
         target = output.torso[1:].detach()
         valid = trajectory.valid
         loss = 0.5 * (predicted - target).square().sum(-1)
-        seen = explained_variance_of_vectors(predicted.detach(), target, valid)
+        seen = explained_variance(predicted.detach(), target, valid)
         # Against the guess that nothing changes, which explains much of slow worlds.
-        still = explained_variance_of_vectors(output.torso[:-1].detach(), target, valid)
+        still = explained_variance(output.torso[:-1].detach(), target, valid)
         metrics = {"explained_variance": seen, "persistence": still}
         return HeadLoss(loss, valid, metrics)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from math import exp, log
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
+from agents.statistics import explained_variances
 from agents.trajectory import AgentOutput, Trajectory
 
 
@@ -89,7 +90,7 @@ class MultiHorizon(AuxiliaryHead):
         values = self.values(output.features)  # [N, B, K]
         returns = lambda_returns(trajectory, values.detach(), self.discounts, self._trace)
         loss = 0.5 * (returns - values[:-1]).square().mean(-1)
-        explained = _explained(values[:-1].detach(), returns, trajectory.valid)
+        explained = explained_variances(values[:-1].detach(), returns, trajectory.valid)
         metrics = {
             "explained_variance": explained.nanmean(),
             "explained_variance_longest": explained[self._longest],
@@ -124,18 +125,3 @@ def lambda_returns(
         kept = torch.where(terminated.unsqueeze(-1), 0.0, discounts * future)
         following = result[t] = trajectory.reward[t].unsqueeze(-1) + kept
     return result
-
-
-def _explained(
-    values: Float[Tensor, "T B K"], targets: Float[Tensor, "T B K"], valid: Bool[Tensor, "T B"]
-) -> Float[Tensor, " K"]:
-    """Returns 1 - Var(target - value) / Var(target) per discount; NaN for constant targets."""
-    counts = valid.unsqueeze(-1)
-    number = counts.sum().clamp(min=1)
-
-    def variance(x: Float[Tensor, "T B K"]) -> Float[Tensor, " K"]:
-        mean = torch.where(counts, x, 0.0).sum((0, 1)) / number
-        return torch.where(counts, (x - mean).square(), 0.0).sum((0, 1)) / number
-
-    spread = variance(targets)
-    return torch.where(spread > 0, 1 - variance(targets - values) / spread, torch.nan)

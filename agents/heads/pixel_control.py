@@ -18,7 +18,7 @@ from agents.heads.components.views import is_image
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.precision import arithmetic
 from agents.networks.torsos import orthogonal
-from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, masked_mean
 from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.pixel-control"
@@ -159,7 +159,7 @@ class PixelControl(AuxiliaryHead):
         target = (best[:-1] + surplus).view_as(chosen)
         valid = trajectory.valid
         metrics = {
-            "explained_variance": explained_variance_of_vectors(chosen.detach(), target, valid),
+            "explained_variance": explained_variance(chosen.detach(), target, valid),
             "change": masked_mean(targets.change.mean((2, 3)), valid),
         }
         return HeadLoss(0.5 * (target - chosen).square().mean(-1), valid, metrics)

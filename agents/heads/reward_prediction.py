@@ -17,6 +17,7 @@ from agents.heads.components.replay import Replay, draw, make_replay
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
 from agents.runtime.random import Stream
+from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
 
 _FLAG = "--aux.reward-prediction"
@@ -162,7 +163,7 @@ class RewardPrediction(AuxiliaryHead):
         loss = F.cross_entropy(logits.flatten(0, 1), targets.sign.flatten(), reduction="none")
         metrics = {
             "balanced_accuracy": balanced_accuracy(logits, targets.sign, targets.valid),
-            "rewarding": _mean(targets.sign != 1, targets.valid),
+            "rewarding": masked_mean((targets.sign != 1).float(), targets.valid),
         }
         return HeadLoss(loss.view(lead[:2]), targets.valid, metrics)
 
@@ -191,9 +192,3 @@ def balanced_accuracy(
     hit = occurs & (logits.argmax(-1) == sign).unsqueeze(-1)
     # NaN, not measured, where a class does not occur.
     return (hit.sum((0, 1)) / occurs.sum((0, 1))).nanmean()
-
-
-def _mean(
-    flag: Bool[Tensor, "sequences B"], valid: Bool[Tensor, "sequences B"]
-) -> Float[Tensor, ""]:
-    return (flag & valid).sum() / valid.sum()

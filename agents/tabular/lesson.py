@@ -85,7 +85,7 @@ def exact_signal(students: Students) -> Signal:
 
 
 @dataclass(frozen=True)
-class Arm:
+class GateGroup:
     """Consecutive students whose gradients one gate judges, each student's apart."""
 
     students: int
@@ -100,7 +100,7 @@ class Lesson:
     def __init__(
         self,
         students: Students,
-        arms: Sequence[Arm],
+        arms: Sequence[GateGroup],
         signal: Callable[[], Signal],
         learning_rate: float,
     ) -> None:

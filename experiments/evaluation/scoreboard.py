@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.padding import Padding
@@ -18,6 +19,7 @@ from rich.text import Text
 from agents.rollout.evaluation import Scores
 from agents.runtime.files import write_atomically
 from envs.atari.games import REFERENCES
+from experiments.statistics import bootstrap, mean
 
 CSV_COLUMNS = (
     *("run", "env", "protocol", "trained_steps", "episodes", "seed", "precision"),
@@ -25,6 +27,8 @@ CSV_COLUMNS = (
 )
 HEADINGS = ("env (protocol)", "trained", "episodes", "mean", "95 % interval", "median")
 INDENT, GAP, NARROWEST = 2, 2, 12
+REPLICATES = 10_000
+"""Bootstrap replicates of the mean over episodes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Result:
     seed: int
     precision: str
     scores: Scores
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the mean over episodes."""
+        return interval_of(self.scores)
 
     @property
     def human_normalised(self) -> float | None:
@@ -63,7 +72,7 @@ class Result:
             "precision": self.precision,
             "mean": self.scores.mean,
             "median": self.scores.median,
-            "interval_95": list(self.scores.interval()),
+            "interval_95": list(self.interval),
             "human_normalised": self.human_normalised,
             "optimum": self.scores.optimum,
             "returns": list(self.scores.returns),
@@ -72,7 +81,7 @@ class Result:
 
     def summary(self) -> str:
         """The score in words, the protocol beside it."""
-        low, high = self.scores.interval()
+        low, high = self.interval
         text = (
             f"{self.env} ({self.protocol} protocol), {len(self.scores.returns)} episodes after "
             f"{self.trained_steps:,} steps: mean {self.scores.mean:.2f} "
@@ -83,6 +92,12 @@ class Result:
         if self.of_optimum is not None:
             text += f", {100 * self.of_optimum:.0f} % of the optimum {self.scores.optimum:.2f}"
         return text + "."
+
+
+def interval_of(scores: Scores) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the mean over episodes."""
+    found = bootstrap(mean, [np.asarray(scores.returns)], replicates=REPLICATES)
+    return found.low, found.high
 
 
 class Scoreboard:
@@ -111,7 +126,7 @@ class Scoreboard:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    low, high = result.scores.interval()
+    low, high = result.interval
     human = result.human_normalised
     return (
         f"{result.env} ({result.protocol})",
@@ -159,7 +174,7 @@ def _csv(results: Sequence[Result]) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for result in results:
-        low, high = result.scores.interval()
+        low, high = result.interval
         ends = {"interval_low": low, "interval_high": high}
         writer.writerow({"run": result.run} | result.to_json() | ends)
     return text.getvalue()

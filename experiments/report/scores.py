@@ -8,23 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.atari.games import REFERENCES
-from experiments.report import estimates
+from experiments import statistics
 from experiments.report.arms import Arm
-from experiments.report.estimates import Games, Interval, stratified_bootstrap
 from experiments.report.runs import Run
+from experiments.statistics import Estimate, Games, stratified_bootstrap, stratified_sign_flip_test
 
 ALL = "all games"
 """Stands for the games that every arm has played, where there are two or more."""
 FINAL, AREA = "final", "area"
 RAW, HUMAN = "score", "human-normalised"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % bootstrap interval; none where the runs cannot tell."""
-
-    value: float
-    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -179,10 +171,10 @@ def _summary(
         unit=unit,
         runs=sum(map(len, scores)),
         steps=min(run.steps for env in envs for run in arm.runs[env]),
-        iqm=_estimate(estimates.iqm, scores),
-        mean=_estimate(estimates.mean, scores),
-        median=_estimate(_median_run if len(envs) == 1 else estimates.median, scores),
-        optimality_gap=_estimate(estimates.optimality_gap, scores) if unit == HUMAN else None,
+        iqm=_estimate(statistics.iqm, scores),
+        mean=_estimate(statistics.mean, scores),
+        median=_estimate(_median_run if len(envs) == 1 else statistics.median, scores),
+        optimality_gap=_estimate(statistics.optimality_gap, scores) if unit == HUMAN else None,
         values=tuple(float(score) for game in scores for score in game),
     )
 
@@ -207,10 +199,10 @@ def _comparison(
         runs=sum(map(len, scores)),
         runs_against=sum(map(len, others)),
         # Whether one score is above another does not depend on the unit.
-        probability=_estimate(estimates.probability_of_improvement, scores, others),
+        probability=_estimate(statistics.probability_of_improvement, scores, others),
         pairs=sum(map(len, differences)),
-        difference=_estimate(estimates.mean, differences) if differences else None,
-        p_value=estimates.sign_flip_test(differences) if differences else None,
+        difference=_estimate(statistics.mean, differences) if differences else None,
+        p_value=stratified_sign_flip_test(differences) if differences else None,
     )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 import train
 from agents.rollout.collector import Collector
 from agents.trajectory import Trajectory
-from benchmarks.measure import split_flags
+from experiments.results import split_flags
 from experiments.training import build
 from experiments.training import run_folder as rundir
 

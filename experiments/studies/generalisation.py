@@ -18,21 +18,17 @@ from itertools import cycle
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
 import numpy as np
 import tyro
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.figures import COLOURS, tidy
 from experiments.studies.held_out import TABLE
 from experiments.training.run_folder import VERSIONS, read_config
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Told apart by everyone (Okabe and Ito 2008)."""
 GOAL = 0.7
 COLUMNS = "arm,seed,step,cpu_seconds,return,low,high,optimum,fraction"
 
@@ -51,7 +47,7 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
     """Where held_out.csv and held_out.png go."""
     explorer: float | None = None
-    """A fraction to draw a line at: the best of `benchmarks/explorer.py`."""
+    """A fraction to draw a line at: the best of `experiments.evaluation.explorer`."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +136,10 @@ def table(curves: Sequence[Curve]) -> list[str]:
 
 def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
     """A thin line for each run, a thick one for the mean of an arm."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    axes = figure.subplots()
     arms = dict.fromkeys(curve.arm for curve in curves)
-    for colour, arm in zip(cycle(COLOURS), arms, strict=False):
+    for colour, arm in zip(cycle(COLOURS[1:]), arms, strict=False):
         mine = [curve for curve in curves if curve.arm == arm]
         for curve in mine:
             axes.plot(
@@ -161,11 +158,9 @@ def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
         axes.text(0, explorer + 0.01, "planner that forgets nothing", va="bottom", fontsize=8)
     axes.set_xlabel("million agent steps of training")
     axes.set_ylabel("return in held-out worlds / optimum")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    tidy(axes)
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=140)
-    plt.close(figure)
 
 
 def generalisation(options: Options) -> list[str]:
@@ -180,7 +175,7 @@ def generalisation(options: Options) -> list[str]:
     check(curves)
     made = [f"# {curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
     told = [f"# {arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
-    command = shlex.join(["python", "experiments/studies/generalisation.py", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "experiments.studies.generalisation", *sys.argv[1:]])
     options.output.mkdir(parents=True, exist_ok=True)
     text = "\n".join([f"# command: {command}", *made, *told, *table(curves)]) + "\n"
     (options.output / "held_out.csv").write_text(text, encoding="utf-8")

@@ -18,9 +18,10 @@ import tyro
 import train
 from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
-from benchmarks.measure import split_flags
 from configs.errors import UsageError
 from envs import HELD_OUT, VecEnv
+from experiments.evaluation.scoreboard import interval_of
+from experiments.results import split_flags
 
 TABLE = "held_out.csv"
 COLUMNS = "step,cpu_seconds,return,low,high,optimum,length"
@@ -57,7 +58,7 @@ class Score:
 
     def line(self) -> str:
         """One line of the table."""
-        low, high = self.scores.interval()
+        low, high = interval_of(self.scores)
         length = sum(self.scores.lengths) / len(self.scores.lengths)
         return (
             f"{self.step},{self.cpu_seconds:.1f},{self.scores.mean:.4f},{low:.4f},{high:.4f},"

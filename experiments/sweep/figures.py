@@ -1,21 +1,20 @@
 """`sweep.png`: learning curves, one row per setting, one column per temperature."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.sweep.arms import MAIN, Arm, Teaching, teachings
-from experiments.sweep.estimates import Difference, bootstrap, differences
+from experiments.figures import BLUE, VERMILLION, inks, tidy
+from experiments.statistics import Difference, bootstrap_means, differences
+from experiments.sweep.arms import MAIN, SweepArm, Teaching, teachings
 from experiments.sweep.folder import Results
 
 # `finals.png`: how far above or below main-only learning each gate ends, under each teacher.
 
-WORSE, SAME, BETTER = "#D55E00", "#999999", "#0072B2"
-"""Of Okabe and Ito's colours: told apart with any colour vision."""
+WORSE, SAME, BETTER = VERMILLION, "#999999", BLUE
 
 TEACHERS = {"cross": "teacher of another world", "same": "teacher of its own world"}
 
@@ -24,7 +23,7 @@ def draw_finals(results: Results) -> Figure:
     """Draws the figure: one panel per teacher, one line per gate, the safest gate at the top."""
     ways, gates = teachings(results.config), results.config.gates
     found = {way: differences(_beside_main(results, way)) for way in ways}
-    worst = [min(found[way][gate].mean for way in ways) for gate in range(len(gates))]
+    worst = [min(found[way][gate].value for way in ways) for gate in range(len(gates))]
     order = np.argsort(worst, kind="stable")
     size = (2.0 + 1.9 * len(ways), 1.5 + 0.24 * len(gates))
     figure = Figure(figsize=size, layout="constrained")
@@ -45,8 +44,8 @@ def write_finals(results: Results, path: Path) -> None:
 
 def _beside_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
     final, places = results.final(), {arm: place for place, arm in enumerate(results.arms)}
-    taught = [final[places[Arm(gate, way)]] for gate in results.config.gates]
-    return np.asarray(np.stack(taught, 1) - final[places[Arm(MAIN, None)]][:, None])
+    taught = [final[places[SweepArm(gate, way)]] for gate in results.config.gates]
+    return np.asarray(np.stack(taught, 1) - final[places[SweepArm(MAIN, None)]][:, None])
 
 
 def _draw_finals_panel(axes: Axes, found: list[Difference]) -> None:
@@ -54,16 +53,11 @@ def _draw_finals_panel(axes: Axes, found: list[Difference]) -> None:
     for place, difference in enumerate(found):
         ink = (WORSE, SAME, BETTER)[difference.sign + 1]
         axes.plot([difference.low, difference.high], [place, place], color=ink, linewidth=2)
-        axes.plot(difference.mean, place, "o", color=ink, markersize=4)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+        axes.plot(difference.value, place, "o", color=ink, markersize=4)
+    tidy(axes)
     axes.tick_params(labelsize=8)
 
 
-# Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/), and dashes,
-# so that lines are told apart in grey too.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (5, 1)), "-", (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (6, 1, 1, 1, 1, 1)), "-")
 MEANINGS = {
     "cross": "teacher of the world before\nits rewards were changed",
     "same": "teacher of the student's own world",
@@ -128,19 +122,18 @@ def _title(results: Results) -> str:
 
 def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     gates = [(MAIN, None), *((gate, teaching) for gate in results.config.gates)]
-    for number, (gate, way) in enumerate(gates):
+    for (gate, way), ink in zip(gates, inks([gate for gate, _ in gates]), strict=True):
         curves = results.curves(gate, way)
-        colour = COLOURS[number % len(COLOURS)]
-        low, high = bootstrap(curves.T)
+        low, high = bootstrap_means(curves.T)
         axes.plot(
             results.steps,
             curves.mean(1),
-            linestyle=_dashes(number),
-            color=colour,
+            linestyle=ink.dashes,
+            color=ink.colour,
             linewidth=1.6,
             label=gate,
         )
-        axes.fill_between(results.steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(results.steps, low, high, color=ink.colour, alpha=0.15, linewidth=0)
     for name, level in _levels(results, teaching).items():
         axes.axhline(level, color="black", linestyle=":", linewidth=1.0)
         # Above the optimum and below all others there are no curves for long.
@@ -159,14 +152,7 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     axes.xaxis.set_major_formatter(
         lambda value, _: f"{value / 1000:g}k" if value >= 1e4 else f"{value:g}"
     )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-
-
-def _dashes(number: int) -> Any:
-    """With more arms than colours the second of each colour is dotted, the third dashed."""
-    again = number // len(COLOURS)
-    return DASHES[number % len(DASHES)] if again == 0 else ((0, (1, 1)), (0, (3, 2)))[again % 2 - 1]
+    tidy(axes)
 
 
 def _levels(results: Results, teaching: Teaching) -> dict[str, float]:

@@ -121,6 +121,17 @@ def test_metrics_are_means_over_valid_steps(agent, teacher, build_trajectory):
     assert_close(result.metrics["agreement"], agrees[trajectory.valid].mean())
 
 
+def test_what_stands_at_invalid_steps_may_be_no_number(agent, teacher, build_trajectory):
+    trajectory = build_trajectory(terminated=[(0, 0), (1, 1)])
+    head = Distill(teacher, 1.0, WEIGHT)
+    targets = head.prepare(agent, trajectory)
+    output = agent(trajectory.observation)
+    expected = head(agent, output, trajectory, targets).metrics
+    targets.probabilities[~trajectory.valid] = torch.nan
+    targets.entropy[~trajectory.valid] = torch.nan
+    assert head(agent, output, trajectory, targets).metrics == expected
+
+
 def test_the_targets_are_the_teachers_policy_at_the_students_states(
     agent, teacher, build_trajectory
 ):

@@ -6,8 +6,7 @@ import torch
 
 from configs.errors import UsageError
 from configs.sweep import SweepConfig
-from experiments.sweep.chunks import Chunk
-from experiments.sweep.folder import create, from_json, load, resumed, save, settle, to_json
+from experiments.sweep.folder import Chunk, create, from_json, load, resumed, save, settle, to_json
 from gridworld import WorldConfig
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments.sweep.chunks import Work, choose_workers, compute_all
 from experiments.sweep.folder import create, load
-from experiments.sweep.workers import Work, choose_workers, compute_all
 from gridworld import WorldConfig
 
 

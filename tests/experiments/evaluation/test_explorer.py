@@ -3,7 +3,7 @@ import csv
 import pytest
 import torch
 
-from benchmarks.explorer import UNSEEN, Explorer, main, play
+from experiments.evaluation.explorer import UNSEEN, Explorer, main, play
 from gridworld import WALL, WorldConfig, parse
 
 CORRIDOR = """

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import returns
+from experiments.evaluation import returns
 
 
 @pytest.fixture

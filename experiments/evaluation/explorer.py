@@ -1,20 +1,19 @@
-"""What a planner scores that sees as little as a network, but knows the rules and never forgets.
+"""The score of a planner that sees as little as a network, but knows the rules and never forgets.
 
-    python benchmarks/explorer.py --view-radius 1 2 3
+    python -m experiments.evaluation.explorer --view-radius 1 2 3
 
-It knows where it is, how moves slip and what cells are worth, and draws a map of all that it has
-seen.  Before every step it solves that map: entering a cell from which unseen ones will be seen
-may count as an end worth `hope`, and `curiosity` more for each of them; whoever expects more of a
-reward that is on the map goes there.  So it is told far more than a network, which has to learn
-all of this, but it is no bound: it does not know how much is left to be hoped for.  The pairs of
-`hope` and `curiosity` are tried in turn; the worlds are the held-out ones of `--env Gridworld`.
+It knows where it is, how moves slip and what cells are worth, and it maps all that it has seen.
+Before every step it solves that map: a cell from which unseen cells come into view counts as an
+end worth `hope`, plus `curiosity` for each of them, unless a reward on the map is worth more.  It
+is told far more than a network, which has to learn all of this, but it is no upper bound: it does
+not know how much reward is left to be found.  All pairs of `hope` and `curiosity` are tried; the
+worlds are the held-out ones of `--env Gridworld`.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -23,11 +22,8 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-# A script sees its own folder, not the one it shares with the packages.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.measure import header, publish
 from envs.gridworld.config import GridConfig
+from experiments.results import header, publish
 from gridworld import (
     FIRST_TERMINAL,
     WALL,
@@ -44,9 +40,9 @@ SWEEPS = 12
 """Of value iteration before each step; the values of the step before are the first guess."""
 FIRST_SWEEPS = 40
 NOTHING = -1e6
-"""Less than any plan is worth."""
+"""Below the value of any plan."""
 MOST_STEPS = 1_000
-"""So many a termination probability of 0.01 lets an episode last once in 23,000 times."""
+"""With a termination probability of 0.01, one episode in 23,000 lasts so long."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,11 @@ class Options:
     """Which worlds and which planners: every combination."""
 
     view_radius: tuple[int, ...] = (1,)
-    """How far one sees."""
+    """How far the planner sees, in cells."""
     hope: tuple[float, ...] = (4.0, 5.0)
-    """What is expected beyond the edge of the map."""
+    """The value expected beyond the edge of the map."""
     curiosity: tuple[float, ...] = (0.0, 0.2)
-    """More of that for each unseen cell that will be seen."""
+    """Added to it for each unseen cell that comes into view."""
     worlds: int = 1000
     """One episode in each."""
     seed: int = 1
@@ -78,7 +74,7 @@ class Explorer:
         radius, width = self._config.view_radius, self._config.width
         around = torch.arange(-radius, radius + 1)
         self._rows, self._columns = (
-            part.flatten() for part in torch.meshgrid(around, around, indexing="ij")
+            grid.flatten() for grid in torch.meshgrid(around, around, indexing="ij")
         )
         # By action: up, right, down, left.
         self._moves = (-width, 1, width, -1)
@@ -88,7 +84,7 @@ class Explorer:
         self.value = torch.zeros(len(worlds), self._config.cells)
 
     def look(self, state: Int64[Tensor, " W"]) -> None:
-        """Adds to the map what is seen."""
+        """Adds the cells in view to the map."""
         height, width = self._config.height, self._config.width
         cell = (state % self._config.cells)[:, None]
         row, column = cell // width + self._rows, cell % width + self._columns
@@ -99,7 +95,7 @@ class Explorer:
         self.map.scatter_(1, where, seen.masked_fill(~inside, WALL))
 
     def plan(self, some: Int64[Tensor, " K"], sweeps: int) -> Float32[Tensor, "K cells 4"]:
-        """Solves the map of some worlds; returns what each action in each cell is worth."""
+        """Solves the map of some worlds; returns the value of each action in each cell."""
         unseen = self.map[some] == UNSEEN
         kind = self.map[some].masked_fill(unseen, WALL)
         wall, terminal = kind == WALL, kind >= FIRST_TERMINAL
@@ -123,7 +119,7 @@ class Explorer:
         return ahead
 
     def _edge(self, unseen: Bool[Tensor, "K cells"]) -> Float32[Tensor, "K cells"]:
-        """What ending the plan in each cell is worth: little where there is nothing to see."""
+        """The value of ending the plan in each cell: little where no new cell comes into view."""
         config = self._config
         view = torch.ones(1, 1, config.view_size, config.view_size)
         image = unseen.view(-1, 1, config.height, config.width).float()
@@ -134,7 +130,7 @@ class Explorer:
 
 @dataclass(frozen=True)
 class Result:
-    """What one planner scored, an episode a world."""
+    """The scores of one planner, one episode per world."""
 
     returns: Float32[Tensor, " W"]
     lengths: Int64[Tensor, " W"]
@@ -191,7 +187,9 @@ def main(arguments: Sequence[str]) -> int:
     """Plays and prints the table; returns the exit code."""
     options = tyro.cli(Options, args=list(arguments), description=__doc__)
     torch.set_num_threads(1)
-    publish([*header("benchmarks/explorer.py", arguments), *lines(options)], options.output)
+    publish(
+        [*header("-m experiments.evaluation.explorer", arguments), *lines(options)], options.output
+    )
     return 0
 
 

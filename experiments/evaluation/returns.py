@@ -1,6 +1,6 @@
-"""Returns of our PPO beside CleanRL's.
+"""Returns of our PPO and of CleanRL's while training.
 
-    python benchmarks/returns.py --ours RUN... --theirs FOLDER... --output benchmarks/results/X
+    python -m experiments.evaluation.returns --ours RUN... --theirs FOLDER... --output OUT
 
 RUN is a run of `train.py`, FOLDER what `benchmarks/cleanrl.py` wrote.  Both are put on the
 same scale: the mean score of the latest 100 finished games, every 10,000 agent steps, as
@@ -14,20 +14,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import tyro
 from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-# A script sees its own folder, not the one it shares with the packages.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.cleanrl import EPISODES
+from experiments.figures import BLUE, VERMILLION, tidy
 from experiments.training.run_folder import versions
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
+EPISODES = "episodes.csv"
+"""What `benchmarks/cleanrl.py` writes for each finished game."""
 INTERVAL = 10_000
 WINDOW = 100
 """Games that a mean is taken over, as in `metrics.csv`."""
@@ -78,8 +75,9 @@ def table(runs: dict[str, tuple[Curve, Curve]]) -> tuple[Curve, dict[str, Curve]
 
 def draw(grid: Curve, curves: dict[str, Curve], path: Path) -> None:
     """One thin line for each run, one thick line for each side's mean."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for side, colour in (("auxgate", "#0072B2"), ("CleanRL", "#D55E00")):
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for side, colour in (("auxgate", BLUE), ("CleanRL", VERMILLION)):
         mine = [curve for name, curve in curves.items() if name.startswith(side)]
         for curve in mine:
             axes.plot(grid, curve, color=colour, linewidth=0.8, alpha=0.6)
@@ -87,12 +85,10 @@ def draw(grid: Curve, curves: dict[str, Curve], path: Path) -> None:
         axes.plot(grid, np.mean(mine, 0), color=colour, linewidth=2.2, label=label)
     axes.set_xlabel("agent steps (4 frames each)")
     axes.set_ylabel(f"score, mean of {WINDOW} games")
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x / 1000:,.0f}k"))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:,.0f}k"))
+    tidy(axes)
     axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=140)
-    plt.close(figure)
 
 
 def main(options: Options) -> None:
@@ -106,8 +102,9 @@ def main(options: Options) -> None:
     ]
     commits = [f"{each['commit']}{' (dirty)' if each['dirty'] else ''}" for each in made]
     options.output.mkdir(parents=True, exist_ok=True)
+    command = ["python", "-m", "experiments.evaluation.returns", *sys.argv[1:]]
     lines = [
-        f"# command: {shlex.join(['python', 'benchmarks/returns.py', *sys.argv[1:]])}",
+        f"# command: {shlex.join(command)}",
         f"# ours trained at: {', '.join(commits)}",
         f"# hardware: {versions()['cpu']}, {versions()['cores']} cores",
         ",".join(["step", *curves]),
