@@ -20,7 +20,7 @@ import tyro
 from benchmarks.measure import split_flags
 from configs.cli import parse
 from experiments.training.session import Session
-from train import set_up
+from experiments.training.trainer import set_up
 
 Part = Literal["env", "act"]
 

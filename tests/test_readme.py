@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.cli import parse, parse_evaluate
+from configs.cli import is_resume, parse, parse_evaluate, parse_resume
 from experiments.training import run_folder as rundir
-from experiments.training.run_folder import is_resume, parse_resume
 
 ROOT = Path(__file__).resolve().parent.parent
 TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "torchrun")
@@ -70,7 +69,7 @@ def test_every_training_command_is_taken(arguments, tmp_path, monkeypatch):
         run = parse(["--env", "Catch"])
         folder = arguments[arguments.index("--resume") + 1]
         rundir.create(replace(run, run=replace(run.run, run_dir=folder)))
-        parse_resume(arguments)
+        rundir.resumed(parse_resume(arguments))
     elif "--help" in arguments:
         with pytest.raises(SystemExit) as stop:
             parse(arguments)

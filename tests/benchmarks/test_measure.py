@@ -89,8 +89,10 @@ def test_the_median_of_the_runs_counts():
 
 
 def test_the_header_tells_how_and_where_a_result_was_made():
-    lines = header("speed.py", ["--arms", "main only"], ["peer: it"])
+    lines = header("benchmarks/speed.py", ["--arms", "main only"], ["peer: it"])
     assert lines[0] == "# command: python benchmarks/speed.py --arms 'main only'"
+    module_lines = header("-m experiments.studies.heads", ["--seeds", "1"])
+    assert module_lines[0] == "# command: python -m experiments.studies.heads --seeds 1"
     names = [line.removeprefix("# ").split(": ")[0] for line in lines]
     assert names == ["command", "commit", "hardware", "packages", "peer"]
     commit = lines[1].removeprefix("# commit: ").removesuffix(" (dirty)")
