@@ -51,7 +51,16 @@ def prepare(options: EvaluateOptions) -> Hardware:
 
 
 def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Result:
-    """Plays the episodes of one policy."""
+    """Plays the episodes of one policy.
+
+    Args:
+        player: the policy.
+        options: number of episodes and environments, seed.
+        hardware: what the policy computes on.
+
+    Returns:
+        Its scores, with how it was played.
+    """
     num_envs = min(options.num_envs, options.episodes)
     env = player.build(num_envs, options.seed, hardware, render=False)
     try:
@@ -70,7 +79,13 @@ def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Resul
 
 
 def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Scores:
-    """Plays the episodes; the random numbers are the same for every policy."""
+    """Plays the episodes; actions draw the same random numbers for every policy.
+
+    Args:
+        env: the policy's environment.
+        agent: the policy.
+        options: number of episodes, and seed.
+    """
     actions = generator(options.seed, "evaluation", env.device)
     with agent.frozen():
         return play(env, agent, options.episodes, actions)
