@@ -1,7 +1,7 @@
 """The objects of a run, their state as a checkpoint holds it, and their pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from agents.runtime.checkpoint import save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
 from agents.teachers import POLICY_FILE, PolicyCard, export_policy
 from agents.trajectory import Trajectory
-from envs import VecEnv
+from configs.training import TrainConfig
+from envs import EnvSpec, VecEnv
 from experiments.training.run_folder import CHECKPOINTS
 
 COSINES = "cosines"
@@ -171,3 +172,23 @@ class Session:
         if isinstance(self.collector, Pipeline):
             self.collector.close()
         self.env.close()
+
+
+def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
+    """The card of this run's exported policy."""
+    return PolicyCard(
+        env=spec.name,
+        action_set=spec.action_set,
+        num_actions=spec.num_actions,
+        observation_shape=spec.observation_shape,
+        observation_dtype=str(spec.observation_dtype),
+        protocol=spec.protocol,
+        torso=config.choice.torso,
+        torso_options=asdict(config.torso),
+        steps=0,
+        env_options=asdict(config.env),
+        core=config.choice.core,
+        core_options=asdict(config.core),
+        num_symbols=spec.num_symbols,
+        world_set=spec.world_set,
+    )
