@@ -20,7 +20,7 @@ import tyro
 from configs.cli import parse
 from experiments.results import split_flags
 from experiments.training.session import Session
-from train import set_up
+from experiments.training.trainer import set_up
 
 Part = Literal["env", "act"]
 

@@ -1,10 +1,12 @@
 """From the command line to a config, in two passes: `choose`, then tyro on what was chosen."""
 
+import argparse
 import contextlib
 import io
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from typing import Any, NoReturn, TypeVar
 
@@ -85,6 +87,52 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
     _refuse_foreign_options(choice, rest)
     given: Any = _read(flags(choice), rest, prog="train.py", description=EXAMPLES)
     return from_flags(choice, given)
+
+
+RESUME = "--resume"
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """A command line that continues a run; None leaves an option as the run has it."""
+
+    run: str
+    """The folder of the run."""
+    steps: int | None = None
+    """Agent steps at which the run ends."""
+    device: str | None = None
+    run_dir: str | None = None
+    """The folder for a copy of the run, which is continued there."""
+
+
+def is_resume(arguments: Sequence[str]) -> bool:
+    """Whether the arguments of `train.py` continue a run."""
+    return any(argument.partition("=")[0] == RESUME for argument in arguments)
+
+
+def parse_resume(arguments: Sequence[str]) -> ResumeOptions:
+    """Reads `--resume RUN` and the three options that may come with it.
+
+    The run's own config is not read here.
+
+    Raises:
+        UsageError: another option is given, or a value is missing or wrong.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(RESUME, required=True)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--run-dir", "--run_dir")
+    try:
+        given, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}.") from error
+    if unknown:
+        raise UsageError(
+            f"{unknown[0]} cannot be given with --resume, which takes the run's own config: only "
+            "--steps, --device and --run-dir can."
+        )
+    return ResumeOptions(given.resume, given.steps, given.device, given.run_dir or None)
 
 
 def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:

@@ -1,6 +1,7 @@
 """Default numbers of each family of environments and algorithm, with their sources."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,15 @@ class Preset:
     unroll_length: int
     learning_rate: float
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
-    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The numbers alone, by the names that `RunOptions` gives them."""
+        return {name: value for name, value in asdict(self).items() if name not in COMPONENTS}
+
+
+COMPONENTS = ("algo", "torso")
+"""The fields of a preset that choose components."""
 
 
 PRESETS = {

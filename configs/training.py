@@ -44,7 +44,7 @@ class RunOptions:
     """Learning rate of Adam at the last step; linear in between."""
     discount: float = 0.99
     """Gamma, per agent step."""
-    max_gradient_norm: float = 0.5
+    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
     """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
@@ -126,7 +126,7 @@ class TrainConfig:
             template = defaults(choice)
             return TrainConfig(
                 choice=choice,
-                run=_filled(template.run, content["run"]),
+                run=_filled(template.run, content["run"], RETIRED),
                 env=_filled(template.env, content["env"]),
                 algo=_filled(template.algo, content["algo"]),
                 torso=_filled(template.torso, content["torso"]),
@@ -144,9 +144,15 @@ class TrainConfig:
             ) from error
 
 
-def _filled(template: Any, content: Any) -> Any:
+RETIRED = ("log_seconds",)
+"""Options of a run that earlier versions had; none changed what is learnt, so they are skipped."""
+
+
+def _filled(template: Any, content: Any, retired: tuple[str, ...] = ()) -> Any:
     values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content.items()
+        if name not in retired
     }
     return type(template)(**values)
 
@@ -154,17 +160,9 @@ def _filled(template: Any, content: Any) -> Any:
 def defaults(choice: Choice) -> TrainConfig:
     """The config of a choice of components before any option is given."""
     numbers = preset(choice.family, choice.algo)
-    run = RunOptions(
-        steps=numbers.steps,
-        num_envs=numbers.num_envs,
-        unroll_length=numbers.unroll_length,
-        learning_rate=numbers.learning_rate,
-        discount=numbers.discount,
-        max_gradient_norm=numbers.max_gradient_norm,
-    )
     return TrainConfig(
         choice=choice,
-        run=run,
+        run=RunOptions(**numbers.run),
         env=_env_defaults(choice),
         algo=getattr(Algorithms(), choice.algo),
         torso=getattr(Torsos(), choice.torso),

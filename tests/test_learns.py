@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import evaluate
 from agents.runtime.files import load_tensors, save_tensors
 from configs.evaluation import EvaluateOptions
+from experiments.evaluation.command import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def train(folder, line):
 def score(run, episodes=100):
     """The mean return of 100 episodes, actions sampled."""
     options = EvaluateOptions((str(run),), episodes, device="cpu", threads=1)
-    (result,) = evaluate.evaluate(options)
+    (result,) = evaluate(options)
     return result.scores.mean
 
 

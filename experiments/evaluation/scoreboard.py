@@ -1,4 +1,4 @@
-"""The scores of `evaluate.py`: as a sentence, as a table, as files."""
+"""The scores of `evaluate.py` as a sentence, a table, and JSON or CSV files."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ REPLICATES = 10_000
 
 @dataclass(frozen=True)
 class Result:
-    """What one policy scored, and how it was played."""
+    """The scores of one policy, and how it was played."""
 
     run: str
     """As typed on the command line."""
@@ -51,18 +51,18 @@ class Result:
 
     @property
     def human_normalised(self) -> float | None:
-        """0 for a random player, 1 for a human; None where there is no reference."""
+        """0 for a random player, 1 for a human; None for an environment without references."""
         reference = REFERENCES.get(self.env)
         return None if reference is None else reference.normalised(self.scores.mean)
 
     @property
     def of_optimum(self) -> float | None:
-        """The fraction of what the best policy scores; None where nobody knows that."""
+        """The mean as a fraction of the best policy's score; None where that is unknown."""
         optimum = self.scores.optimum
         return None if optimum is None else self.scores.mean / optimum
 
     def to_json(self) -> dict[str, Any]:
-        """All but the name of the run, which may be moved."""
+        """Everything except the path of the run, which may be moved."""
         return {
             "env": self.env,
             "protocol": self.protocol,
@@ -80,7 +80,7 @@ class Result:
         }
 
     def summary(self) -> str:
-        """The score in words, the protocol beside it."""
+        """A sentence with score, protocol and number of episodes."""
         low, high = self.interval
         text = (
             f"{self.env} ({self.protocol} protocol), {len(self.scores.returns)} episodes after "
@@ -107,9 +107,9 @@ class Scoreboard:
         self._results = results
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        """Lays the lines out for the width that there is; the first column alone gives way."""
+        """Lays the lines out for the width of the terminal; only the first column shrinks."""
         rows = [_cells(result) for result in self._results]
-        # The last column compares with a human or with the optimum: no environment has both.
+        # The last column compares with a human or with the optimum; no environment has both.
         of_optimum = any(result.of_optimum is not None for result in self._results)
         of_human = any(result.human_normalised is not None for result in self._results)
         headings = (*HEADINGS, "human" if not of_optimum else "ratio" if of_human else "optimum")
@@ -152,12 +152,12 @@ def _line(cells: Sequence[str], widths: Sequence[int], indent: int) -> Table:
 
 
 def write_one(path: Path, result: Result) -> None:
-    """Writes one result, as JSON or, by the ending, as CSV."""
+    """Writes one result as JSON, or as CSV if the name ends in .csv."""
     _write(path, [result], result.to_json())
 
 
 def write_all(path: Path, results: Sequence[Result]) -> None:
-    """Writes the results of several runs: a JSON list or, by the ending, a CSV."""
+    """Writes several results as a JSON list, or as CSV if the name ends in .csv."""
     _write(path, results, [{"run": result.run} | result.to_json() for result in results])
 
 
@@ -181,7 +181,7 @@ def _csv(results: Sequence[Result]) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits at least, and never a fraction where scores are large."""
+    """Formats a score with fewer decimals the larger it is."""
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2
     return f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
@@ -192,7 +192,7 @@ def _percentage(fraction: float | None) -> str:
 
 
 def _count(steps: int) -> str:
-    """In thousands or millions where it is many."""
+    """Formats steps in thousands or millions if there are that many."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if steps >= size:
             return f"{steps / size:.3g}{unit}"

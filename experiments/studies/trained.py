@@ -1,4 +1,4 @@
-"""Training runs in this process, of which only the log is kept."""
+"""Training runs in this process that leave only their log."""
 
 import contextlib
 import csv
@@ -9,32 +9,32 @@ from pathlib import Path
 
 import numpy as np
 
-import train
 from agents.logs.report import METRICS_FILE
+from experiments.training.trainer import DONE, main
 
 Row = dict[str, str]
 """A line of `metrics.csv`, by column."""
 
 
 def train_log(flags: Sequence[str]) -> list[Row]:
-    """Trains once, without a word, and returns the lines of its log.
+    """Trains once, prints nothing, and returns the lines of the log.
 
     Raises:
-        ValueError: `train.py` refused or failed; holds what it said.
+        ValueError: the run was refused or failed; the message is what it printed.
     """
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            code = train.main([*flags, "--run-dir", str(run)])
-        if code != train.DONE:
+            code = main([*flags, "--run-dir", str(run)])
+        if code != DONE:
             raise ValueError(said.getvalue().strip())
         with (run / METRICS_FILE).open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
 
 def average(column: str, rows: Sequence[Row]) -> float:
-    """Mean of what was measured; not a number if nothing was."""
+    """Mean of a column over the rows that have it; NaN if none has."""
     values = [float(row[column]) for row in rows if row.get(column)]
     return float(np.mean(values)) if values else float("nan")
 

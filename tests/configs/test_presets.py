@@ -20,14 +20,8 @@ def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family, algo):
     numbers = preset(family, algo)
     assert numbers.algo in names(Algorithms)
     assert numbers.torso in names(Torsos)
-    RunOptions(
-        steps=numbers.steps,
-        num_envs=numbers.num_envs,
-        unroll_length=numbers.unroll_length,
-        learning_rate=numbers.learning_rate,
-        discount=numbers.discount,
-        max_gradient_norm=numbers.max_gradient_norm,
-    )
+    run = RunOptions(**numbers.run)
+    assert (run.steps, run.num_envs) == (numbers.steps, numbers.num_envs)
 
 
 def test_the_games_get_the_published_budget():

@@ -1,6 +1,7 @@
 import json
 from dataclasses import asdict, replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,8 @@ def test_the_defaults_are_those_of_the_preset():
             assert getattr(run, name) == getattr(numbers, name)
 
 
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
 CONFIG = defaults(Choice("Catch", "catch", "a2c", "mlp", ("distill",), "projection"))
 
 
@@ -128,6 +131,24 @@ def changed(change):
 def test_a_config_that_does_not_fit_is_one_sentence(content):
     with pytest.raises(UsageError, match=r"(?s)^config\.json does not fit .* start a new run\.$"):
         TrainConfig.from_json(content)
+
+
+def test_an_option_that_is_gone_since_is_skipped():
+    content = changed(lambda content: content["run"].update(log_seconds=5.0))
+    assert TrainConfig.from_json(content) == CONFIG
+
+
+def test_the_configs_of_all_committed_runs_are_read():
+    lines = [
+        line.removeprefix("# config: ")
+        for path in RESULTS.rglob("*.csv")
+        for line in path.read_text("utf-8").splitlines()
+        if line.startswith("# config: ")
+    ]
+    assert lines
+    for line in lines:
+        content = json.loads(line)
+        assert TrainConfig.from_json(content).run.seed == content["run"]["seed"]
 
 
 def test_an_option_that_is_new_since_has_its_default():

@@ -2,9 +2,9 @@ import csv
 
 import pytest
 
-import train
 from experiments.studies import gating
 from experiments.studies.gating import LOGGED, REFERENCE, arms, main, summary
+from experiments.training import trainer as train
 
 CATCH = (
     "--env Catch --env.rows 4 --num-envs 4 --unroll-length 4 --steps 64 --device cpu --threads 1 "

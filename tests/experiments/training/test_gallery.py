@@ -2,7 +2,7 @@ import torch
 from torch.testing import assert_close
 
 from agents.logs.heatmap import heatmap
-from experiments.training.gallery import Gallery
+from experiments.training.session import Gallery
 from tests.agents.updating import Head, Opponent
 
 
