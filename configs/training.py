@@ -16,6 +16,7 @@ from configs.choice import DEFAULT_GATE, Choice, names
 from configs.errors import UsageError
 from configs.presets import preset
 from envs import PROTOCOLS, EnvFamilies
+from gridworld.options import at_least, require
 
 DeviceName = str
 
@@ -66,16 +67,15 @@ class RunOptions:
     """Stop after so many updates in a row that were skipped for a loss that is not finite."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "threads", "log_steps", "picture_steps", "max_gradient_norm"):
-            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        at_least(self, 1, "steps", "num_envs", "unroll_length", "max_skipped")
+        at_least(self, 0, "seed", "threads", "log_steps", "picture_steps")
+        require(self, "max_gradient_norm", self.max_gradient_norm >= 0, "0 or more")
         ends_well = 0 <= self.learning_rate_end < float("inf")
-        _require(self, "learning_rate_end", ends_well, "0 or more and finite")
+        require(self, "learning_rate_end", ends_well, "0 or more and finite")
         for name in ("learning_rate", "checkpoint_minutes"):
-            _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
-        _require(self, "seed", self.seed < 2**63, "below 2^63")
-        _require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
+            require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
+        require(self, "seed", self.seed < 2**63, "below 2^63")
+        require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
 
     @property
     def log_interval(self) -> int:
@@ -86,12 +86,6 @@ class RunOptions:
     def picture_interval(self) -> int:
         """Agent steps between pictures, which come with the next line of the log."""
         return self.picture_steps or max(1, self.steps // 20)
-
-
-def _require(options: object, name: str, holds: bool, what: str) -> None:
-    if not holds:
-        flag = f"--{name.replace('_', '-')}"
-        raise ValueError(f"{flag} must be {what}, not {getattr(options, name)}.")
 
 
 @dataclass(frozen=True)

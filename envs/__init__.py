@@ -1,7 +1,7 @@
 """Environments: the families behind one contract, and the lookup by name.
 
 A family is one module with a config that lists its `names` and can `build` one, and
-one line in `EnvFamilies`: that gives it `--env <name>`, its options as `--env.<option>`
+one line in `EnvFamilies`: that gives it its name and its options on the command line
 and all tests of `tests/envs/test_every_env.py`.
 """
 

@@ -33,6 +33,7 @@ from agents.learning.slices import Slices
 from agents.learning.step_loss import MainTerms, StepLoss
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
+from gridworld.options import at_least
 
 # Mean cosines between the gradients of all losses, kept on the device until they are drawn.
 
@@ -147,8 +148,7 @@ class JudgingConfig:
     """Compare gradients as they are, or as Adam's step sizes scale them."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"--gate.every must be at least 1, not {self.every}.")
+        at_least(self, 1, "every")
 
 
 class Judging:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from agents.runtime.files import write_json
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 
 # The command line of a resumed run: its own config, and three flags that may differ.
@@ -68,12 +68,10 @@ def parse_resume(arguments: Sequence[str]) -> Resumed:
     source = Path(given.resume)
     config = read_config(source)
     changes = {"steps": given.steps, "device": given.device}
-    try:
+    with naming(config.run):
         run = replace(
             config.run, **{name: value for name, value in changes.items() if value is not None}
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     folder = Path(given.run_dir) if given.run_dir else source
     notes: tuple[str, ...] = ()
     if run.steps != config.run.steps:
