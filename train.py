@@ -16,6 +16,7 @@ from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.presets import untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import build
@@ -43,7 +44,8 @@ def start(arguments: Sequence[str]) -> Run:
     config = parse(arguments)
     session, reason = set_up(config)
     folder = rundir.create(config) if session.processes.leads else Path()
-    return Run(config, folder, session, (reason,))
+    notes = filter(None, (reason, untuned(config.choice.family, config.choice.algo)))
+    return Run(config, folder, session, tuple(notes))
 
 
 def resume(arguments: Sequence[str]) -> Run:

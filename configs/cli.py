@@ -3,19 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
-from agents.networks.recurrent import Cores
-from agents.networks.torsos import Torsos
+from configs import plugins
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError
 from configs.evaluation import EvaluateOptions
 from configs.parsing import read
 from configs.sweep import SweepConfig
 from configs.training import TrainConfig, flags, from_flags
-
-REGISTRIES = {"algo": Algorithms, "torso": Torsos, "core": Cores, "aux": Heads, "gate": Gates}
 
 EXAMPLES = """\
 Trains an actor-critic, helped by auxiliary losses whose gradients pass a gate.
@@ -56,10 +50,11 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         UsageError: with one sentence for the user.
         SystemExit: after printing `--help`.
     """
-    choice, rest = choose(arguments)
+    modules, others = plugins.take(arguments)
+    choice, rest = choose(others)
     _refuse_foreign_options(choice, rest)
     given: Any = read(flags(choice), rest, prog="train.py", description=EXAMPLES)
-    return from_flags(choice, given)
+    return from_flags(choice, given, modules)
 
 
 def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
@@ -69,7 +64,8 @@ def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:
         UsageError: with one sentence for the user.
         SystemExit: after printing `--help`.
     """
-    return read(EvaluateOptions, arguments, prog="evaluate.py", description=EVALUATE_EXAMPLES)
+    _, others = plugins.take(arguments)
+    return read(EvaluateOptions, others, prog="evaluate.py", description=EVALUATE_EXAMPLES)
 
 
 def parse_sweep(arguments: Sequence[str]) -> SweepConfig:
@@ -99,7 +95,7 @@ def _refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
         name = option.partition(".")[0].replace("-", "_")
         if slot == "gate" and choice.gate is None:
             raise UsageError(f"{flag} has no effect without heads: add --aux, or drop it.")
-        if name in names(REGISTRIES[slot]) and name not in chosen[slot]:
+        if name in names(slot) and name not in chosen[slot]:
             has = " ".join(chosen[slot]) or "none"
             raise UsageError(
                 f"{flag} has no effect with --{slot} {has}: add --{slot} {name}, or drop it."

@@ -6,16 +6,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
 from agents.learning.gating import JudgingConfig
-from agents.networks.recurrent import Cores, FeedForwardConfig
-from agents.networks.torsos import Torsos
-from configs.choice import DEFAULT_GATE, Choice, names
+from agents.networks.recurrent import FeedForwardConfig
+from configs import plugins
+from configs.choice import DEFAULT_GATE, Choice, component, names
 from configs.errors import UsageError
 from configs.presets import preset
-from envs import PROTOCOLS, EnvFamilies
+from envs import PROTOCOLS, registered
 from gridworld.options import at_least, require
 
 DeviceName = str
@@ -102,6 +99,8 @@ class TrainConfig:
     gate: Any
     judging: JudgingConfig = field(default_factory=JudgingConfig)
     core: Any = field(default_factory=FeedForwardConfig)
+    plugins: tuple[str, ...] = ()
+    """Modules, loaded beforehand, that registered components."""
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""
@@ -112,9 +111,13 @@ class TrainConfig:
         """Reads `config.json`.
 
         Raises:
-            UsageError: it was written by another version, or changed by hand.
+            UsageError: it was written by another version, or changed by hand, or one of its
+                plugins cannot be loaded.
         """
         try:
+            modules = tuple(content.get("plugins", ()))
+            plugins.load_installed()
+            plugins.load(modules)
             chosen = dict(content["choice"])
             choice = Choice(**{**chosen, "aux": tuple(chosen["aux"])})
             template = defaults(choice)
@@ -131,7 +134,10 @@ class TrainConfig:
                 gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
                 judging=_filled(template.judging, content["judging"]),
                 core=_filled(template.core, content.get("core", {})),
+                plugins=modules,
             )
+        except UsageError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"config.json does not fit this version ({error}): start a new run."
@@ -160,18 +166,18 @@ def defaults(choice: Choice) -> TrainConfig:
         choice=choice,
         run=run,
         env=_env_defaults(choice),
-        algo=getattr(Algorithms(), choice.algo),
-        torso=getattr(Torsos(), choice.torso),
-        heads={name: getattr(Heads(), name) for name in choice.aux},
-        gate=None if choice.gate is None else getattr(Gates(), choice.gate),
-        core=getattr(Cores(), choice.core),
+        algo=component("algo", choice.algo),
+        torso=component("torso", choice.torso),
+        heads={name: component("aux", name) for name in choice.aux},
+        gate=None if choice.gate is None else component("gate", choice.gate),
+        core=component("core", choice.core),
     )
 
 
 def _env_defaults(choice: Choice) -> Any:
     if choice.protocol:
         return PROTOCOLS[choice.family][choice.protocol]
-    return getattr(EnvFamilies(), choice.family)
+    return registered()[choice.family]
 
 
 def flags(choice: Choice) -> type:
@@ -187,17 +193,19 @@ def flags(choice: Choice) -> type:
 
     chosen = {
         "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
-        "algo": (choice.algo, ", ".join(names(Algorithms))),
-        "torso": (choice.torso, ", ".join(names(Torsos))),
-        "core": (choice.core, ", ".join(names(Cores))),
-        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names(Heads)))),
+        "algo": (choice.algo, ", ".join(names("algo"))),
+        "torso": (choice.torso, ", ".join(names("torso"))),
+        "core": (choice.core, ", ".join(names("core"))),
+        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names("aux")))),
     }
     if choice.protocol:
         chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
-    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names(Gates)))
+    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names("gate")))
     for name, (value, known) in chosen.items():
         text = f"Which of: {known}."
         add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)
+    text = "A module that registers components of its own; may be given several times."
+    add("plugin", Annotated[str, tyro.conf.arg(metavar="MODULE", help=text)], "")
     if "distill" in choice.aux:
         text = "Short for --aux.distill.teacher."
         add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
@@ -228,8 +236,14 @@ def _named(slot: str, components: Mapping[str, Any]) -> tuple[Any, Any]:
     return made, made()
 
 
-def from_flags(choice: Choice, given: Any) -> TrainConfig:
-    """The config that a parsed instance of `flags(choice)` stands for."""
+def from_flags(choice: Choice, given: Any, modules: tuple[str, ...] = ()) -> TrainConfig:
+    """The config that a parsed instance of `flags(choice)` stands for.
+
+    Args:
+        choice: of components.
+        given: the parsed instance.
+        modules: the plugins that were loaded.
+    """
     default = defaults(choice)
     return TrainConfig(
         choice=choice,
@@ -241,4 +255,5 @@ def from_flags(choice: Choice, given: Any) -> TrainConfig:
         gate=None if choice.gate is None else getattr(given.gate, choice.gate, default.gate),
         judging=default.judging if choice.gate is None else given.judging,
         core=getattr(given.core, choice.core, default.core),
+        plugins=modules,
     )

@@ -1,4 +1,8 @@
-"""Main losses.  To add one: one file, one line in `Algorithms`."""
+"""Main losses.
+
+To add one here: one file, one line in `Algorithms`.  To add one from another package:
+`register` its config; see docs/extending.md.
+"""
 
 from dataclasses import dataclass
 
@@ -13,6 +17,7 @@ from agents.algorithms.base import (
 )
 from agents.algorithms.ppo import PPOConfig
 from agents.statistics import normalized
+from gridworld.options import Registry
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,10 @@ class Algorithms:
     a2c: A2CConfig = A2CConfig()
     ppo: PPOConfig = PPOConfig()
     none: NoneConfig = NoneConfig()
+
+
+_REGISTRY = Registry("algorithm", Algorithms())
+register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
 __all__ = [
@@ -35,4 +44,6 @@ __all__ = [
     "entropy",
     "log_probability",
     "normalized",
+    "register",
+    "registered",
 ]

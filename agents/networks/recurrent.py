@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agents.networks.torsos import orthogonal
-from gridworld.options import at_least
+from gridworld.options import Registry, at_least
 
 
 class Core(nn.Module, ABC):
@@ -166,3 +166,7 @@ class Cores:
 
     none: FeedForwardConfig = FeedForwardConfig()
     gru: GRUConfig = GRUConfig()
+
+
+_REGISTRY = Registry("core", Cores())
+register, registered = _REGISTRY.register, _REGISTRY.registered

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from gridworld.options import OptionError, at_least, mention, require
+from gridworld.options import OptionError, Registry, at_least, mention, require
 
 SQRT_2 = 2.0**0.5
 LayerT = TypeVar("LayerT", bound=nn.Module)
@@ -269,7 +269,8 @@ class Mlp(Torso):
         return flat / 255 if flat.dtype == torch.uint8 else flat.float()
 
 
-# Torsos: from observations to features.  To add one: one file, one line in `Torsos`.
+# Torsos: from observations to features.  To add one here: its class and one line in
+# `Torsos`.  From another package: `register` its config; see docs/extending.md.
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,10 @@ class Torsos:
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()
     mlp: MlpConfig = MlpConfig()
+
+
+_REGISTRY = Registry("torso", Torsos())
+register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
 __all__ = ["Torso", "TorsoOutput", "Torsos", "NatureConfig", "ImpalaConfig", "MlpConfig"]

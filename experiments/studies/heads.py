@@ -42,7 +42,7 @@ class Options:
 
     env: str = "Gridworld"
     """The task."""
-    heads: tuple[str, ...] = tuple(name for name in names(Heads) if name != PROBE)
+    heads: tuple[str, ...] = tuple(name for name in names("aux") if name != PROBE)
     """One at a time."""
     gates: tuple[str, ...] = ("sum", "cosine")
     """Through which each passes."""
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
             record(outcome, options.output)
         remarks, outcomes = read(options.output)
         # What was run later (--keep) takes its place.
-        outcomes.sort(key=lambda outcome: (ALONE, *names(Heads)).index(outcome.head))
+        outcomes.sort(key=lambda outcome: (ALONE, *names("aux")).index(outcome.head))
         lines = summary(outcomes)
     except ValueError as error:
         print(f"heads: {error}", file=sys.stderr)

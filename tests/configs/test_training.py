@@ -4,17 +4,13 @@ from itertools import product
 
 import pytest
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
 from agents.learning.gating import JudgingConfig
-from agents.networks.torsos import Torsos
 from configs.choice import Choice, names
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.presets import PRESETS
 from configs.training import RunOptions, TrainConfig, defaults
-from envs import EnvFamilies
+from envs import registered
 from envs.atari.config import BASELINES, MACHADO
 
 EXAMPLES = {
@@ -23,14 +19,14 @@ EXAMPLES = {
     "atari": "Breakout",
     "gridworld": "Gridworld",
 }
-AUX = [(), *((head,) for head in names(Heads)), names(Heads)]
+AUX = [(), *((head,) for head in names("aux")), names("aux")]
 COMBINATIONS = [
     Choice(EXAMPLES[family], family, algo, torso, aux, gate)
     for family, algo, torso, aux in product(
-        names(EnvFamilies), names(Algorithms), names(Torsos), dict.fromkeys(AUX)
+        registered(), names("algo"), names("torso"), dict.fromkeys(AUX)
     )
     for gate in (["cosine"] if aux else [None])
-] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names(Gates)]
+] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names("gate")]
 
 
 def parsed(line):
