@@ -105,6 +105,17 @@ def test_a_policy_outside_its_run_names_the_plugin_that_it_needs(modules, capsys
     assert evaluate.main([*line.split(), "--plugin", modules[0]]) == 0
 
 
+def test_a_policy_of_an_unknown_environment_names_the_plugin_that_has_it(modules, capsys):
+    line = f"{SHORT} --plugin {modules[1]} --env Coin --run-dir run"
+    assert train.main(line.split()) == 0
+    Path("run/policy.safetensors").rename("mine.safetensors")
+    forget()
+    line = "mine.safetensors --episodes 2 --num-envs 2 --device cpu"
+    assert evaluate.main(line.split()) == 2
+    assert capsys.readouterr().err.endswith(f"It was trained with --plugin {modules[1]}.\n")
+    assert evaluate.main([*line.split(), "--plugin", modules[1]]) == 0
+
+
 def test_options_of_a_plugin_have_flags_help_and_checks(modules, capsys):
     line = f"--plugin {modules[0]} --env Catch --aux reward --gate threshold"
     with pytest.raises(SystemExit):

@@ -63,7 +63,11 @@ class Player:
 
         Options that do not change the game (threads, say) are chosen anew.
         """
-        name, family = find(self.card.env)
+        try:
+            name, family = find(self.card.env)
+        except ValueError as error:
+            needs = " ".join(f"--plugin {module}" for module in self.card.plugins)
+            raise ValueError(f"{error} It was trained with {needs}." if needs else error) from error
         usual: Any = registered()[family]
         chosen_anew = {field.name for field in fields(usual) if not field.compare}
         options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
