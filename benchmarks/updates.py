@@ -25,7 +25,7 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.heads import AuxiliaryHead, Heads
+from agents.heads import AuxiliaryHead
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
@@ -44,7 +44,7 @@ class Options:
 
     env: str = "Breakout"
     """Passed on to train.py."""
-    heads: tuple[str, ...] = names(Heads)
+    heads: tuple[str, ...] = names("aux")
     """Which of them; the main loss alone is always there."""
     gates: tuple[str, ...] = ("sum", "cosine")
     """`sum` is always among them."""

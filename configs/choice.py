@@ -5,14 +5,12 @@ shows what matters and an option of anything else is refused.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
-from agents.networks.recurrent import Cores
-from agents.networks.torsos import Torsos
+from agents import algorithms, gates, heads
+from agents.networks import recurrent, torsos
 from configs.errors import UsageError, nearest_first
 from configs.presets import preset
 from envs import PROTOCOLS, find
@@ -29,7 +27,7 @@ class Choice:
     env: str
     """Canonical name of the environment."""
     family: str
-    """Which family of `EnvFamilies` builds it."""
+    """Which family of environments builds it."""
     algo: str
     torso: str
     aux: tuple[str, ...]
@@ -41,9 +39,35 @@ class Choice:
     """By which the games of an Atari run are played; empty where there is none to choose."""
 
 
-def names(registry: type) -> tuple[str, ...]:
-    """The command-line names of a registry's components."""
-    return tuple(field.name for field in fields(registry))
+REGISTRIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "algo": algorithms.registered,
+    "torso": torsos.registered,
+    "core": recurrent.registered,
+    "aux": heads.registered,
+    "gate": gates.registered,
+}
+"""By the flag that chooses from it; plugins' components are among them once they are loaded."""
+
+
+def names(slot: str) -> tuple[str, ...]:
+    """The command-line names of the components that a flag chooses from."""
+    return tuple(REGISTRIES[slot]())
+
+
+def component(slot: str, name: str) -> Any:
+    """The default config of a component.
+
+    Args:
+        slot: the flag that chooses it, of `REGISTRIES`.
+        name: of the component.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    known = REGISTRIES[slot]()
+    if name not in known:
+        raise ValueError(f"there is no {slot} {name} here, unless a plugin has it")
+    return known[name]
 
 
 def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
@@ -66,9 +90,9 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     except ValueError as error:
         raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
-    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo, Algorithms)
-    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso, Torsos)
-    core = _known("--core", _once("--core", given.core) or NONE, Cores)
+    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
+    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso)
+    core = _known("--core", _once("--core", given.core) or NONE)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
     if gate is not None and not aux and not has_phase(algo):
@@ -76,7 +100,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
             f"--gate {gate} has nothing to gate: add a head, as --aux spr, or drop --gate."
         )
     if aux or gate is not None:
-        gate = _known("--gate", gate or DEFAULT_GATE, Gates)
+        gate = _known("--gate", gate or DEFAULT_GATE)
     if algo == NONE and gate != "sum":
         raise UsageError(
             "--algo none leaves gates nothing to compare with: add --aux distill --gate sum."
@@ -94,7 +118,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
 
 def has_phase(algo: str) -> bool:
     """Whether an algorithm has an auxiliary phase of its own, whose loss passes the gate."""
-    return bool(getattr(type(getattr(Algorithms(), algo)), "has_phase", False))
+    return bool(getattr(type(component("algo", algo)), "has_phase", False))
 
 
 def _once(flag: str, values: list[str] | None) -> str | None:
@@ -121,9 +145,9 @@ def _protocol(env: str, family: str, asked: str | None) -> str:
     return asked
 
 
-def _known(flag: str, name: str, registry: type) -> str:
+def _known(flag: str, name: str) -> str:
     key = name.replace("-", "_")
-    known = names(registry)
+    known = names(flag.removeprefix("--"))
     if key not in known:
         raise UsageError(f"{flag} {name} is unknown: choose {nearest_first(key, known)}.")
     return key
@@ -133,8 +157,8 @@ def _auxiliaries(given: Sequence[str]) -> tuple[str, ...]:
     chosen = [name for name in given if name != NONE]
     if NONE in given and chosen:
         raise UsageError(f"--aux none excludes --aux {' '.join(chosen)}: drop one of them.")
-    heads = tuple(_known("--aux", name, Heads) for name in chosen)
-    for name in heads:
-        if heads.count(name) > 1:
+    known = tuple(_known("--aux", name) for name in chosen)
+    for name in known:
+        if known.count(name) > 1:
             raise UsageError(f"--aux {name} is given twice: give it once.")
-    return heads
+    return known

@@ -39,6 +39,9 @@ class EvaluateOptions:
     video_steps: int = FILM_STEPS
     """Longest film, in agent steps."""
 
+    plugin: Annotated[str, tyro.conf.arg(metavar="MODULE", help_behavior_hint="")] = ""
+    """Import a module that registers components, as in training; may be given several times."""
+
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("RUN is missing: give a run's folder, or a policy.")

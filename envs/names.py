@@ -43,8 +43,14 @@ def canonical(name: str, names: Iterable[str]) -> str | None:
     return {known.lower(): known for known in names}.get(name.lower())
 
 
-def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """Ranks `names` by likeness to `name`, the likest first; of two alike the later version."""
+def nearest(name: str, names: Iterable[str], count: int | None = 3) -> list[str]:
+    """Ranks `names` by likeness to `name`, the likest first; of two alike the later version.
+
+    Args:
+        name: as typed.
+        names: that are known.
+        count: how many to return; none: all.
+    """
 
     def likeness(known: str) -> tuple[float, str]:
         return SequenceMatcher(None, name.lower(), known.lower()).ratio(), known

@@ -26,6 +26,7 @@ from gridworld.generate import generate
 from gridworld.layouts import LAYOUTS, Layout
 from gridworld.modify import Change, modified, modified_pairs
 from gridworld.observe import observation_id, one_hot, symbols
+from gridworld.options import OptionError
 from gridworld.policies import cell_policy, softmax_policy
 from gridworld.qlearning import QLearningConfig, q_learning
 from gridworld.render import film, image
@@ -33,6 +34,7 @@ from gridworld.solve import action_values, optimal_values, solvable
 from gridworld.worlds import Worlds
 
 __all__ = [
+    "OptionError",
     "WorldConfig",
     "Worlds",
     "generate",

@@ -26,6 +26,7 @@ from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.trajectory import AgentOutput, Targets, Trajectory
+from gridworld.options import at_least
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class PPGConfig(PPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("every", "auxiliary_epochs", "auxiliary_minibatches"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("kl_coefficient", 0 <= self.kl_coefficient < float("inf"), "0 or more")
+        at_least(self, 1, "every", "auxiliary_epochs", "auxiliary_minibatches")
+        at_least(self, 0, "kl_coefficient")
 
     def build(self, discount: float, processes: Processes = ALONE) -> "PPG":
         """Makes the algorithm for a discount per agent step."""

@@ -10,7 +10,8 @@ They need torch and jaxtyping, not the rest of this repository:
         gated_backward(losses, gate, shared, private)
         optimizer.step()
 
-`Gates` lists them; adding one is a file with its config and one line there.
+`Gates` lists them; adding one is a file with its config and one line there.  From another
+package: `register` its config; see docs/extending.md.
 """
 
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ from agents.gates.methods.upgrad import UPGradConfig
 __all__ = [
     "Gates",
     "make",
+    "register",
+    "registered",
     "Gate",
     "Gramian",
     "Judgement",
@@ -92,13 +95,54 @@ class Gates:
     rotograd: RotoGradConfig = RotoGradConfig()
 
 
+RESERVED = ("scope", "every", "main", "metric")
+"""Options of `GatingConfig`, which stand on the command line where gates have their names."""
+
+_added: dict[str, Any] = {}
+
+
+def registered() -> dict[str, Any]:
+    """The default config of every gate, by name; those of plugins after the package's own."""
+    return {**vars(Gates()), **_added}
+
+
+def register(name: str, config: Any) -> None:
+    """Adds a gate, which then can be made by its name and chosen on the command line.
+
+    Args:
+        name: in lower case, with underscores.
+        config: an instance of a frozen dataclass whose `build` makes the gate; its values are
+            the defaults.
+
+    Raises:
+        ValueError: the name is taken or no name, or the config is not such an instance.
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"gate {name} needs a name in lower case, with underscores.")
+    if name in registered() or name in RESERVED:
+        raise ValueError(f"gate {name} is taken: choose another name.")
+    kind: Any = type(config)
+    try:
+        # Options without a default would fail here, as in `make`.
+        parameters: Any = getattr(kind, "__dataclass_params__", None)
+        fits = parameters is not None and parameters.frozen and isinstance(kind().build(), Gate)
+    except (AttributeError, TypeError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"gate {name} must be registered with an instance of a frozen dataclass whose options "
+            f"have defaults and whose build() makes a Gate, not {config!r}."
+        )
+    _added[name] = config
+
+
 def make(name: str, **options: Any) -> Gate:
     """Builds a gate by its command-line name; hyphens and underscores are the same.
 
     Raises:
         ValueError: if there is no such gate, or it has no such option, or not such a value.
     """
-    configs = {field: type(default) for field, default in vars(Gates()).items()}
+    configs = {field: type(default) for field, default in registered().items()}
     key = name.replace("-", "_")
     if key not in configs:
         raise ValueError(f"gate must be one of {_nearest_first(key, configs)}, not {name}.")

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.algorithms.returns import gae
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.decoders import Cells
 from agents.heads.components.views import is_image
 from agents.networks.actor_critic import ActorCritic
@@ -20,8 +20,8 @@ from agents.networks.precision import arithmetic
 from agents.networks.torsos import orthogonal
 from agents.statistics import explained_variance, masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import OptionError, at_least, mention, require
 
-_FLAG = "--aux.pixel-control"
 _KERNEL, _STRIDE = 4, 2
 """Kernel and stride of the transposed convolution (the paper's)."""
 
@@ -43,16 +43,9 @@ class PixelControlConfig:
     paper: 0.0001 to 0.01 for Atari)."""
 
     def __post_init__(self) -> None:
-        if self.cell is not None and self.cell < 1:
-            raise ValueError(f"{_FLAG}.cell must be at least 1, not {self.cell}.")
-        if self.margin is not None and self.margin < 0:
-            raise ValueError(f"{_FLAG}.margin must be 0 or more, not {self.margin}.")
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"{_FLAG}.discount must be from 0 to below 1, not {self.discount}.")
-        if self.channels is not None and self.channels < 1:
-            raise ValueError(f"{_FLAG}.channels must be at least 1, not {self.channels}.")
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
+        at_least(self, 1, "cell", "channels")
+        at_least(self, 0, "margin", "coefficient")
+        require(self, "discount", 0 <= self.discount < 1, "from 0 to below 1")
 
     def build(self, context: HeadContext) -> "PixelControl":
         """Makes the head.
@@ -63,19 +56,21 @@ class PixelControlConfig:
         """
         spec = context.spec
         if len(spec.observation_shape) not in (2, 3):
-            raise ValueError(
-                f"--aux pixel_control needs observations with height and width, but those of "
+            raise OptionError(
+                "aux",
+                "pixel_control needs observations with height and width, but those of "
                 f"{spec.name} have shape {spec.observation_shape}: drop it, or (gridworld) use "
-                "--env.observation symbols."
+                f"{mention('env.observation')} symbols.",
             )
         usual_cell, usual_margin = (4, 2) if is_image(spec) else (1, 0)
         cell = usual_cell if self.cell is None else self.cell
         margin = usual_margin if self.margin is None else self.margin
         cells = Cells(spec, cell, margin)
         if min(cells.height, cells.width) < 1:
-            raise ValueError(
-                f"{_FLAG}.cell {cell} with a margin of {margin} leaves no cell of observations of "
-                f"shape {spec.observation_shape}: use a smaller one."
+            raise OptionError(
+                "cell",
+                f"{cell} with a margin of {margin} leaves no cell of observations of "
+                f"shape {spec.observation_shape}: use a smaller one.",
             )
         outputs = 1 + spec.num_actions
         if is_image(spec):
@@ -83,9 +78,10 @@ class PixelControlConfig:
         elif self.channels is None:
             maps = dense(context.num_features, outputs, cells)
         else:
-            raise ValueError(
-                f"{_FLAG}.channels is for images, but {spec.name} shows observations of shape "
-                f"{spec.observation_shape}, whose cells are computed directly: drop it."
+            raise OptionError(
+                "channels",
+                f"is for images, but {spec.name} shows observations of shape "
+                f"{spec.observation_shape}, whose cells are computed directly: drop it.",
             )
         # Symbols change often, and by 1: a discounted mean of changes keeps their Q from 0 to 1.
         unit = 1.0 if is_image(spec) else 1 - self.discount
@@ -124,7 +120,7 @@ class PixelControl(AuxiliaryHead):
             unit: pseudo-reward of a change of 1.
         """
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self._cells = cells
         self._discount = config.discount
         self._unit = unit

@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.replay import Replay, draw, make_replay
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
 from agents.runtime.random import Stream
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import at_least
 
-_FLAG = "--aux.reward-prediction"
 _CLASSES = 3
 """Negative, zero, positive."""
 _LENGTH = 3
@@ -45,13 +45,8 @@ class RewardPredictionConfig:
     """Weight of the loss (1 in miyosuda/unreal, where the main loss is a sum over 20 steps)."""
 
     def __post_init__(self) -> None:
-        for name in ("sequences", "replay_steps", "width"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                flag = f"{_FLAG}.{name.replace('_', '-')}"
-                raise ValueError(f"{flag} must be at least 1, not {value}.")
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
+        at_least(self, 1, "sequences", "replay_steps", "width")
+        at_least(self, 0, "coefficient")
 
     def build(self, context: HeadContext) -> "RewardPrediction":
         """Makes the head and its replay.
@@ -59,13 +54,7 @@ class RewardPredictionConfig:
         Raises:
             ValueError: the replay does not fit into memory.
         """
-        replay = make_replay(
-            f"{_FLAG}.replay-steps",
-            self.replay_steps,
-            context.spec,
-            context.unroll_length,
-            context.device,
-        )
+        replay = make_replay(self.replay_steps, context.spec, context.unroll_length, context.device)
         sequences = self.sequences or math.ceil(context.unroll_length / _STEPS_PER_SEQUENCE)
         stream, num_features = context.stream("replay"), context.torso.num_features
         return RewardPrediction(self, replay, stream, num_features, sequences)
@@ -111,7 +100,7 @@ class RewardPrediction(AuxiliaryHead):
         sequences: int,
     ) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.replay = replay
         self.stream = stream
         self._sequences = sequences

@@ -28,6 +28,7 @@ from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.random import generator
 from agents.trajectory import Trajectory
+from gridworld.options import at_least
 
 Metrics = dict[str, Tensor]
 
@@ -50,8 +51,7 @@ class GatingConfig:
     """Compare gradients as they are, or as Adam's step sizes scale them."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"--gate.every must be at least 1, not {self.every}.")
+        at_least(self, 1, "every")
 
 
 def extension_of(

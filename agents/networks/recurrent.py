@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agents.networks.torsos import orthogonal
+from gridworld.options import Registry, at_least
 
 
 class Core(nn.Module, ABC):
@@ -71,8 +72,7 @@ class GRUConfig:
     """Whether it reads what was done last (as IMPALA's LSTM does)."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"--core.gru.width must be at least 1, not {self.width}.")
+        at_least(self, 1, "width")
 
     def build(self, num_features: int, num_actions: int = 0) -> "GRU":
         """Makes the core on top of a torso of so many features.
@@ -166,3 +166,7 @@ class Cores:
 
     none: FeedForwardConfig = FeedForwardConfig()
     gru: GRUConfig = GRUConfig()
+
+
+_REGISTRY = Registry("core", Cores())
+register, registered = _REGISTRY.register, _REGISTRY.registered

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
+from gridworld.options import OptionError, Registry, at_least, mention, require
+
 SQRT_2 = 2.0**0.5
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
@@ -78,20 +80,23 @@ def check_image(
     Raises:
         ValueError: if the observation is no image, or too small for the torso.
     """
+    cure = f"use {mention('torso')} mlp."
     if num_symbols:
-        raise ValueError(
-            f"--torso {name} needs images, but the observation is made of {num_symbols} symbols: "
-            "use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images, but the observation is made of {num_symbols} symbols: {cure}",
         )
     if len(observation_shape) != 3:
-        raise ValueError(
-            f"--torso {name} needs images (C, H, W), but the observation has shape "
-            f"{observation_shape}: use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images (C, H, W), but the observation has shape "
+            f"{observation_shape}: {cure}",
         )
     if min(observation_shape[1:]) < smallest:
-        raise ValueError(
-            f"--torso {name} needs images of {smallest} x {smallest} pixels or more, but the "
-            f"observation has shape {observation_shape}: use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images of {smallest} x {smallest} pixels or more, but the "
+            f"observation has shape {observation_shape}: {cure}",
         )
     return observation_shape[0]
 
@@ -107,8 +112,7 @@ class NatureConfig:
     """Features of the dense layer (512 in the paper)."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"--torso.nature.width must be at least 1, not {self.width}.")
+        at_least(self, 1, "width")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Nature":
         """Makes the torso for images of (C, H, W), which are no symbols."""
@@ -158,10 +162,9 @@ class ImpalaConfig:
     """Features of the dense layer (256 in the paper)."""
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError("--torso.impala.channels needs one or more positive numbers.")
-        if self.width < 1:
-            raise ValueError(f"--torso.impala.width must be at least 1, not {self.width}.")
+        positive = min(self.channels, default=0) >= 1
+        require(self, "channels", positive, "one or more positive numbers")
+        at_least(self, 1, "width")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Impala":
         """Makes the torso for images of (C, H, W), which are no symbols."""
@@ -227,8 +230,8 @@ class MlpConfig:
     """Width of each layer (64, 64 for classic control in OpenAI Baselines)."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError("--torso.mlp.widths needs one or more positive numbers.")
+        positive = min(self.widths, default=0) >= 1
+        require(self, "widths", positive, "one or more positive numbers")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Mlp":
         """Makes the torso for observations of any shape, which it flattens.
@@ -266,7 +269,8 @@ class Mlp(Torso):
         return flat / 255 if flat.dtype == torch.uint8 else flat.float()
 
 
-# Torsos: from observations to features.  To add one: one file, one line in `Torsos`.
+# Torsos: from observations to features.  To add one here: its class and one line in
+# `Torsos`.  From another package: `register` its config; see docs/extending.md.
 
 
 @dataclass(frozen=True)
@@ -276,6 +280,10 @@ class Torsos:
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()
     mlp: MlpConfig = MlpConfig()
+
+
+_REGISTRY = Registry("torso", Torsos())
+register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
 __all__ = ["Torso", "TorsoOutput", "Torsos", "NatureConfig", "ImpalaConfig", "MlpConfig"]

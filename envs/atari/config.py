@@ -20,6 +20,7 @@ from envs.atari.options import AtariOptions
 from envs.atari.vec_env import AtariVecEnv, Emulators
 from envs.base import EnvSpec, Pools, VecEnv
 from envs.names import canonical, departures, nearest, separated_seeds
+from gridworld.options import OptionError, mention
 
 _FULL_ACTIONS = 18
 """The console's actions; every game's set of 18 is the same one, in the same order."""
@@ -88,9 +89,10 @@ class AtariConfig(AtariOptions):
             )
         if self.backend not in installed:
             package = PACKAGES[self.backend].replace("_", "-")
-            raise ValueError(
-                f"--env.backend {self.backend} needs {package}, which is not installed: pip "
-                "install 'auxgate[atari]'."
+            raise OptionError(
+                "backend",
+                f"{self.backend} needs {package}, which is not installed: pip "
+                "install 'auxgate[atari]'.",
             )
         return self.backend
 
@@ -98,9 +100,10 @@ class AtariConfig(AtariOptions):
         if self.pools == 0:
             return 2 if num_envs % 2 == 0 and num_envs >= _WORTH_HALVING else 1
         if num_envs % self.pools:
-            raise ValueError(
-                f"--env.pools {self.pools} does not divide --num-envs {num_envs}: change one of "
-                "the two, or use --env.pools 0 to have it chosen."
+            raise OptionError(
+                "pools",
+                f"{self.pools} does not divide {mention('num_envs')} {num_envs}: change one of "
+                f"the two, or use {mention('pools')} 0 to have it chosen.",
             )
         return self.pools
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gridworld.options import OptionError, at_least
+
 
 @dataclass(frozen=True)
 class AtariOptions:
@@ -34,22 +36,19 @@ class AtariOptions:
 
     def __post_init__(self) -> None:
         if self.noop_max < 1:
-            raise ValueError(
-                f"--env.noop-max {self.noop_max} would crash envpool; for no no-ops use 1."
+            raise OptionError(
+                "noop_max", f"{self.noop_max} would crash envpool; for no no-ops use 1."
             )
-        for option in ("frame_skip", "frame_stack", "max_episode_steps"):
-            if getattr(self, option) < 1:
-                flag = option.replace("_", "-")
-                raise ValueError(f"--env.{flag} must be at least 1, not {getattr(self, option)}.")
+        at_least(self, 1, "frame_skip", "frame_stack", "max_episode_steps")
         if not 0 <= self.sticky_actions < 1:
-            raise ValueError(
-                f"--env.sticky-actions is a probability below 1, not {self.sticky_actions}; "
-                "use 0 for none."
+            raise OptionError(
+                "sticky_actions",
+                f"is a probability below 1, not {self.sticky_actions}; use 0 for none.",
             )
         for option in ("num_threads", "pools"):
             if getattr(self, option) < 0:
-                flag = option.replace("_", "-")
-                raise ValueError(
-                    f"--env.{flag} must not be negative, but is {getattr(self, option)}; "
-                    "use 0 to have it chosen."
+                raise OptionError(
+                    option,
+                    f"must not be negative, but is {getattr(self, option)}; "
+                    "use 0 to have it chosen.",
                 )

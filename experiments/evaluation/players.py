@@ -7,11 +7,12 @@ from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
 from agents.teachers import PolicyCard, load_policy
+from configs import plugins
 from configs.errors import UsageError
 from configs.evaluation import EvaluateOptions
-from envs import HELD_OUT, EnvFamilies, VecEnv, find
+from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
-from experiments.training.run_folder import CONFIG
+from experiments.training.run_folder import CONFIG, read_config
 
 EVALUATION = "evaluation.json"
 
@@ -68,8 +69,12 @@ class Player:
             hardware: what they compute on.
             render: whether pictures will be asked for.
         """
-        name, family = find(self.card.env)
-        usual: Any = getattr(EnvFamilies(), family)
+        try:
+            name, family = find(self.card.env)
+        except ValueError as error:
+            needs = " ".join(f"--plugin {module}" for module in self.card.plugins)
+            raise ValueError(f"{error} It was trained with {needs}." if needs else error) from error
+        usual: Any = registered()[family]
         chosen_anew = {field.name for field in fields(usual) if not field.compare}
         options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
         config: Any = replace(usual, **options)
@@ -90,6 +95,7 @@ def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
     Raises:
         UsageError: there is no such policy, or its environment cannot be built.
     """
+    load_plugins_of(run)
     try:
         player = Player(run, *load_policy(Path(run), hardware.device, hardware.precision))
         env = player.build(1, 0, hardware, render=render)
@@ -98,6 +104,17 @@ def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
     return player
+
+
+def load_plugins_of(run: str) -> None:
+    """Loads the plugins that a run was trained with; an exported policy only names them.
+
+    Raises:
+        UsageError: one cannot be loaded.
+    """
+    path = Path(run) / CONFIG
+    if path.is_file():
+        plugins.load(read_config(Path(run)).plugins)
 
 
 def _check(card: PolicyCard, env: VecEnv) -> None:

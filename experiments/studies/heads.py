@@ -67,7 +67,7 @@ class Options:
 
     env: str = "Gridworld"
     """The task."""
-    heads: tuple[str, ...] = tuple(name for name in names(Heads) if name != HARMFUL)
+    heads: tuple[str, ...] = tuple(name for name in names("aux") if name != HARMFUL)
     """One at a time."""
     gates: tuple[str, ...] = ("sum", "cosine")
     """One arm of each head for each."""
@@ -325,7 +325,7 @@ def main(arguments: Sequence[str]) -> int:
         study.complete(by_seed(options.arms, options.seeds), train, arguments, keep=options.keep)
         remarks, outcomes = read(study)
         # Arms that were trained later (--keep) come in the same order.
-        outcomes.sort(key=lambda outcome: (ALONE, *names(Heads)).index(outcome.head))
+        outcomes.sort(key=lambda outcome: (ALONE, *names("aux")).index(outcome.head))
         lines = summary(outcomes)
     except ValueError as error:
         print(f"heads: {error}", file=sys.stderr)

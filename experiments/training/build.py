@@ -22,7 +22,7 @@ from agents.runtime import random as seeding
 from agents.runtime.distributed import Processes
 from agents.runtime.random import Stream
 from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher, load_teacher
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
 from experiments.training.hardware import Hardware
@@ -117,7 +117,8 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     try:
         num_envs = share_of_environments(config, processes)
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
-        env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
+        with naming(config.env, "env"):
+            env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
         agent = build_agent(config, hardware, env.spec)
         heads = build_heads(config, hardware, env, agent)
     except ValueError as error:
@@ -168,8 +169,10 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
     """Makes the agent with the initial weights of the run's seed."""
     with seeding.seeded(config.run.seed, "agent"):
-        torso = config.torso.build(spec.observation_shape, spec.num_symbols)
-        core = config.core.build(torso.num_features, spec.num_actions)
+        with naming(config.torso, f"torso.{config.choice.torso}"):
+            torso = config.torso.build(spec.observation_shape, spec.num_symbols)
+        with naming(config.core, f"core.{config.choice.core}"):
+            core = config.core.build(torso.num_features, spec.num_actions)
         agent = ActorCritic(torso, spec.num_actions, hardware.precision, core)
     return agent.to(hardware.device)
 
@@ -216,7 +219,7 @@ def build_heads(
             discount=run.discount,
             unroll_length=run.unroll_length,
         )
-        with seeding.seeded(config.run.seed, f"heads.{name}"):
+        with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{name}"):
             heads[name] = head.build(context).to(hardware.device)
     check_memory(heads, hardware.device)
     return heads

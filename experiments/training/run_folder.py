@@ -19,7 +19,7 @@ import torch
 
 from agents.runtime.files import write_json
 from configs.cli import ResumeOptions
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 
 CONFIG = "config.json"
@@ -77,12 +77,10 @@ def resumed(options: ResumeOptions) -> Resumed:
     source = Path(options.run)
     config = read_config(source)
     changes: dict[str, Any] = {"steps": options.steps, "device": options.device}
-    try:
+    with naming(config.run):
         run = replace(
             config.run, **{name: value for name, value in changes.items() if value is not None}
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     folder = Path(options.run_dir) if options.run_dir else source
     notes: tuple[str, ...] = ()
     if run.steps != config.run.steps:

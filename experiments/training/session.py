@@ -182,4 +182,5 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         core_options=asdict(config.core),
         num_symbols=spec.num_symbols,
         world_set=spec.world_set,
+        plugins=config.plugins,
     )

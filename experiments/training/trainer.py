@@ -26,6 +26,7 @@ from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import UsageError
+from configs.presets import untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
@@ -56,7 +57,8 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     """
     session, reason = set_up(config, parts=parts)
     folder = rundir.create(config, parts.variant) if session.processes.leads else Path()
-    return Run(config, folder, session, (reason,))
+    notes = filter(None, (reason, untuned(config.choice.family, config.choice.algo)))
+    return Run(config, folder, session, tuple(notes))
 
 
 def resume(options: ResumeOptions, parts: Parts = USUAL) -> Run:

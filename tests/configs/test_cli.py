@@ -156,7 +156,7 @@ def test_a_wrong_option_of_a_component_names_the_component():
     said = complaint("--env Catch --aux distill --aux.distill.temperature -1")
     assert said.startswith("--aux.distill.temperature must be 0")
     said = complaint("--env Catch --aux distill --gate projection --gate.projection.decay 1.5")
-    assert said.startswith("--gate.projection: decay must be")
+    assert said.startswith("--gate.projection.decay must be")
 
 
 def test_the_sentence_does_not_depend_on_what_the_terminal_can_draw(monkeypatch):

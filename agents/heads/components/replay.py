@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec
+from gridworld.options import OptionError
 
 _TIMELESS = ("core_state", "begins")
 """Fields of a trajectory without a time axis."""
@@ -144,14 +145,13 @@ def draw(mask: Bool[Tensor, " *shape"], lot: Float[Tensor, " draws"]) -> Int[Ten
 
 
 def make_replay(
-    flag: str, steps: int | None, spec: EnvSpec, unroll_length: int, device: torch.device
+    steps: int | None, spec: EnvSpec, unroll_length: int, device: torch.device
 ) -> Replay:
     """Makes a replay of the last `steps` agent steps, rounded up to whole trajectories.
 
     Args:
-        flag: the option that set the size, for the error.
-        steps: of all environments together; none: 4,096, or sixteen trajectories if that is
-            more, but no more than 128 MiB.
+        steps: the head's option `replay_steps`, of all environments together; none: 4,096, or
+            sixteen trajectories if that is more, but no more than 128 MiB.
         spec: of the environments.
         unroll_length: T.
         device: where trajectories are kept.
@@ -170,9 +170,10 @@ def make_replay(
     free = free_bytes(device)
     if free is not None and needed > free:
         asked = size * unroll_length * spec.num_envs if steps is None else steps
-        raise ValueError(
-            f"{flag} {asked} needs {needed / 2**30:.1f} GiB, but "
-            f"{free / 2**30:.1f} GiB are free on {device}: use fewer."
+        raise OptionError(
+            "replay_steps",
+            f"{asked} needs {needed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: use fewer.",
         )
     return Replay(size, device, needed)
 

@@ -142,18 +142,18 @@ def test_it_learns_how_catch_changes(build_catch, build_agent, context):
 
 
 def test_observations_without_height_and_width_are_refused():
-    with pytest.raises(ValueError, match=r"--aux pixel_control needs .* Vector have shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"^aux pixel_control needs .* Vector have shape \(6,\)"):
         built(SPECS["vector"])
 
 
 def test_channels_are_for_images():
-    with pytest.raises(ValueError, match=r"--aux.pixel-control.channels is for images, but Symb"):
+    with pytest.raises(ValueError, match=r"^channels is for images, but Symb"):
         built(SPECS["symbols"], channels=6)
 
 
 @pytest.mark.parametrize("options", [{"cell": 81}, {"margin": 41}])
 def test_a_screen_without_a_whole_cell_is_refused(options):
-    with pytest.raises(ValueError, match=r"--aux.pixel-control.cell .* leaves no cell"):
+    with pytest.raises(ValueError, match=r"^cell .* leaves no cell"):
         built(ATARI, **options)
 
 
@@ -168,7 +168,6 @@ def test_a_screen_without_a_whole_cell_is_refused(options):
         {"coefficient": -1.0},
     ],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
-    flag = f"--aux.pixel-control.{next(iter(options)).replace('_', '-')}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}"):
         PixelControlConfig(**options)

@@ -261,6 +261,6 @@ def test_without_memory_there_is_no_core():
 
 
 @pytest.mark.parametrize("width", [0, -1])
-def test_a_core_without_units_is_refused_by_the_name_of_its_flag(width):
-    with pytest.raises(ValueError, match=r"^--core\.gru\.width must be at least 1"):
+def test_a_core_without_units_is_refused_by_its_name(width):
+    with pytest.raises(ValueError, match=r"^width must be at least 1"):
         GRUConfig(width)
