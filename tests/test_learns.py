@@ -11,7 +11,7 @@ import evaluate
 from agents.runtime.files import load_tensors, save_tensors
 from configs.evaluation import EvaluateOptions
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 
