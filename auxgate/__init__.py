@@ -3,7 +3,7 @@
     from auxgate.gates import gated_backward, make     # needs torch and jaxtyping alone
 
     import auxgate                                     # needs the extra `train`
-    run = auxgate.train(env="Catch", aux="reward", gate="cosine", steps=20_000)
+    run = auxgate.train(env="Catch", aux="inverse", gate="cosine", steps=20_000)
     run.metrics()["return"]
     run.evaluate(episodes=100).mean
 
@@ -16,9 +16,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from auxgate.runs import DivergedError, Run, train
+    from auxgate.runs import DivergedError, Run, UsageError, train
 
-__all__ = ["DivergedError", "Run", "__version__", "train"]
+__all__ = ["DivergedError", "Run", "UsageError", "__version__", "train"]
 
 with contextlib.suppress(metadata.PackageNotFoundError):
     __version__ = metadata.version("auxgate")
@@ -29,7 +29,7 @@ with contextlib.suppress(ImportError):  # a wheel is built without it
 
 def __getattr__(name: str) -> object:
     """Imports what trains when it is asked for: the gates do without."""
-    if name in ("DivergedError", "Run", "train"):
+    if name in __all__:
         from auxgate import runs
 
         return getattr(runs, name)

@@ -22,9 +22,12 @@ from agents.rollout.evaluation import Scores
 from agents.runtime.distributed import leave
 from agents.teachers import POLICY_FILE, load_policy
 from configs.cli import parse_evaluate
+from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.training.hardware import choose_hardware
 from experiments.training.run_folder import is_resume
+
+__all__ = ["DivergedError", "Run", "UsageError", "train"]
 
 Value = str | int | float | bool | Path | Sequence[str | int | float] | None
 """Of an option: several for a flag that takes several, None for its default."""
