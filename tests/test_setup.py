@@ -71,7 +71,8 @@ def test_a_source_distribution_has_all_that_a_wheel_is_built_from(build):
     listed = set(build["BuildPackage"](Distribution()).get_source_files())
     for package in build["PACKAGES"]:
         inside = {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
-        assert inside and inside <= listed
+        assert inside
+        assert inside <= listed
     assert "teachers/Breakout/policy.safetensors" in listed
     assert build["PACKAGES"] == {"agents", "configs", "envs", "experiments", "gridworld"}
 
