@@ -11,7 +11,7 @@ from agents.runtime.files import load_tensors, save_tensors
 from configs.evaluation import EvaluateOptions
 from experiments.evaluation.command import evaluate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 

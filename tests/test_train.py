@@ -294,7 +294,7 @@ def wait_for_a_checkpoint(run, process):
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
 def test_a_process_that_was_stopped_from_outside_goes_on_exactly(number):
     process = in_a_process(f"{LONG} --run-dir mine")

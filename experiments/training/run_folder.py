@@ -182,6 +182,8 @@ def versions() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
+    if not (ROOT / ".git").exists():
+        return ""  # installed, perhaps below a repository that is the user's
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
