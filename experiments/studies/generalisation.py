@@ -180,7 +180,7 @@ def generalisation(options: Options) -> list[str]:
     check(curves)
     made = [f"# {curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
     told = [f"# {arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
-    command = shlex.join(["python", "experiments/studies/generalisation.py", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "experiments.studies.generalisation", *sys.argv[1:]])
     options.output.mkdir(parents=True, exist_ok=True)
     text = "\n".join([f"# command: {command}", *made, *told, *table(curves)]) + "\n"
     (options.output / "held_out.csv").write_text(text, encoding="utf-8")
