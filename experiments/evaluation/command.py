@@ -117,17 +117,18 @@ def show(results: Sequence[Result], options: EvaluateOptions) -> None:
         print(f"Not written, since no run's folder: {', '.join(unwritten)}; --output FILE would.")
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `evaluate.py`; a user's mistake prints one sentence.
 
     Args:
-        arguments: of the command line, without the name of the program.
+        arguments: of the command line, without the name of the program; by default those of
+            this process.
 
     Returns:
         The exit code.
     """
     try:
-        options = parse_evaluate(arguments)
+        options = parse_evaluate(sys.argv[1:] if arguments is None else arguments)
         if options.video:
             check_film(options)
             print(film(options, prepare(options)))

@@ -58,18 +58,19 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
     return write(Results.join(config, [chunk for chunk in learnt if chunk is not None]), folder)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `sweep.py`; a user's mistake prints one sentence.
 
     Args:
-        arguments: of the command line, without the name of the program.
+        arguments: of the command line, without the name of the program; by default those of
+            this process.
 
     Returns:
         The exit code.
     """
     console = Console()
     try:
-        asked = parse_sweep(arguments)
+        asked = parse_sweep(sys.argv[1:] if arguments is None else arguments)
         if asked.resume:
             asked = folders.resumed(asked)
         device, _ = choose_device(asked.device)

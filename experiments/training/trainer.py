@@ -49,6 +49,17 @@ class Run:
     """Printed before training starts."""
 
 
+def prepare(arguments: Sequence[str], parts: Parts = USUAL) -> Run:
+    """Starts or resumes the run that a command line of `train.py` asks for.
+
+    Raises:
+        UsageError: the arguments are wrong, or the run cannot be built or resumed.
+    """
+    if is_resume(arguments):
+        return resume(parse_resume(arguments), parts)
+    return start(parse(arguments), parts)
+
+
 def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     """Builds a new run and then its folder, so that a run that cannot be built leaves no folder.
 
@@ -312,14 +323,15 @@ def farewell(run: Run, code: int) -> None:
 
 
 def main(
-    arguments: Sequence[str],
+    arguments: Sequence[str] | None = None,
     parts: Parts = USUAL,
     trainer: Callable[[Run], Trainer] = Trainer,
 ) -> int:
     """Runs `train.py`: parses, builds or resumes, trains.
 
     Args:
-        arguments: of the command line, without the name of the program.
+        arguments: of the command line, without the name of the program; by default those of
+            this process.
         parts: the classes of collector and learner.
         trainer: makes the trainer of the run.
 
@@ -327,10 +339,7 @@ def main(
         The exit code; a user's mistake prints one sentence and returns `MISTAKEN`.
     """
     try:
-        if is_resume(arguments):
-            run = resume(parse_resume(arguments), parts)
-        else:
-            run = start(parse(arguments), parts)
+        run = prepare(sys.argv[1:] if arguments is None else arguments, parts)
         try:
             code = trainer(run).train()
             farewell(run, code)
