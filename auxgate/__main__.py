@@ -54,16 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKEN
     # Each imports for itself: `evaluate` waits for nothing that only a sweep needs.
     if command == "train":
-        import train
+        from experiments.training import trainer
 
-        return train.main(rest)
+        return trainer.main(rest)
     if command == "evaluate":
-        import evaluate
+        from experiments.evaluation import command as evaluation
 
-        return evaluate.main(rest)
-    import sweep
+        return evaluation.main(rest)
+    from experiments.sweep import command as sweeping
 
-    return sweep.main(rest)
+    return sweeping.main(rest)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ if missing := lacking():
 import numpy as np
 from jaxtyping import Float
 
-import evaluate as evaluation
-import train as training
 from agents.logs.report import METRICS_FILE
 from agents.networks.actor_critic import ActorCritic
 from agents.rollout.evaluation import Scores
@@ -24,8 +22,9 @@ from agents.teachers import POLICY_FILE, load_policy
 from configs.cli import parse_evaluate
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.evaluation import command as evaluation
+from experiments.training import trainer
 from experiments.training.hardware import choose_hardware
-from experiments.training.run_folder import is_resume
 
 __all__ = ["DivergedError", "Run", "UsageError", "train"]
 
@@ -111,14 +110,15 @@ def train(
     named: dict[str, Value] = {"env": env, **heads, "gate": gate, "steps": steps}
     words = flags({**named, **(options or {}), **more})
     try:
-        run = training.resume(words) if is_resume(words) else training.start(words)
+        run = trainer.prepare(words)
         try:
-            code = training.train(run)
+            code = trainer.Trainer(run).train()
+            trainer.farewell(run, code)
         finally:
             run.session.close()
     finally:
         leave()
-    if code == training.DIVERGED:
+    if code == trainer.DIVERGED:
         raise DivergedError(
             f"the loss was not finite for {run.config.run.max_skipped} updates in a row; the "
             f"weights before them are in {run.folder}. Try a smaller learning_rate."
