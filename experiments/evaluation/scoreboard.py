@@ -57,7 +57,7 @@ class Result:
 
     @property
     def of_optimum(self) -> float | None:
-        """The fraction of what the best policy scores; None where nobody knows that."""
+        """The fraction of what the best policy scores; None where that is unknown."""
         optimum = self.scores.optimum
         return None if optimum is None else self.scores.mean / optimum
 
@@ -80,7 +80,7 @@ class Result:
         }
 
     def summary(self) -> str:
-        """The score in words, the protocol beside it."""
+        """The score and the protocol in words."""
         low, high = self.interval
         text = (
             f"{self.env} ({self.protocol} protocol), {len(self.scores.returns)} episodes after "

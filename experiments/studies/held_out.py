@@ -1,11 +1,10 @@
-"""Trains as `train.py` does, and plays the gridworld's held-out worlds as it goes.
+"""Trains as `train.py` does, and evaluates the policy in held-out gridworlds as it goes.
 
     python -m experiments.studies.held_out -- --env Gridworld --core gru --run-dir runs/gru-s1
 
 Flags of `train.py` follow after `--`.  The run's folder has the config, the versions and the
-policy as ever, and `held_out.csv` instead of a log: what the policy of that moment scores in
-worlds that it is not trained in, the same episodes each time.  `generalisation`
-draws them.
+policy as usual, and `held_out.csv` instead of a log: the scores of the policy of that moment in
+held-out worlds, over the same episodes each time.  `generalisation` draws them.
 """
 
 import sys
@@ -49,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Score:
-    """What a policy was worth at one time of its training."""
+    """The scores of a policy at one time of its training."""
 
     step: int
     cpu_seconds: float
@@ -70,7 +69,7 @@ def held_out(run: train.Run, options: Options) -> VecEnv:
     """Builds the worlds that the run is not trained in; the same every time.
 
     Raises:
-        UsageError: its environment has none, or nobody knows what can be scored in them.
+        UsageError: its environment has none, or the best possible score in them is unknown.
     """
     choice, device = run.config.choice, run.session.env.device
     if choice.family not in HELD_OUT:
