@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but their seed form an arm, named by what sets it apart."""
+"""Runs that differ only in their seed form an arm, named by what distinguishes it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -95,19 +95,19 @@ def _flatten(config: Config) -> dict[str, Any]:
     for section, content in config.items():
         match section:
             case "choice" | "variant":
-                parts = {}
+                sections = {}
             case "run":
-                parts = {"": content}
+                sections = {"": content}
             case "heads":
-                parts = {f"aux.{name}.": head for name, head in content.items()}
+                sections = {f"aux.{name}.": head for name, head in content.items()}
             case "judging":
-                # Without heads nothing is judged.
-                parts = {"gate.": content} if choice["gate"] else {}
+                # Without heads no gradients are weighed.
+                sections = {"gate.": content} if choice["gate"] else {}
             case "env":
-                parts = {"env.": content}
+                sections = {"env.": content}
             case _:
-                parts = {f"{section}.{choice[section]}.": content}
-        for prefix, values in parts.items():
+                sections = {f"{section}.{choice[section]}.": content}
+        for prefix, values in sections.items():
             found |= {f"{prefix}{name}": value for name, value in (values or {}).items()}
     return found
 

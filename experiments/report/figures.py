@@ -251,7 +251,7 @@ def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
 
 
 def _rows(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
-    """The columns of `metrics.csv` in each row of panels; rows that nobody measured are left out.
+    """The columns of `metrics.csv` in each row of panels; rows that no run measured are left out.
 
     Several heads share a panel.
     """

@@ -68,7 +68,7 @@ def final_is_evaluation(arms: Sequence[Arm]) -> bool:
     """Whether every run's final policy was evaluated.
 
     If so, `final` is the mean of its evaluation.json, else the mean return in the last
-    tenth of the training curve: for all runs alike, so that they compare.
+    tenth of the training curve; the same for all runs, so that they compare.
     """
     return all(
         run.evaluation is not None and run.evaluation["trained_steps"] >= run.steps
@@ -79,7 +79,7 @@ def final_is_evaluation(arms: Sequence[Arm]) -> bool:
 
 
 def measures(arms: Sequence[Arm]) -> dict[str, Callable[[Run], float]]:
-    """What is measured of every run, by name."""
+    """The measures of a run, by name."""
     evaluated = final_is_evaluation(arms)
 
     def final(run: Run) -> float:
@@ -101,7 +101,7 @@ def common_games(arms: Sequence[Arm]) -> tuple[str, ...]:
 
 
 def units(envs: Sequence[str]) -> tuple[str, ...]:
-    """In which units scores of these games can be averaged."""
+    """The units in which scores of these games can be averaged."""
     known = [env in REFERENCES for env in envs]
     if len(envs) == 1:
         return (RAW, HUMAN) if all(known) else (RAW,)
@@ -133,7 +133,7 @@ def compare(arms: Sequence[Arm]) -> list[Comparison]:
 
 
 def _scopes(arms: Sequence[Arm]) -> list[tuple[str, tuple[str, ...]]]:
-    """What is reported on: each game alone, then all of them."""
+    """The scopes of a report: each game by itself, then all of them."""
     common = common_games(arms)
     alone: list[tuple[str, tuple[str, ...]]] = [(env, (env,)) for env in games_of(arms)]
     return [*alone, (ALL, common)] if len(common) > 1 else alone

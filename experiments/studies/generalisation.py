@@ -1,8 +1,8 @@
-"""How well a network does in gridworlds that it was not trained in, by the steps of its training.
+"""Draws how well networks do in held-out gridworlds, by the steps of their training.
 
     python -m experiments.studies.generalisation RUN... --output benchmarks/results/gridworld_agent
 
-Each RUN is a folder that `held_out` wrote.  Runs that differ in nothing but their
+Each RUN is a folder that `held_out` wrote.  Runs that differ only in their
 seed are one arm.  The output folder gets `held_out.csv`, all scores with how they were made, and
 `held_out.png`: the mean return as a fraction of what the best policy, which knows the whole world,
 is expected to score in the same episodes.
@@ -37,7 +37,7 @@ Column = Float[np.ndarray, " points"]
 
 @dataclass(frozen=True)
 class Options:
-    """Which runs, where their figure goes, and what else it shows."""
+    """Which runs to draw, and where."""
 
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]],
@@ -52,14 +52,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Curve:
-    """What one run scored."""
+    """The scores of one run."""
 
     arm: str
     seed: int
     told: str
-    """What it was told, but for its seed and folder; alike in all runs of an arm."""
+    """Its options without seed and folder; the same in all runs of an arm."""
     made: str
-    """At which commit, and on what."""
+    """Commit and hardware."""
     rows: tuple[dict[str, str], ...]
 
     def column(self, name: str) -> Column:
@@ -77,7 +77,7 @@ def read(folder: Path) -> Curve:
     """Reads one run.
 
     Raises:
-        UsageError: `held_out.py` did not write it, or not to the end of its first score.
+        UsageError: `held_out` did not write it, or it holds no score yet.
     """
     try:
         versions = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def read(folder: Path) -> Curve:
 
 
 def arm_of(config: TrainConfig) -> str:
-    """Names what a run is, in words of the figure's legend."""
+    """The name of a run's arm, as in the legend of the figure."""
     choice = config.choice
     memory = {"none": "feed-forward", "gru": "GRU"}[choice.core]
     heads = "".join(f", {head} ({choice.gate})" for head in choice.aux)
@@ -109,16 +109,16 @@ def arm_of(config: TrainConfig) -> str:
 
 
 def check(curves: Sequence[Curve]) -> None:
-    """Refuses runs that would be taken for seeds of one arm, and are not.
+    """Refuses runs that have the name of one arm but are not seeds of it.
 
     Raises:
-        UsageError: says which.
+        UsageError: two runs of an arm differ in more than their seed, or have the same seed.
     """
     for arm in {curve.arm for curve in curves}:
         mine = [curve for curve in curves if curve.arm == arm]
         if len({curve.told for curve in mine}) > 1:
             raise UsageError(
-                f"The runs called '{arm}' differ in more than their seed: give those alike."
+                f"The runs called '{arm}' differ in more than their seed: give others."
             )
         if len({curve.seed for curve in mine}) < len(mine):
             raise UsageError(f"Two runs called '{arm}' have the same seed: give one of them.")
@@ -188,7 +188,7 @@ def generalisation(options: Options) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code; a mistake of the user's is one sentence."""
+    """Draws; prints a mistake as one sentence and returns the exit code."""
     try:
         options = tyro.cli(Options, args=list(arguments), description=__doc__)
         print("\n".join(generalisation(options)))

@@ -22,7 +22,7 @@ TEACHERS = {"cross": "teacher of another world", "same": "teacher of its own wor
 def draw_finals(results: Results) -> Figure:
     """Draws the figure: one panel per teacher, one line per gate, the safest gate at the top."""
     ways, gates = teachings(results.config), results.config.gates
-    found = {way: differences(_beside_main(results, way)) for way in ways}
+    found = {way: differences(_above_main(results, way)) for way in ways}
     worst = [min(found[way][gate].value for way in ways) for gate in range(len(gates))]
     order = np.argsort(worst, kind="stable")
     size = (2.0 + 1.9 * len(ways), 1.5 + 0.24 * len(gates))
@@ -42,7 +42,7 @@ def write_finals(results: Results, path: Path) -> None:
     save(draw_finals(results), path)
 
 
-def _beside_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
+def _above_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
     final, places = results.final(), {arm: place for place, arm in enumerate(results.arms)}
     taught = [final[places[SweepArm(gate, way)]] for gate in results.config.gates]
     return np.asarray(np.stack(taught, 1) - final[places[SweepArm(MAIN, None)]][:, None])
@@ -64,7 +64,7 @@ MEANINGS = {
 }
 
 NEAR = 0.05
-"""Of the way from random to the optimum; labels of lines nearer to each other would overlap."""
+"""Fraction of the way from random to the optimum; labels of lines nearer than this overlap."""
 
 
 def draw(results: Results) -> Figure:
@@ -104,7 +104,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def heading(results: Results) -> str:
-    """What was done, in one line."""
+    """What the sweep did, in one line."""
     return (
         f"Distillation as an auxiliary loss in {results.num_worlds:,} partially observable "
         f"gridworlds, {results.config.gradients} gradients"
@@ -136,7 +136,7 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
         axes.fill_between(results.steps, low, high, color=ink.colour, alpha=0.15, linewidth=0)
     for name, level in _levels(results, teaching).items():
         axes.axhline(level, color="black", linestyle=":", linewidth=1.0)
-        # Above the optimum and below all others there are no curves for long.
+        # Curves rarely run above the optimum or just below the other lines.
         above = name.startswith("optimum")
         axes.annotate(
             name,
@@ -156,7 +156,7 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
 
 
 def _levels(results: Results, teaching: Teaching) -> dict[str, float]:
-    """The dotted lines by their names; a teacher near the optimum is named beside it."""
+    """The dotted lines by their names; a teacher near the optimum shares its label."""
     optimum, idle = float(results.optimum.mean()), float(results.random.mean())
     teacher = float(results.taught_by(teaching).mean())
     if optimum - teacher < NEAR * (optimum - idle):
