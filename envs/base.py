@@ -199,7 +199,7 @@ def check_action_range(action: Tensor, spec: EnvSpec) -> None:
 # nothing depends on which of them is faster.
 
 
-class Pools(VecEnv):
+class VecEnvParts(VecEnv):
     """K equal parts, environment 0 of the first part being environment 0 of the whole.
 
     For parts that play on the host, where the actions are moved.

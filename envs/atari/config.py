@@ -18,7 +18,7 @@ import torch
 from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
 from envs.atari.options import AtariOptions
 from envs.atari.vec_env import AtariVecEnv, Emulators
-from envs.base import EnvSpec, Pools, VecEnv
+from envs.base import EnvSpec, VecEnv, VecEnvParts
 from envs.names import canonical, departures, nearest, separated_seeds
 
 _FULL_ACTIONS = 18
@@ -63,7 +63,7 @@ class AtariConfig(AtariOptions):
             self._part(backend, game, seeds[start : start + size], device, render)
             for start in range(0, num_envs, size)
         ]
-        return parts[0] if len(parts) == 1 else Pools(parts)
+        return parts[0] if len(parts) == 1 else VecEnvParts(parts)
 
     def protocol(self, backend: Backend) -> str:
         """Names the nearest published protocol, the options that depart from it, and ale-py.

@@ -30,7 +30,7 @@ def numbered(build_trajectory):
             reward=reward,
             observation=(observation + 100 * number).fmod(256).to(torch.uint8),
             core_state=torch.full((batch, 5), float(number)),
-            begins=torch.arange(batch) == number % batch,
+            episode_start=torch.arange(batch) == number % batch,
         )
 
     return numbered
