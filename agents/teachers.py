@@ -1,4 +1,4 @@
-"""Frozen policies to learn from: a run, an exported policy.
+"""Frozen policies to learn from: a run, an exported policy, or a table of a gridworld.
 
 An exported policy is one safetensors file: the torso's and the policy's weights,
 and a description of what it was trained on, by which a `Teacher` refuses an
@@ -202,9 +202,6 @@ def load_teacher(
             f"{spec.world_set}"
         )
     return NetworkTeacher(agent, card)
-
-
-# Teachers that are tables: one row of logits per flat state of a gridworld.
 
 
 class TableTeacher(Teacher):

@@ -34,7 +34,7 @@ class Trajectory:
     core_state: Float[Tensor, "B F"] | None = None
     """Of the recurrent core before `observation[0]`, where there is a core."""
     episode_start: Bool[Tensor, " B"] | None = None
-    """Whether `observation[0]` opens an episode; none where that is not known."""
+    """Whether `observation[0]` is the first of an episode; None where that is not known."""
     value: Float[Tensor, "T+1 B"] | None = None
     """What the policy that acted expected of each observation, for algorithms that ask."""
 

@@ -20,13 +20,21 @@ from gridworld.config import (
     WALL,
     WorldConfig,
 )
-from gridworld.dynamics import Chance, Transition, draw_chance, draw_worlds, restart, step
-from gridworld.evaluation import Evaluation, evaluate
+from gridworld.dynamics import (
+    Chance,
+    Transition,
+    draw_chance,
+    draw_worlds,
+    observation_id,
+    one_hot,
+    restart,
+    step,
+    symbols,
+)
+from gridworld.evaluation import Evaluation, cell_policy, evaluate, softmax_policy
 from gridworld.generate import generate
 from gridworld.layouts import LAYOUTS, Layout
 from gridworld.modify import Change, modified, modified_pairs
-from gridworld.observe import observation_id, one_hot, symbols
-from gridworld.policies import cell_policy, softmax_policy
 from gridworld.qlearning import QLearningConfig, q_learning
 from gridworld.render import film, image
 from gridworld.solve import action_values, optimal_values, solvable

@@ -96,9 +96,6 @@ def check_image(
     return observation_shape[0]
 
 
-# The convolutional network of Mnih et al. 2015, Human-level control (Nature 518), Methods.
-
-
 @dataclass(frozen=True)
 class NatureConfig:
     """Three convolutions and one dense layer."""
@@ -143,9 +140,6 @@ class Nature(Torso):
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
         """Rectified, from the 64-channel map."""
         return torch.relu(self.dense(latent.flatten(1)))
-
-
-# The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
 
 
 @dataclass(frozen=True)
@@ -216,9 +210,6 @@ class Impala(Torso):
         return torch.relu(self.dense(latent.flatten(1)))
 
 
-# A multilayer perceptron, for observations that are short vectors or a few symbols.
-
-
 @dataclass(frozen=True)
 class MlpConfig:
     """Dense layers with tanh between them."""
@@ -264,9 +255,6 @@ class Mlp(Torso):
         if self.num_symbols:
             return (flat.unsqueeze(-1) == self.symbols).flatten(1).float()
         return flat / 255 if flat.dtype == torch.uint8 else flat.float()
-
-
-# Torsos: from observations to features.  To add one: one file, one line in `Torsos`.
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Plays the environments with the current agent."""
+"""Plays the environments with the current agent and records trajectories.
+
+`Collector` keeps what continues from one trajectory to the next; `Record` holds the
+buffers of the trajectory in progress.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +17,6 @@ from agents.networks.actor_critic import ActorCritic
 from agents.trajectory import Trajectory
 from envs.base import Step, VecEnv
 from envs.episodes import Episodes
-
-# What is being collected: T agent steps of B environments, filled in part by part.
 
 
 class Record:
