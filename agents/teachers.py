@@ -205,7 +205,10 @@ def load_teacher(
 
 
 class TableTeacher(Teacher):
-    """Looks up what to do by `Trajectory.state`, which the student never sees."""
+    """A teacher that is a table: one row of logits per flat state of a gridworld.
+
+    The row is found by `Trajectory.state`, which the student never sees.
+    """
 
     logits_are_values = True
     table: Tensor

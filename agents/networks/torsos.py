@@ -114,7 +114,10 @@ class NatureConfig:
 
 
 class Nature(Torso):
-    """Convolutions 32 x 8/4, 64 x 4/2, 64 x 3/1, then a dense layer, all rectified."""
+    """The convolutional network of Mnih et al. 2015 (Nature 518), Methods.
+
+    Convolutions 32 x 8/4, 64 x 4/2 and 64 x 3/1, then a dense layer, all rectified.
+    """
 
     def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -179,7 +182,10 @@ class Residual(nn.Module):
 
 
 class Impala(Torso):
-    """The 15-layer network, without its recurrent core."""
+    """The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
+
+    It has 15 layers; the recurrent core of the paper is separate (`agents.networks.recurrent`).
+    """
 
     def __init__(
         self, channels: int, image: tuple[int, ...], stages: tuple[int, ...], width: int
@@ -232,7 +238,11 @@ class MlpConfig:
 
 
 class Mlp(Torso):
-    """Flattens, then dense layers, each followed by tanh; a symbol enters as a one-hot vector."""
+    """A multilayer perceptron, for observations that are short vectors or a few symbols.
+
+    Flattens, then applies dense layers, each followed by tanh.  A symbol enters as a
+    one-hot vector.
+    """
 
     symbols: UInt8[Tensor, " symbols"]
 
@@ -259,7 +269,7 @@ class Mlp(Torso):
 
 @dataclass(frozen=True)
 class Torsos:
-    """The torsos by their command-line names."""
+    """The torsos by their command-line names; a new one is a config class and a line here."""
 
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()

@@ -59,7 +59,16 @@ def by_observation(students: Students, table: Float[Tensor, "S A cells"]) -> Flo
 
 
 def exact_signal(students: Students) -> Signal:
-    """Solves for the signal of every student's current policy; time limits are ignored."""
+    """Solves for the expected signal of every student's current policy, which has no noise.
+
+    By the policy gradient theorem (Sutton, McAllester, Singh, Mansour 2000), with d the
+    discounted visits of an episode and Q the exact values of actions,
+
+        psi(s, a) = d(s) pi(a|s) (Q(s, a) - V(s)),    n(s) = d(s)
+
+    give minus the gradient of the expected discounted return, and the auxiliary field on
+    the same distribution of states.  Time limits are ignored.
+    """
     discount = students.worlds.config.discount
     policy = students.cell_policy()
     solved = evaluate(students.worlds, policy, discount, students.world)
