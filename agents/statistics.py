@@ -1,4 +1,8 @@
-"""Statistics over the steps that count."""
+"""Statistics over valid steps, and means of metrics over updates.
+
+`normalized`, `masked_mean` and `explained_variance` ignore autoreset steps; `RunningMean`
+averages scalars on the device until a log line needs them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
@@ -8,8 +12,6 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agents.runtime.distributed import ALONE, Processes
-
-# Advantages of zero mean and unit variance.
 
 
 def normalized(
@@ -25,11 +27,10 @@ def normalized(
     return centred / (variance.sqrt() + 1e-8)
 
 
-# Averages of scalars over many updates, on the device until a log line is due.
-
-
 class RunningMean:
-    """Means of named scalars; entries that are NaN ("not measured this time") do not count.
+    """Means of named scalars over many updates, kept on the device until `drain`.
+
+    Entries that are NaN ("not measured this time") do not count.
 
     Updates may differ in what they measure: only some of them judge the gradients.  A
     name that was measured once stays, as NaN, in all later means.

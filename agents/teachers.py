@@ -1,4 +1,4 @@
-"""Frozen policies to learn from: a run, an exported policy.
+"""Frozen policies to learn from: a run, an exported policy, or a table of a gridworld.
 
 An exported policy is one safetensors file: the torso's and the policy's weights,
 and a description of what it was trained on, by which a `Teacher` refuses an
@@ -213,11 +213,11 @@ def load_teacher(
     return NetworkTeacher(agent, card)
 
 
-# Teachers that are tables: one row of logits per flat state of a gridworld.
-
-
 class TableTeacher(Teacher):
-    """Looks up what to do by `Trajectory.state`, which the student never sees."""
+    """A teacher that is a table: one row of logits per flat state of a gridworld.
+
+    The row is found by `Trajectory.state`, which the student never sees.
+    """
 
     logits_are_values = True
     table: Tensor

@@ -1,9 +1,26 @@
-"""Environments: the families behind one contract, and the lookup by name.
+"""Vectorized environments behind one contract, and the lookup by name.
 
-A family is one module with a config that lists its `names` and can `build` one, and
+Every environment is a `VecEnv`: B copies stepped together, tensors in and out, next-step
+autoreset (see `envs.base`).  `find` looks a name up, whatever its case, and says which
+family builds it; a field of `EnvFamilies` is a family's config, whose `build` makes the
+environment.
+
+    >>> import torch
+    >>> from envs import EnvFamilies, find
+    >>> name, family = find("catch")
+    >>> config = getattr(EnvFamilies(), family)
+    >>> env = config.build(name, num_envs=2, seed=0, device=torch.device("cpu"))
+    >>> env.reset().shape[0], env.spec.num_actions
+    (2, 3)
+    >>> step = env.step(torch.tensor([0, 2]))
+    >>> step.reward.tolist(), step.valid.tolist()
+    ([0.0, 0.0], [True, True])
+    >>> env.close()
+
+A new family is one module with a config that lists its `names` and can `build` one, and
 one line in `EnvFamilies`, or a call of `register` in another package (docs/extending.md).
 That gives it its name and its options on the command line; a line here also gives it all
-tests of `tests/envs/test_every_env.py`.
+tests of `tests/envs/test_every_env.py`.  What `__all__` lists is the public API.
 """
 
 from collections.abc import Callable, Mapping

@@ -83,7 +83,7 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "N B"]:
         """Computes the value of every observation, in the agent's precision."""
         lead = observation.shape[:2]
-        features = agent.look(observation.flatten(0, 1), self.torso).features.float()
+        features = agent.see(observation.flatten(0, 1), self.torso).features.float()
         values: Tensor = self.value(features).squeeze(-1).unflatten(0, lead)
         return values
 

@@ -164,7 +164,7 @@ class Curl(AuxiliaryHead):
         after = (step + self.ahead).clamp(max=len(trajectory.action))
         query = self.change(at_steps(trajectory.observation, step).flatten(0, 1))
         key = self.change(at_steps(trajectory.observation, after).flatten(0, 1))
-        features = agent.look(key, self.key_torso).features.float()
+        features = agent.see(key, self.key_torso).features.float()
         lead = step.shape
         return CurlTargets(
             at_steps(reach, step),
@@ -178,7 +178,7 @@ class Curl(AuxiliaryHead):
         """Computes the contrastive loss at the steps drawn, and how often a query finds its key."""
         assert isinstance(targets, CurlTargets)
         valid = targets.valid
-        features = agent.look(targets.query.flatten(0, 1)).features.float()
+        features = agent.see(targets.query.flatten(0, 1)).features.float()
         query, key = self.project(features), targets.key.flatten(0, 1)
         logits = contrast(LOGIT_SCALE * query @ self.bilinear, key, valid.flatten())
         own = logits.diagonal()

@@ -116,7 +116,7 @@ class Reconstruct(AuxiliaryHead):
     def _draw(
         self, agent: ActorCritic, observation: Shaped[Tensor, " batch *shape"]
     ) -> Float[Tensor, " batch *drawn"]:
-        features = agent.look(observation).features
+        features = agent.see(observation).features
         with arithmetic(agent.precision, observation.device):
             drawn: Tensor = self.decoder(features)
         return drawn

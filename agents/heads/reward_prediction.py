@@ -147,7 +147,7 @@ class RewardPrediction(AuxiliaryHead):
         """Computes the cross-entropy of every sequence, `[sequences, B]`."""
         assert isinstance(targets, RewardPredictionTargets)
         lead = targets.observation.shape[:3]
-        seen = agent.look(targets.observation.flatten(0, 2)).features.float()
+        seen = agent.see(targets.observation.flatten(0, 2)).features.float()
         logits = self.layers(seen.unflatten(0, lead).flatten(2))
         loss = F.cross_entropy(logits.flatten(0, 1), targets.sign.flatten(), reduction="none")
         metrics = {

@@ -119,7 +119,7 @@ class Spr(AuxiliaryHead):
         self, agent: ActorCritic, observation: Shaped[Tensor, " time B *shape"]
     ) -> Float[Tensor, "time B F"]:
         flat = observation.flatten(0, 1)
-        latent = latent_of(agent.look(flat, self.target))
+        latent = latent_of(agent.see(flat, self.target))
         with arithmetic(agent.precision, flat.device):
             goal = self.target.network.features_of(latent).float()
         unit: Tensor = F.normalize(goal, dim=-1)
@@ -137,7 +137,7 @@ class Spr(AuxiliaryHead):
         counts = (inside & at_steps(trajectory.valid, now.flatten(0, 1)).view_as(now)).cumprod(0)
         action = at_steps(trajectory.action, now.flatten(0, 1)).view(self.jumps, -1)
 
-        latent = latent_of(agent.look(at_steps(trajectory.observation, step).flatten(0, 1)))
+        latent = latent_of(agent.see(at_steps(trajectory.observation, step).flatten(0, 1)))
         latents = []
         with arithmetic(agent.precision, latent.device):
             for taken in action.unbind():

@@ -16,7 +16,7 @@ from agents.trajectory import AgentOutput, Trajectory
 
 
 @dataclass(frozen=True)
-class Choice:
+class ActionSample:
     """Sampled actions, and what the agent knew when it chose."""
 
     action: Int[Tensor, " B"]
@@ -82,7 +82,7 @@ class ActorCritic(nn.Module):
             action: what was done at each of them, as far as it is known, for the core.
         """
         lead = observation.shape[:2]
-        seen = self.look(observation.flatten(0, 1))
+        seen = self.see(observation.flatten(0, 1))
         torso = seen.features.float().unflatten(0, lead)
         with arithmetic("fp32", observation.device):
             features, state = self._remember(torso, core_state, reset, action)
@@ -96,7 +96,7 @@ class ActorCritic(nn.Module):
                 core_state=state,
             )
 
-    def look(
+    def see(
         self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
     ) -> TorsoOutput:
         """Computes what the torso, or another like it, makes of a flat batch of observations."""
@@ -116,7 +116,7 @@ class ActorCritic(nn.Module):
         generator: torch.Generator,
         core_state: Float[Tensor, "B F"] | None = None,
         reset: Bool[Tensor, " B"] | None = None,
-    ) -> Choice:
+    ) -> ActionSample:
         """Samples one action per environment."""
         output = self(
             observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
@@ -154,7 +154,7 @@ class ActorCritic(nn.Module):
         return features, after
 
 
-def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> Choice:
+def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> ActionSample:
     """Samples from softmax(logits) without leaving the device.
 
     An exponential race (argmax of p / E with E ~ Exp(1), the Gumbel trick) is
@@ -164,4 +164,4 @@ def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> Choice:
     clock = torch.empty_like(logits).exponential_(generator=generator)
     action = (log_probabilities.exp() / clock).argmax(-1)
     chosen = log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    return Choice(action, chosen)
+    return ActionSample(action, chosen)

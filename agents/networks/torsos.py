@@ -101,9 +101,6 @@ def check_image(
     return observation_shape[0]
 
 
-# The convolutional network of Mnih et al. 2015, Human-level control (Nature 518), Methods.
-
-
 @dataclass(frozen=True)
 class NatureConfig:
     """Three convolutions and one dense layer."""
@@ -121,7 +118,10 @@ class NatureConfig:
 
 
 class Nature(Torso):
-    """Convolutions 32 x 8/4, 64 x 4/2, 64 x 3/1, then a dense layer, all rectified."""
+    """The convolutional network of Mnih et al. 2015 (Nature 518), Methods.
+
+    Convolutions 32 x 8/4, 64 x 4/2 and 64 x 3/1, then a dense layer, all rectified.
+    """
 
     def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -147,9 +147,6 @@ class Nature(Torso):
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
         """Rectified, from the 64-channel map."""
         return torch.relu(self.dense(latent.flatten(1)))
-
-
-# The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,10 @@ class Residual(nn.Module):
 
 
 class Impala(Torso):
-    """The 15-layer network, without its recurrent core."""
+    """The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
+
+    It has 15 layers; the recurrent core of the paper is separate (`agents.networks.recurrent`).
+    """
 
     def __init__(
         self, channels: int, image: tuple[int, ...], stages: tuple[int, ...], width: int
@@ -219,9 +219,6 @@ class Impala(Torso):
         return torch.relu(self.dense(latent.flatten(1)))
 
 
-# A multilayer perceptron, for observations that are short vectors or a few symbols.
-
-
 @dataclass(frozen=True)
 class MlpConfig:
     """Dense layers with tanh between them."""
@@ -244,7 +241,11 @@ class MlpConfig:
 
 
 class Mlp(Torso):
-    """Flattens, then dense layers, each followed by tanh; a symbol enters as a one-hot vector."""
+    """A multilayer perceptron, for observations that are short vectors or a few symbols.
+
+    Flattens, then applies dense layers, each followed by tanh.  A symbol enters as a
+    one-hot vector.
+    """
 
     symbols: UInt8[Tensor, " symbols"]
 
@@ -269,13 +270,9 @@ class Mlp(Torso):
         return flat / 255 if flat.dtype == torch.uint8 else flat.float()
 
 
-# Torsos: from observations to features.  To add one here: its class and one line in
-# `Torsos`.  From another package: `register` its config; see docs/extending.md.
-
-
 @dataclass(frozen=True)
 class Torsos:
-    """The torsos by their command-line names."""
+    """The torsos by their command-line names; a new one is a config class and a line here."""
 
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()

@@ -11,19 +11,6 @@ from agents.gates import Gate
 from agents.tabular.students import Students
 from gridworld import NUM_ACTIONS, action_values, evaluate
 
-# From what was experienced to the gradients of both losses.
-#
-# With advantages psi and visits n, sums over the cells s that look like o:
-#
-#     main:       -sum_s [psi(s, a) - pi(a|o) sum_b psi(s, b)]
-#     auxiliary:   sum_s n(s) [pi(a|o) - teacher(a|s)]
-#
-# The first is the policy gradient of a softmax table.  The second is that of the
-# cross-entropy with the teacher, H(teacher || pi), on states as the student visits them,
-# held fixed: "on-policy distillation", which is no gradient of any loss (Czarnecki et
-# al. 2019, https://arxiv.org/abs/1902.02186, Theorem 1), nor need it be behind a gate
-# (Du et al. 2018, https://arxiv.org/abs/1812.02224, Proposition 1).
-
 
 @dataclass(frozen=True)
 class Signal:
@@ -36,7 +23,19 @@ class Signal:
 
 
 def gradients(students: Students, signal: Signal) -> Float[Tensor, "S 2 P"]:
-    """Returns each student's gradients: row 0 of the main loss, row 1 of the auxiliary one."""
+    """Returns each student's gradients: row 0 of the main loss, row 1 of the auxiliary one.
+
+    With advantages psi and visits n, sums over the cells s that look like o:
+
+        main:       -sum_s [psi(s, a) - pi(a|o) sum_b psi(s, b)]
+        auxiliary:   sum_s n(s) [pi(a|o) - teacher(a|s)]
+
+    The first is the policy gradient of a softmax table.  The second is that of the
+    cross-entropy H(teacher || pi) on the states that the student visits, which are held
+    fixed: on-policy distillation.  It is not the gradient of any loss (Czarnecki et al.
+    2019, https://arxiv.org/abs/1902.02186, Theorem 1); a gate does not require that it is
+    (Du et al. 2018, https://arxiv.org/abs/1812.02224, Proposition 1).
+    """
     policy = students.policy()
     taught = signal.visits[:, None] * students.teacher
     wanted = by_observation(students, taught)  # [S, A, O]
@@ -59,19 +58,17 @@ def by_observation(students: Students, table: Float[Tensor, "S A cells"]) -> Flo
     return total.scatter_add_(2, entry, table)
 
 
-# The same signal in expectation, by linear solves: no noise is left for a gate to judge.
-#
-# By the policy gradient theorem (Sutton, McAllester, Singh, Mansour 2000), with d the
-# discounted visits of an episode and Q the exact values of actions,
-#
-#     psi(s, a) = d(s) pi(a|s) (Q(s, a) - V(s)),    n(s) = d(s)
-#
-# give minus the gradient of the expected discounted return itself, and the auxiliary field
-# on the very same distribution of states.
-
-
 def exact_signal(students: Students) -> Signal:
-    """Solves for the signal of every student's current policy; time limits are ignored."""
+    """Solves for the expected signal of every student's current policy, which has no noise.
+
+    By the policy gradient theorem (Sutton, McAllester, Singh, Mansour 2000), with d the
+    discounted visits of an episode and Q the exact values of actions,
+
+        psi(s, a) = d(s) pi(a|s) (Q(s, a) - V(s)),    n(s) = d(s)
+
+    give minus the gradient of the expected discounted return, and the auxiliary field on
+    the same distribution of states.  Time limits are ignored.
+    """
     discount = students.worlds.config.discount
     policy = students.cell_policy()
     solved = evaluate(students.worlds, policy, discount, students.world)

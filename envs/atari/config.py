@@ -18,7 +18,7 @@ import torch
 from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
 from envs.atari.options import AtariOptions
 from envs.atari.vec_env import AtariVecEnv, Emulators
-from envs.base import EnvSpec, Pools, VecEnv
+from envs.base import EnvSpec, VecEnv, VecEnvParts
 from envs.names import canonical, departures, nearest, separated_seeds
 from gridworld.options import OptionError, mention
 
@@ -64,7 +64,7 @@ class AtariConfig(AtariOptions):
             self._part(backend, game, seeds[start : start + size], device, render)
             for start in range(0, num_envs, size)
         ]
-        return parts[0] if len(parts) == 1 else Pools(parts)
+        return parts[0] if len(parts) == 1 else VecEnvParts(parts)
 
     def protocol(self, backend: Backend) -> str:
         """Names the nearest published protocol, the options that depart from it, and ale-py.
@@ -144,7 +144,7 @@ BASELINES = AtariConfig(
     noop_max=30,  # Mnih et al. 2015, Extended Data Table 1: no-op max
     frame_skip=4,  # Mnih et al. 2015, Extended Data Table 1: action repeat
     frame_stack=4,  # Mnih et al. 2015, Extended Data Table 1: agent history length
-    max_episode_steps=27_000,  # Baselines plays the NoFrameskip-v4 games: 108,000 frames
+    max_episode_steps=27_000,  # 108,000 frames: ale-py, DQN Zoo, Dopamine
     episodic_life=True,  # Baselines, EpisodicLifeEnv
     sticky_actions=0.0,  # Baselines plays the NoFrameskip-v4 games
     full_action_space=False,  # Mnih et al. 2015, Methods: the game's own actions

@@ -17,7 +17,7 @@ class AtariOptions:
     frame_stack: int = 4
     """Most recent frames in one observation (Mnih et al. 2015)."""
     max_episode_steps: int = 27_000
-    """Agent steps until truncation: 108,000 frames, half an hour of play (Baselines)."""
+    """Agent steps until truncation: 108,000 frames, half an hour (ale-py, DQN Zoo, Dopamine)."""
     episodic_life: bool = True
     """Whether a lost life terminates (Mnih et al. 2015) or only game over (Machado et al. 2018)."""
     sticky_actions: float = 0.0

@@ -18,8 +18,11 @@ from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 from gridworld.options import OptionError
 
-_TIMELESS = ("core_state", "begins")
+_TIMELESS = ("core_state", "episode_start")
 """Fields of a trajectory without a time axis."""
+_SAVED_NAMES = {"episode_start": "begins"}
+"""Fields whose name in checkpoints is that of earlier versions."""
+_FIELD_NAMES = {saved: field for field, saved in _SAVED_NAMES.items()}
 _BYTES_PER_STEP = 8 + 4 + 3 + 4
 """Action, reward, three flags, log-probability."""
 _USUAL_STEPS, _USUAL_TRAJECTORIES = 4096, 16
@@ -107,13 +110,15 @@ class Replay(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns everything it holds, for checkpoints."""
-        return {"added": self._added, "storage": self._storage}
+        storage = {_SAVED_NAMES.get(name, name): kept for name, kept in self._storage.items()}
+        return {"added": self._added, "storage": storage}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Copies what another replay held."""
         self._added = state["added"]
         self._storage = {
-            name: stored.to(self.device, copy=True) for name, stored in state["storage"].items()
+            _FIELD_NAMES.get(name, name): stored.to(self.device, copy=True)
+            for name, stored in state["storage"].items()
         }
 
 

@@ -31,7 +31,7 @@ def trajectory():
         valid=valid,
         log_probability=torch.rand(T, B).log(),
         observation=torch.randn(T + 1, B, 6),
-        begins=torch.tensor([True, False]),
+        episode_start=torch.tensor([True, False]),
         value=torch.randn(T + 1, B),
     )
 

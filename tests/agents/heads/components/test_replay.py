@@ -30,7 +30,7 @@ def numbered(build_trajectory):
             reward=reward,
             observation=(observation + 100 * number).fmod(256).to(torch.uint8),
             core_state=torch.full((batch, 5), float(number)),
-            begins=torch.arange(batch) == number % batch,
+            episode_start=torch.arange(batch) == number % batch,
         )
 
     return numbered
@@ -110,6 +110,17 @@ def test_a_saved_replay_goes_on_where_it_was(filled, numbered, tmp_path):
     assert resumed.reward[:, 0, 0].tolist() == [300.0, 900.0, 200.0]
     assert torch.equal(resumed.observation, filled.observation)
     assert torch.equal(resumed.valid, filled.valid)
+
+
+def test_a_checkpoint_names_the_start_of_an_episode_as_earlier_versions_did(filled):
+    saved = filled.get_extra_state()["storage"]
+    assert "begins" in saved
+    assert "episode_start" not in saved
+    resumed = Replay(3, CPU)
+    resumed.set_extra_state(filled.get_extra_state())
+    place, environment = torch.tensor([0, 1]), torch.tensor([1, 0])
+    restored = resumed.columns(place, environment).episode_start
+    assert restored.tolist() == filled.columns(place, environment).episode_start.tolist()
 
 
 def test_a_restored_replay_shares_no_memory_with_its_source(filled, numbered):
