@@ -16,10 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.networks import recurrent, torsos
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import Precision
-from agents.networks.rotation import folded
-from agents.runtime.files import DamagedFileError, checksum, load_tensors, save_tensors
+from agents.networks.actor_critic import ActorCritic, Precision, folded
+from agents.runtime.checkpoint import DamagedFileError, checksum, load_tensors, save_tensors
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 

@@ -30,7 +30,7 @@ from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
 from experiments.results import header, publish, split_flags
-from experiments.studies.trained import without_heads
+from experiments.studies.engine import without_heads
 from experiments.training.build import build
 from experiments.training.hardware import choose_hardware, keep_freed_memory
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from configs import plugins
+from configs import choice as plugins
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
 from configs.parsing import read
-from configs.sweep import SweepConfig
+from configs.programs import EvaluateOptions, SweepConfig
 from configs.training import TrainConfig, flags, from_flags
 
 EXAMPLES = """\

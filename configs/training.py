@@ -8,7 +8,7 @@ import tyro
 
 from agents.learning.gating import GatingConfig
 from agents.networks.recurrent import FeedForwardConfig
-from configs import plugins
+from configs import choice as plugins
 from configs.choice import DEFAULT_GATE, Choice, component, names
 from configs.errors import UsageError
 from configs.presets import preset

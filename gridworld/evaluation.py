@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from gridworld.banded import factorise
 from gridworld.config import NUM_ACTIONS
 from gridworld.model import Model, chunk_size, inside, outside
+from gridworld.solve import factorise
 from gridworld.worlds import Worlds
 
 _TIE = 1e-9

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from agents.runtime.files import load_tensors, save_tensors
-from configs.evaluation import EvaluateOptions
+from agents.runtime.checkpoint import load_tensors, save_tensors
+from configs.programs import EvaluateOptions
 from experiments.evaluation import command as evaluate
 from experiments.training import trainer as train
 

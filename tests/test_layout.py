@@ -38,7 +38,7 @@ READ_ARGUMENTS = (
 )
 """What reads a command line: the options of the scripts, and programs run by `python -m`."""
 
-SAYS_NUMBERS = ("agents/logs/report.py", "agents/logs/progress.py", "agents/logs/terminal.py")
+SAYS_NUMBERS = ("agents/logs/report.py", "agents/logs/terminal.py", "agents/logs/terminal.py")
 """Where numbers leave the device."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.runtime.files import load_tensors, save_tensors
-from configs.evaluation import EvaluateOptions
+from agents.runtime.checkpoint import load_tensors, save_tensors
+from configs.programs import EvaluateOptions
 from experiments.evaluation.command import evaluate
 
 pytestmark = pytest.mark.seconds

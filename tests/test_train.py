@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, Event
 
 import agents.algorithms.a2c
 from agents.learning.learner import Learner
-from agents.runtime.files import load_tensors, save_tensors
+from agents.runtime.checkpoint import load_tensors, save_tensors
 from experiments.training.build import Parts
 from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, STOPPED, main
 

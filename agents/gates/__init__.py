@@ -24,14 +24,12 @@ from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
 from agents.gates.methods.attittud import AttittudConfig
-from agents.gates.methods.cagrad import CAGradConfig
+from agents.gates.methods.cagrad import CAGradConfig, MGDAConfig
 from agents.gates.methods.cosine import CosineConfig, CosineUnweightedConfig
 from agents.gates.methods.gradnorm import GradNormConfig
-from agents.gates.methods.gradvac import GradVacConfig
-from agents.gates.methods.mgda import MGDAConfig
+from agents.gates.methods.gradvac import GradVacConfig, PCGradConfig
 from agents.gates.methods.nash import AuxiNashConfig, NashConfig
 from agents.gates.methods.ol_aux import OLAuxConfig
-from agents.gates.methods.pcgrad import PCGradConfig
 from agents.gates.methods.projection import OrthogonalConfig, ProjectionConfig
 from agents.gates.methods.rotograd import RotoGradConfig
 from agents.gates.methods.significant import SignificantConfig

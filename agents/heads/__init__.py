@@ -12,11 +12,10 @@ from agents.heads.curl import CurlConfig
 from agents.heads.distill import DistillConfig
 from agents.heads.dynamics import ForwardConfig, InverseConfig
 from agents.heads.multi_horizon import MultiHorizonConfig
-from agents.heads.pixel_control import PixelControlConfig
 from agents.heads.reconstruct import ReconstructConfig
-from agents.heads.reward_prediction import RewardPredictionConfig
 from agents.heads.spr import SprConfig
 from agents.heads.termination import TerminationConfig
+from agents.heads.unreal import PixelControlConfig, RewardPredictionConfig
 from agents.heads.value_replay import ValueReplayConfig
 from gridworld.options import Registry
 

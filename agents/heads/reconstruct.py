@@ -14,8 +14,7 @@ from torch import Tensor
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets, constant
 from agents.heads.components.decoders import Decoder, amounts, decoder_for, mosaic
 from agents.heads.components.views import StepSampler, at_steps
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import arithmetic
+from agents.networks.actor_critic import ActorCritic, arithmetic
 from agents.trajectory import AgentOutput, Trajectory
 from envs.base import EnvSpec
 from gridworld.options import at_least, require

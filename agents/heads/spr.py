@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.views import MomentumCopy, StepSampler, at_steps
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import arithmetic
+from agents.networks.actor_critic import ActorCritic, arithmetic
 from agents.networks.torsos import TorsoOutput, orthogonal
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory

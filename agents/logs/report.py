@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 
-from agents.logs.progress import Progress, Split, importance
 from agents.logs.tensorboard import EventFile
-from agents.logs.terminal import Terminal
-from agents.runtime.files import write_atomically
+from agents.logs.terminal import Progress, Split, Terminal, importance
+from agents.runtime.checkpoint import write_atomically
 
 LEADING = ("step", "seconds")
 

@@ -13,9 +13,8 @@ with its teacher's policy on the student's own states.  Either comes sampled, fr
 on-policy actor-critic (`Practice`), or exact, from linear solves (`exact_signal`).
 """
 
-from agents.tabular.lesson import GateGroup, Lesson, Signal, exact_signal, gradients
 from agents.tabular.practice import Practice, SampledConfig
-from agents.tabular.students import Students
+from agents.tabular.students import GateGroup, Lesson, Signal, Students, exact_signal, gradients
 
 __all__ = [
     "Students",

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
-from envs.atari.options import AtariOptions
-from envs.atari.vec_env import AtariVecEnv, Emulators
+from envs.atari.vec_env import AtariOptions, AtariVecEnv, Emulators
 from envs.base import EnvSpec, VecEnv, VecEnvParts
 from envs.names import canonical, departures, nearest, separated_seeds
 from gridworld.options import OptionError, mention

@@ -11,7 +11,7 @@ from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
 from configs.cli import parse_evaluate
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from envs import VecEnv
 from experiments.evaluation.film import check_film, film
 from experiments.evaluation.players import Player, check_writable, destination, load_player

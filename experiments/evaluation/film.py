@@ -19,10 +19,10 @@ from jaxtyping import Bool, UInt8
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from agents.rollout.evaluation import Moment, watch
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from experiments.evaluation.players import check_writable, load_player
 from experiments.training.hardware import Hardware
 

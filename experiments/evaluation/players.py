@@ -7,9 +7,9 @@ from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
 from agents.teachers import PolicyCard, load_policy
-from configs import plugins
+from configs import choice as plugins
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.rollout.evaluation import Scores
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from envs.atari.games import REFERENCES
 from experiments.statistics import bootstrap, mean
 

@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
 from experiments.report.arms import group, name_runs, same_run
 from experiments.report.figures import draw_curves, draw_improvement

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from agents.runtime.files import CONTENT
+from agents.runtime.checkpoint import CONTENT
 from agents.teachers import POLICY_FILE, find_policy
 from experiments.report.command import command, description
 from experiments.training.build import SHIPPED_TEACHERS

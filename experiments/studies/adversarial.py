@@ -33,12 +33,12 @@ from experiments.studies.engine import (
     ALONE,
     Key,
     Study,
+    average,
     by_seed,
     number,
     parse_number,
     train_arm,
 )
-from experiments.studies.trained import average
 
 RUNS, FIGURE, SUMMARY = "runs.csv", "probe.png", "summary.csv"
 COLUMNS = ("arm", "seed", "final", "cosine", "passed")

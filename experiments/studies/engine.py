@@ -5,13 +5,59 @@ that its tables lack and appends each row as soon as its run ends, so that an in
 goes on where it stopped.  Summaries and figures are made from the tables alone.
 """
 
+import contextlib
+import csv
+import io
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 
+import numpy as np
+
+from agents.logs.report import METRICS_FILE
 from experiments.results import Row, Table, header
-from experiments.studies.trained import train_log, without_heads
+from experiments.training.trainer import DONE, main
+
+# Training runs in this process that leave only their log.
+
+
+def train_log(flags: Sequence[str]) -> list[Row]:
+    """Trains once, prints nothing, and returns the lines of the log.
+
+    Raises:
+        ValueError: the run was refused or failed; the message is what it printed.
+    """
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            code = main([*flags, "--run-dir", str(run)])
+        if code != DONE:
+            raise ValueError(said.getvalue().strip())
+        with (run / METRICS_FILE).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def average(column: str, rows: Sequence[Row]) -> float:
+    """Mean of a column over the rows that have it; NaN if none has."""
+    values = [float(row[column]) for row in rows if row.get(column)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def without_heads(flags: Sequence[str]) -> list[str]:
+    """Drops the flags of heads and gates, with their values."""
+    kept: list[str] = []
+    keeps = True
+    for word in flags:
+        if word.startswith("--"):
+            keeps = not word.startswith(("--aux.", "--gate.", "--teacher"))
+        if keeps:
+            kept.append(word)
+    return kept
+
 
 ALONE = "main only"
 """The arm without a head."""

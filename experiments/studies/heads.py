@@ -35,12 +35,12 @@ from experiments.studies.engine import (
     ALONE,
     Key,
     Study,
+    average,
     by_seed,
     number,
     parse_number,
     train_arm,
 )
-from experiments.studies.trained import average
 
 RUNS, CURVES, SUMMARY, FIGURE = "runs.csv", "curves.csv", "summary.csv", "heads.png"
 KEY = ("head", "gate", "seed")

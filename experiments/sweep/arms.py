@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.runtime.random import generator
-from configs.sweep import Setting, SweepConfig
+from configs.programs import Setting, SweepConfig
 from gridworld import (
     QLearningConfig,
     Worlds,

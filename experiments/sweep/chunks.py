@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agents.runtime.random import derived_seed
 from agents.tabular import GateGroup, Lesson, Practice, Students, exact_signal
-from configs.sweep import SweepConfig, parse_gate
+from configs.programs import SweepConfig, parse_gate
 from experiments.sweep.arms import arms, pairs, teacher_policies, teachings
 from experiments.sweep.folder import Chunk, save
 from gridworld import NUM_ACTIONS, Worlds, evaluate, optimal_values

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from configs.cli import parse_sweep
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms
 from experiments.sweep.chunks import Work, WorkerError, choose_workers, compute_all, num_chunks

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from agents.runtime.files import DamagedFileError, load_tensors, save_tensors, write_json
+from agents.runtime.checkpoint import DamagedFileError, load_tensors, save_tensors, write_json
 from agents.tabular import SampledConfig
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
 from experiments.training.run_folder import CONFIG, VERSIONS, versions
 from gridworld import WorldConfig

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agents.logs.tensorboard import EventFile
-from agents.runtime.files import write_atomically, write_json
+from agents.runtime.checkpoint import write_atomically, write_json
 from experiments.statistics import estimates
 from experiments.sweep import figures
 from experiments.sweep.arms import SweepArm

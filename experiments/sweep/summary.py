@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from configs.sweep import Setting
+from configs.programs import Setting
 from experiments.statistics import Difference, Estimate, differences, estimates
 from experiments.sweep.arms import MAIN, SweepArm, Teaching, teachings
 from experiments.sweep.folder import Results

@@ -16,8 +16,7 @@ from agents.heads import AuxiliaryHead, HeadContext
 from agents.heads.components.replay import free_bytes
 from agents.learning.learner import Learner, LearnerConfig
 from agents.networks.actor_critic import ActorCritic
-from agents.rollout.collector import Collector
-from agents.rollout.pipeline import Pipeline
+from agents.rollout.collector import Collector, Pipeline
 from agents.runtime import random as seeding
 from agents.runtime.distributed import Processes
 from agents.runtime.random import Stream

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from agents.networks.precision import Precision, choose_precision
+from agents.networks.actor_critic import Precision, choose_precision
 from agents.runtime.distributed import ALONE, Processes, join
 from configs.errors import UsageError
 

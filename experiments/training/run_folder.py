@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from agents.runtime.files import write_json
+from agents.runtime.checkpoint import write_json
 from configs.cli import ResumeOptions
 from configs.errors import UsageError, naming
 from configs.training import TrainConfig

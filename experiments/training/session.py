@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
-from agents.logs.heatmap import heatmap
-from agents.rollout.collector import Collector
-from agents.rollout.pipeline import Pipeline
+from agents.logs.tensorboard import heatmap
+from agents.rollout.collector import Collector, Pipeline
 from agents.runtime.checkpoint import save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
 from agents.teachers import POLICY_FILE, PolicyCard, export_policy

@@ -9,8 +9,7 @@ from agents.heads import Schedule
 from agents.heads.distill import Distill
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
-from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
-from agents.runtime.files import load_tensors, save_tensors
+from agents.runtime.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from agents.teachers import (
     POLICY_FILE,
     NetworkTeacher,

@@ -2,7 +2,7 @@ import pytest
 
 from configs.cli import parse_sweep
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from gridworld import WorldConfig
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from agents.heads import Heads
 from agents.heads.components import replay as replays
-from agents.heads.reward_prediction import (
+from agents.heads.unreal import (
     RewardPredictionConfig,
     balanced_accuracy,
     episode_start,

@@ -5,7 +5,7 @@ from gymnasium import spaces
 
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
-from agents.runtime.files import load_tensors, save_tensors
+from agents.runtime.checkpoint import load_tensors, save_tensors
 from agents.teachers import PolicyCard, export_policy
 from configs.errors import UsageError
 from envs.atari.config import AtariConfig

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report.arms import group, name_runs, same_run
-from experiments.report.command import description
+from experiments.report.arms import description, group, name_runs, same_run
 
 COSINE = "--aux distill --gate cosine"
 SUM = "--aux distill --gate sum"

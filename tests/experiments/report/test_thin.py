@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.runtime.files import CONTENT
+from agents.runtime.checkpoint import CONTENT
 from experiments.report.arms import group, same_run
 from experiments.report.runs import NUM_POINTS, parse, thin
 

@@ -1,4 +1,4 @@
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from experiments.sweep.arms import MAIN, SweepArm, Teaching, arms, teachings
 
 CONFIG = SweepConfig(settings=("cross", "same"), temperatures=(0.0, 1.0), gates=("sum", "nash"))

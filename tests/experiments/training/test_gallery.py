@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from agents.logs.heatmap import heatmap
+from agents.logs.tensorboard import heatmap
 from experiments.training.session import Gallery
 from tests.agents.updating import Head, Opponent
 

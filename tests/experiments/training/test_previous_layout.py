@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.runtime.files import load_tensors
+from agents.runtime.checkpoint import load_tensors
 from agents.teachers import load_policy
 from experiments.training.build import SHIPPED_TEACHERS
 from experiments.training.run_folder import read_config

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.pixel_control import PixelControlConfig
+from agents.heads.unreal import PixelControlConfig
 from agents.statistics import masked_mean
 from envs.base import EnvSpec
 from tests.agents.heads.settings import SPECS, A, B, T, evaluate, make_setting
