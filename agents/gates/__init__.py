@@ -1,17 +1,27 @@
-"""Gates between the gradient of a main loss and those of its auxiliaries.
+"""Gates between the gradient of a main loss and those of auxiliary losses.
 
-They need torch and jaxtyping, not the rest of this repository:
+A gate looks at the gradients of several losses over the parameters that they share, and decides
+how much of each auxiliary gradient is added to the main one. `make` builds a gate by its name and
+`gated_backward` takes the place of `loss.backward()`. Both need only torch and jaxtyping, so they
+work in any training loop. Two losses that pull a weight in opposite directions:
 
-    gate = make("projection", decay=0.99)
-    for batch in batches:
-        optimizer.zero_grad()
-        losses = [main_loss(model, batch), auxiliary_loss(model, batch)]
-        shared, private = [*model.trunk.parameters()], [*model.heads.parameters()]
-        gated_backward(losses, gate, shared, private)
-        optimizer.step()
+    >>> import torch
+    >>> from agents.gates import gated_backward, make
+    >>> weight = torch.tensor([1.0, 1.0], requires_grad=True)
+    >>> main, auxiliary = weight[0] ** 2, -weight[0] + weight[1]
+    >>> judgement = gated_backward([main, auxiliary], make("cosine"), shared=[weight])
+    >>> judgement
+    Judgement(2 parameters, weights [1.0, 0.0])
+    >>> weight.grad
+    tensor([2., 0.])
 
-`Gates` lists them; adding one is a file with its config and one line there.  From another
-package: `register` its config; see docs/extending.md.
+The cosine of the two gradients is negative, so the auxiliary one is held back. Parameters of the
+heads, which only one loss trains, go into `private` and get their own, ungated gradient.
+`judgement.gramian.cosine` has the axes `[*batch, groups, rows, rows]`: row 0 is the main loss,
+then come the auxiliary losses, then references that a gate keeps (a moving average, for instance).
+
+`Gates` lists the gates that come with the package. To add one here, write a file in `methods` and
+add a line to `Gates`; another package calls `register` with its config (docs/extending.md).
 """
 
 from collections.abc import Iterable
