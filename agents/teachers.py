@@ -105,7 +105,14 @@ class NetworkTeacher(Teacher):
 def export_policy(
     path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Writes torso, core and policy (no value) for use as a teacher or for evaluation."""
+    """Writes torso, core and policy (no value) for use as a teacher or for evaluation.
+
+    Args:
+        path: of the file, which is replaced atomically.
+        agent: whose policy is written.
+        card: says what the policy was trained on, and how to build its network.
+        dtype: of the weights in the file.
+    """
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
     save_tensors(path, weights, asdict(card))
 
@@ -131,6 +138,11 @@ def load_policy(
     path: Path, device: torch.device, precision: Precision = "fp32"
 ) -> tuple[ActorCritic, PolicyCard]:
     """Reads an exported policy; its value head is untrained.
+
+    Args:
+        path: a policy file, or the folder of a run or of a shipped teacher.
+        device: where the weights go.
+        precision: of the torso's arithmetic.
 
     Raises:
         ValueError: there is none, or it is damaged or foreign.
@@ -187,8 +199,15 @@ def load_teacher(
 ) -> NetworkTeacher:
     """Loads the policy at `path` as a teacher for environments of `spec`.
 
+    Args:
+        path: a policy file, or the folder of a run or of a shipped teacher.
+        spec: of the student's environment.
+        device: where the weights go.
+        precision: of the torso's arithmetic.
+
     Raises:
-        ValueError: one sentence on what does not fit; `OtherActionsError` if it is the actions.
+        OtherActionsError: the teacher has other actions than the student.
+        ValueError: there is no such policy, or its observations or worlds are not the student's.
     """
     agent, card = load_policy(path, device, precision)
     if card.action_set != spec.action_set or card.num_actions != spec.num_actions:

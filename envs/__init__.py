@@ -70,6 +70,13 @@ class EnvConfig(Protocol):
         """Starts `num_envs` copies of the environment `name`, whose tensors live on `device`.
 
         Only what is built with `render` can be drawn.
+
+        Args:
+            name: of the environment, one of `names()`.
+            num_envs: B, the environments stepped together.
+            seed: all randomness of the environments follows from it.
+            device: where observations, rewards and flags live.
+            render: whether `VecEnv.render` will be called.
         """
 
 

@@ -169,12 +169,20 @@ class VecEnv(ABC):
         return None
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> Shaped[Tensor, " B *shape"]:
-        """Continues from `snapshot` and returns the current observation."""
+        """Continues from `snapshot` and returns the current observation.
+
+        Raises:
+            NotImplementedError: the environment's state cannot be saved (`snapshot` returns None).
+        """
         raise NotImplementedError(f"{self.spec.name} cannot be restored")
 
 
 def check_action(action: Tensor, spec: EnvSpec) -> None:
-    """Refuses an action of the wrong dtype or length: native code would accept it silently."""
+    """Refuses an action of the wrong dtype or length: native code would accept it silently.
+
+    Raises:
+        ValueError: the action is not int64 of shape [B].
+    """
     if action.dtype != torch.int64 or action.shape != (spec.num_envs,):
         raise ValueError(
             f"{spec.name} takes int64 actions of shape ({spec.num_envs},), "
@@ -183,7 +191,13 @@ def check_action(action: Tensor, spec: EnvSpec) -> None:
 
 
 def check_action_range(action: Tensor, spec: EnvSpec) -> None:
-    """Refuses actions outside 0..A-1.  Only for actions that are on the host: it reads values."""
+    """Refuses actions outside 0..A-1.
+
+    Only for actions that are on the host, since it reads their values.
+
+    Raises:
+        ValueError: an action is outside the range.
+    """
     if bool(((action < 0) | (action >= spec.num_actions)).any()):
         raise ValueError(
             f"{spec.name} has the actions 0 to {spec.num_actions - 1}; "

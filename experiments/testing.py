@@ -272,7 +272,13 @@ def make_trajectory(agent: ActorCritic, spec: EnvSpec, length: int = T) -> Traje
 
 
 def evaluate(head: AuxiliaryHead, agent: ActorCritic, trajectory: Trajectory) -> HeadLoss:
-    """The head's loss on a trajectory."""
+    """Computes the head's loss on a trajectory.
+
+    Args:
+        head: of `agent`.
+        agent: is unrolled over the trajectory first.
+        trajectory: all of it, as one batch.
+    """
     targets = head.prepare(agent, trajectory)
     loss: HeadLoss = head(agent, agent.unroll(trajectory), trajectory, targets)
     return loss

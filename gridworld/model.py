@@ -36,8 +36,13 @@ class Model:
     def of(config: WorldConfig, kind: UInt8[Tensor, "W cells"], discount: float) -> "Model":
         """Reads the model off the kinds of all cells.
 
+        Args:
+            config: the settings that the worlds share.
+            kind: of every cell, border included.
+            discount: gamma per agent step, from 0 to 1.
+
         Raises:
-            ValueError: if discounted returns need not be finite.
+            ValueError: discounted returns need not be finite.
         """
         going_on = discount * (1 - config.termination_probability)
         if not 0 <= discount <= 1 or going_on == 1:

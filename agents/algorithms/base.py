@@ -36,7 +36,7 @@ class Phase:
     targets: Targets
 
     def select(self, environments: Int[Tensor, " B2"]) -> "Phase":
-        """The same of some environments."""
+        """Restricts the phase to some environments, which is one update."""
         return Phase(self.trajectory.select(environments), self.targets.select(environments))
 
 
@@ -130,6 +130,9 @@ class Algorithm(nn.Module, ABC):
             trajectory: of a `Phase`.
             targets: of the same.
             progress: how much of the run is over, from 0 to 1, for schedules.
+
+        Raises:
+            NotImplementedError: the algorithm has no auxiliary phase.
         """
         raise NotImplementedError(f"{type(self).__name__} has no auxiliary phase")
 

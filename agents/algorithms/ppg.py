@@ -95,6 +95,13 @@ class PPG(PPO):
     phase_trains = ("torso", "policy")
 
     def __init__(self, config: PPGConfig, discount: float, processes: Processes) -> None:
+        """Takes the coefficients over from the config.
+
+        Args:
+            config: the options.
+            discount: gamma per agent step, from 0 to 1.
+            processes: share every batch; means are taken over all of them.
+        """
         super().__init__(config, discount, processes)
         self._config: PPGConfig = config
         self._kept: list[tuple[Trajectory, PPGTargets]] = []

@@ -40,7 +40,7 @@ class Batch:
     heads: Sequence[Targets]
 
     def select(self, environments: Tensor) -> "Batch":
-        """A minibatch."""
+        """Takes some environments with all their steps: a minibatch."""
         return Batch(
             self.trajectory.select(environments),
             self.main.select(environments),
@@ -150,7 +150,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         config = self._config
         schedule = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
         return schedule(self.steps)

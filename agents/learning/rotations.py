@@ -43,7 +43,7 @@ class Cut:
     """
 
     def __init__(self, sources: Sequence[Tensor], rank: int = 0, size: int = 1) -> None:
-        """Cuts.
+        """Copies the values of `sources` into leaves, which have no graph below them.
 
         Args:
             sources: tensors in the graph of the network.
@@ -103,13 +103,16 @@ class Rotations:
         block: int = 64,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Starts at the identity.
+        """Starts every rotation at the identity.
 
         Args:
             num_tasks: L, the main task first.
             num_features: F, the width of z.
             block: how many features are rotated together; 0 for all.
             device: of the features.
+
+        Raises:
+            ValueError: there are fewer than 2 features.
         """
         if num_features < 2:
             raise ValueError("rotations need at least 2 features: a single number has no angle.")

@@ -189,19 +189,19 @@ class Report:
 
 
 class NoReport:
-    """Says and writes nothing: for processes beside the one that reports."""
+    """Writes and prints nothing: for all processes but the one that reports."""
 
     def log(self, progress: Progress) -> None:
-        """Forgets a log line."""
+        """Ignores a log line."""
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
-        """Forgets pictures."""
+        """Ignores pictures."""
 
     def tick(self, step: int, seconds: float) -> None:
-        """Does nothing."""
+        """Ignores the progress."""
 
     def note(self, text: str) -> None:
-        """Says nothing."""
+        """Ignores the text."""
 
     def __enter__(self) -> "NoReport":
         return self

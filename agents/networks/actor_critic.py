@@ -107,6 +107,14 @@ class ActorCritic(nn.Module):
         precision: Precision = "fp32",
         core: Core | None = None,
     ) -> None:
+        """Draws the initial weights of policy and value; torso and core come with theirs.
+
+        Args:
+            torso: turns observations into features.
+            num_actions: A, the logits of the policy.
+            precision: of the torso's arithmetic.
+            core: gives the agent memory; None for a feed-forward agent.
+        """
         super().__init__()
         self.precision: Precision = precision
         self.torso = torso
@@ -181,7 +189,15 @@ class ActorCritic(nn.Module):
         core_state: Float[Tensor, "B F"] | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> ActionSample:
-        """Samples one action per environment."""
+        """Samples one action per environment.
+
+        Args:
+            observation: of every environment.
+            generator: what the actions are drawn from, on the agent's device.
+            core_state: of the recurrent core before this observation; None for zeros.
+            reset: environments whose episode starts here, so that the core's state is zeroed;
+                None for no environment.
+        """
         output = self(
             observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
         )

@@ -58,7 +58,7 @@ class FeedForwardConfig:
     """No memory: policy and value see the torso's features."""
 
     def build(self, num_features: int, num_actions: int = 0) -> None:
-        """Makes nothing."""
+        """Returns None: the agent has no core."""
         return
 
 
@@ -93,6 +93,13 @@ class GRU(Core):
     """
 
     def __init__(self, inputs: int, width: int, num_actions: int = 0) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            inputs: F, the features that the torso gives.
+            width: the features that the core gives, and the size of its hidden state.
+            num_actions: A, where the last action is an input; 0 where it is not.
+        """
         super().__init__()
         self.num_features = width
         self.state_size = width + num_actions

@@ -120,6 +120,14 @@ class AtariVecEnv(VecEnv):
     def __init__(
         self, emulators: Emulators, spec: EnvSpec, device: torch.device, render: bool
     ) -> None:
+        """Takes over emulators that were just started.
+
+        Args:
+            emulators: play the B games; this class closes them.
+            spec: of the games.
+            device: where observations, rewards and flags go.
+            render: whether `emulators` can draw.
+        """
         self.spec, self.device = spec, device
         self._emulators = emulators
         self._renders = render

@@ -108,7 +108,7 @@ class GridConfig:
         )
 
     def held_out(self) -> "GridConfig":
-        """The same with the next worlds after the pool, none of which equals one of the pool."""
+        """The same options with the next worlds after the pool, none of them equal to one in it."""
         first = self.first_world + self.num_worlds
         return replace(
             self,
@@ -137,10 +137,17 @@ class GridConfig:
     def build(
         self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
     ) -> GridVecEnv:
-        """Sets up `num_envs` agents on `device`, each in worlds of its own.
+        """Sets up `num_envs` agents on `device`, each of which draws its own worlds from the pool.
+
+        Args:
+            name: of the environment, one of `names()`.
+            num_envs: B, the agents stepped together.
+            seed: of the worlds' draws, the slips and the random ends of episodes.
+            device: where the worlds, observations and rewards live.
+            render: whether `VecEnv.render` will be called.
 
         Raises:
-            ValueError: if no such worlds can be made.
+            ValueError: no such worlds can be made.
         """
         worlds = self.worlds()
         shape, dtype, num_symbols = observation_of(worlds, self.observation)

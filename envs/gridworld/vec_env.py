@@ -40,6 +40,15 @@ class GridVecEnv(VecEnv):
     def __init__(
         self, pool: Pool, encoding: Encoding, spec: EnvSpec, seed: int, render: bool
     ) -> None:
+        """Draws a first world for every agent.
+
+        Args:
+            pool: the worlds, which other environments may share.
+            encoding: how an observation shows the cells in view.
+            spec: of the environments.
+            seed: of the worlds' draws, the slips and the random ends of episodes.
+            render: whether `render` will be called.
+        """
         self.spec = spec
         self.device = pool.worlds.device
         self._pool = pool

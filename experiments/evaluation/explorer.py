@@ -67,6 +67,13 @@ class Explorer:
     """One episode in each of W worlds, all at once."""
 
     def __init__(self, worlds: Worlds, hope: float, curiosity: float) -> None:
+        """Starts every episode with an empty map.
+
+        Args:
+            worlds: one per episode.
+            hope: the return that a planner expects from where new cells come into view.
+            curiosity: what it adds to that for each new cell.
+        """
         self._worlds = worlds
         self._config = worlds.config
         self._hope, self._curiosity = hope, curiosity
@@ -137,7 +144,14 @@ class Result:
 
 
 def play(worlds: Worlds, hope: float, curiosity: float, seed: int) -> Result:
-    """Plays one episode in each world."""
+    """Plays one episode in each world.
+
+    Args:
+        worlds: one per episode.
+        hope: the return that a planner expects from where new cells come into view.
+        curiosity: what it adds to that for each new cell.
+        seed: of slips, random ends of episodes, and choices among equally good actions.
+    """
     explorer = Explorer(worlds, hope, curiosity)
     generator = torch.Generator().manual_seed(seed)
     state, time = worlds.start, torch.zeros_like(worlds.start)

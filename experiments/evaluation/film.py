@@ -251,7 +251,7 @@ class Episode:
         self.latest = next(moments)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """Plays on."""
+        """Plays the episode and yields the film's pictures as they are made."""
         height, width = self.latest.picture.shape[:2]
         screen = Screen(self._title, height, width)
         while True:

@@ -198,7 +198,13 @@ def from_json(content: dict[str, Any]) -> SweepConfig:
 
 
 def save(folder: Path, number: int, chunk: Chunk) -> None:
-    """Writes a chunk, all of it or nothing."""
+    """Writes a chunk as a whole, or nothing if it is interrupted.
+
+    Args:
+        folder: of the sweep.
+        number: of the chunk, from 0.
+        chunk: its results.
+    """
     save_tensors(_path(folder, number), vars(chunk), {})
 
 
