@@ -163,9 +163,6 @@ def approximate_kl(log_ratio: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
     return log_ratio.expm1() - log_ratio
 
 
-# No main loss at all: the auxiliary heads alone train the agent.
-
-
 @dataclass(frozen=True)
 class NoneConfig:
     """No main loss: the auxiliary heads alone train the agent (through the gate `sum`)."""

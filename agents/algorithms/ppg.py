@@ -227,7 +227,7 @@ class PPG(PPO):
         ]
 
     def set_extra_state(self, state: list[dict[str, Any]]) -> None:
-        """Goes on with them."""
+        """Continues with the trajectories of a `state_dict`."""
         device = self._agent[0].policy.weight.device
 
         def moved(tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -28,8 +28,6 @@ from agents.runtime.random import Stream, derived_seed, generator
 from agents.statistics import averaged
 from agents.trajectory import Targets, Trajectory
 
-# What one update learns from: a whole trajectory, or some of its environments.
-
 
 @dataclass(frozen=True)
 class Batch:

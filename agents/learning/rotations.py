@@ -29,8 +29,6 @@ from agents.gates.backward import Reduce
 from agents.learning.optimizer import OwnerOptimizer
 from agents.networks.actor_critic import rotate
 
-# Cuts a network in two: losses above, the network below, gradients handed down by hand.
-
 
 class Cut:
     """Tensors of a network, and leaves of the same values that losses may hang on.

@@ -127,8 +127,6 @@ def _step(event: bytes) -> int:
     return step
 
 
-# A matrix of cosines as a picture for people.
-
 CELL, MARGIN, FONT_SIZE = 64, 8, 16
 """Pixels."""
 # Vermilion against, blue along: told apart with any colour vision (Okabe and Ito).

@@ -14,8 +14,6 @@ from agents.networks.recurrent import Core
 from agents.networks.torsos import Torso, TorsoOutput, orthogonal
 from agents.trajectory import AgentOutput, Trajectory
 
-# Which arithmetic a torso uses, chosen from what the hardware can do, never from a timing.
-
 Precision = Literal["fp32", "bf16"]
 
 # Instruction sets of a CPU that multiply bfloat16 natively, as Linux names them.
@@ -55,9 +53,6 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     """Runs a block in `precision` (autocast for bf16, plain float32 otherwise)."""
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         yield
-
-
-# Features multiplied by a block-diagonal rotation, and a rotation folded into a layer.
 
 
 def rotate(

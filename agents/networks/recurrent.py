@@ -50,7 +50,7 @@ class Core(nn.Module, ABC):
     def acted(
         self, state: Float[Tensor, "B F2"], action: Int[Tensor, " B"]
     ) -> Float[Tensor, "B F2"]:
-        """Notes in the state after an observation what was done at it."""
+        """Adds the action that was taken to the state after its observation."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FeedForwardConfig:
     """No memory: policy and value see the torso's features."""
 
     def build(self, num_features: int, num_actions: int = 0) -> None:
-        """Returns None: the agent has no core."""
+        """Returns None, since the agent has no core."""
         return
 
 
@@ -139,7 +139,7 @@ class GRU(Core):
     def acted(
         self, state: Float[Tensor, "B F2"], action: Int[Tensor, " B"]
     ) -> Float[Tensor, "B F2"]:
-        """Notes in the state after an observation what was done at it."""
+        """Puts the action that was taken, as a one-hot vector, into the state."""
         hidden, _ = self._parted(state)
         return torch.cat([hidden, self._one_hot(action)], -1)
 

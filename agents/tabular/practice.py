@@ -69,7 +69,7 @@ class _Unroll:
 
 
 class Practice:
-    """The episodes that S students are in the midst of.
+    """Plays the students' episodes, and corrects their critics.
 
     Students of one stream meet the same randomness (their own dice, slips and ends), so that
     arms of an experiment are paired, and one draw serves them all.
@@ -78,16 +78,16 @@ class Practice:
     def __init__(
         self, students: Students, config: SampledConfig, stream: Int64[Tensor, " S"], seed: int
     ) -> None:
-        """Starts all episodes.
+        """Starts an episode in every environment of every student.
 
         Args:
-            students: who learn.
-            config: how.
+            students: play, and learn elsewhere (`Lesson`).
+            config: how much is played and how the critics learn.
             stream: the number of the randomness that each student meets, from 0 on.
             seed: of all randomness.
 
         Raises:
-            ValueError: if the worlds have a time limit, of which exact returns know nothing.
+            ValueError: the worlds have a time limit, which exact returns ignore.
         """
         if students.worlds.config.time_limit:
             raise ValueError("time_limit must be 0 for tabular students: exact returns ignore it.")

@@ -13,8 +13,6 @@ from torch import Tensor
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
 from gridworld.options import OptionError, at_least
 
-# How an Atari game may be played, whoever plays it.
-
 
 @dataclass(frozen=True)
 class AtariOptions:

@@ -119,7 +119,7 @@ class GridConfig:
 
     @property
     def protocol(self) -> str:
-        """What belongs beside a score; held-out worlds are named as such, not by their numbers."""
+        """What is printed with a score; held-out worlds are called so, without their numbers."""
         if not self.without_copies_of:
             return "raw" + departures(self)
         usual = GridConfig(

@@ -18,8 +18,6 @@ from experiments.report.scores import FINAL, Comparison, Summary, games_of
 from experiments.report.tables import Report
 from experiments.statistics import Estimate, bootstrap_means
 
-# Labels that do not overlap.
-
 LABEL_WIDTH = 24
 """Characters in a line of a label."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"

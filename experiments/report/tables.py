@@ -195,8 +195,6 @@ def _write_csv(path: Path, lines: Sequence[str], rows: Sequence[Row]) -> None:
     path.write_text("\n".join(lines) + "\n" + text.getvalue(), encoding="utf-8")
 
 
-# A report in sentences: what was measured, which arm leads and how sure that is.
-
 FEW = 5
 """Runs below which an interval is known to be too narrow (Agarwal et al. 2021, section 3)."""
 

@@ -21,8 +21,6 @@ from agents.logs.report import METRICS_FILE
 from experiments.results import Row, Table, header
 from experiments.training.trainer import DONE, main
 
-# Training runs in this process that leave only their log.
-
 
 def train_log(flags: Sequence[str]) -> list[Row]:
     """Trains once, prints nothing, and returns the lines of the log.
