@@ -27,7 +27,7 @@ FORMAT = "auxgate policy 1"
 
 @dataclass(frozen=True)
 class PolicyCard:
-    """What an exported policy says of itself."""
+    """What an exported policy was trained on, and how its network is built."""
 
     env: str
     action_set: str
@@ -40,7 +40,7 @@ class PolicyCard:
     steps: int
     """Agent steps of training."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    """Under which it was trained; those left out have their defaults."""
+    """Options of the environment; those left out have their defaults."""
     core: str = "none"
     core_options: Mapping[str, Any] = field(default_factory=dict)
     num_symbols: int = 0
@@ -51,7 +51,7 @@ class PolicyCard:
 
 
 class OtherActionsError(ValueError):
-    """A teacher's actions are not the student's."""
+    """A teacher has other actions than its student."""
 
     def __init__(self, message: str, card: PolicyCard) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class OtherActionsError(ValueError):
 
 
 class ChangedTeacherError(ValueError):
-    """A run goes on, and its teacher is not what it was."""
+    """A run resumes with a teacher whose weights have changed."""
 
 
 class Teacher(nn.Module, ABC):
@@ -68,7 +68,7 @@ class Teacher(nn.Module, ABC):
     memory: Tensor | None = None
     """What it carries from one trajectory to the next, where it is recurrent."""
     digest: str = ""
-    """Of its weights: a run goes on with the teacher that it began with, or says so."""
+    """Checksum of the weights, by which a resumed run notices that its teacher changed."""
     logits_are_values: bool = False
     """Whether a logit is the return that the teacher expects of the action."""
 

@@ -42,7 +42,7 @@ class EnvSpec:
     num_envs: int
     """B, the environments stepped together."""
     observation_shape: tuple[int, ...]
-    """Of one observation, without time and batch: `(4, 84, 84)` for Atari."""
+    """Shape of one observation, without time and batch: `(4, 84, 84)` for Atari."""
     observation_dtype: torch.dtype
     """`torch.uint8` marks pixels in 0..255, or symbols (see `num_symbols`); everything else is
     used as it is."""
@@ -53,7 +53,7 @@ class EnvSpec:
     reward_transform: RewardTransform = "none"
     """What the learner does to raw rewards: nothing, or their sign (Mnih et al. 2015)."""
     protocol: str = "raw"
-    """Printed beside every score, since scores of different protocols do not compare."""
+    """Printed with every score, since scores of different protocols do not compare."""
     steps_per_second: float = 15.0
     """How fast a film of an episode looks true, in agent steps."""
     num_symbols: int = 0

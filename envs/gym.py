@@ -196,7 +196,7 @@ def _make(name: str, num_envs: int, max_episode_steps: int, render: bool) -> Syn
 
 
 def _sentence(error: Exception) -> str:
-    """What it says in one line, or at least what kind it is."""
+    """An error's message in one line, or at least its type."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

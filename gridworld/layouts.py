@@ -24,7 +24,7 @@ class Layout:
     skeleton: Skeleton
     """The walls themselves, the border among them."""
     wall_probability: float = 0.0
-    """Of a further wall on each cell that is free, where the settings do not say."""
+    """Probability of a further wall on each free cell, where the settings do not say."""
     smallest: int = 3
     """Height and width must be at least this."""
     odd: bool = False
@@ -107,7 +107,7 @@ LAYOUTS = {
     "maze": Layout(maze, odd=True),
     "empty": Layout(empty),
 }
-"""The registry."""
+"""The layouts by name."""
 
 
 def maze_walls(

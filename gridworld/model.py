@@ -26,7 +26,7 @@ class Model:
     discount: float
     """Times the probability that the episode goes on."""
     reward: Float64[Tensor, "inside W"]
-    """Of each step that leads to (or stays on) the cell."""
+    """Reward of each step that leads to (or stays on) the cell."""
     live: Float64[Tensor, "inside W"]
     """1 where an action is taken, 0 on walls and terminal cells."""
     blocked: Bool[Tensor, "A inside W"]

@@ -25,7 +25,7 @@ class Legend:
     moves: Int64[Tensor, "64"]
     """By how many cells one moves, by free ways and action: 0 where the way is not free."""
     rewards: Float32[Tensor, " kinds"]
-    """Of each step that leads to (or stays on) a cell, by its kind."""
+    """Reward of each step that leads to (or stays on) a cell, by its kind."""
 
     @staticmethod
     def of(config: WorldConfig, device: torch.device | str) -> "Legend":

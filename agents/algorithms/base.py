@@ -20,7 +20,7 @@ class MainLoss:
     policy: Float[Tensor, "T B"]
     value: Float[Tensor, "T B"]
     entropy: Float[Tensor, "T B"]
-    """Of the policy, in nats (a bonus: the learner subtracts it)."""
+    """Entropy of the policy, in nats (a bonus: the learner subtracts it)."""
     value_target: Float[Tensor, "T B"]
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """More numbers of every step `[T, B]`, whose means are logged."""

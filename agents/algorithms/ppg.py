@@ -67,7 +67,7 @@ class PPGTargets(PPOTargets):
     value: Float[Tensor, "T B"]
     """The critic's, before it learnt from the trajectory."""
     logits: Float[Tensor, "T B A"] | None = None
-    """Of the policy when the auxiliary phase began."""
+    """The policy's logits when the auxiliary phase started."""
 
 
 class Critic(nn.Module):

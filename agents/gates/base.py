@@ -344,7 +344,7 @@ class Gate(nn.Module, ABC):
         """Returns the direction that `judge` finds, and advances the gate's memory like it.
 
         Args:
-            rows: as for `judge`, and so are the others.
+            rows: gradient of the main loss first, over the shared parameters.
             losses: values of the losses.
             groups: lengths of consecutive blocks of columns that are judged apart.
             samples: gradients of random combinations of per-sample main losses.

@@ -267,7 +267,7 @@ class Learner:
             metrics[f"{name}/dropped"] = 1.0 - finite[index + 1].float()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update depends on, but for the trajectory."""
+        """Everything that the next update depends on, except the trajectory."""
         extra: dict[str, Any] = {}
         if algorithm := self._algorithm.state_dict():
             extra[ALGORITHM] = algorithm
@@ -305,7 +305,7 @@ class Learner:
             self._part()
 
     def _part(self) -> None:
-        """Takes random numbers of this process's own after what was saved by the first one."""
+        """Gives this process other random numbers than those of the first, which were saved."""
         streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
         for each in (self._shuffling, *streams):
             drawn = int(torch.randint(2**62, (), generator=each))

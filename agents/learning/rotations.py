@@ -68,7 +68,7 @@ class Cut:
 
 
 EPSILON = 1e-8
-"""Of Adam.  Gradients of the rotations do not depend on the sizes of losses."""
+"""Epsilon of Adam.  Gradients of the rotations do not depend on the sizes of losses."""
 
 
 class Rotations:
@@ -121,7 +121,7 @@ class Rotations:
         self._optimizer = OwnerOptimizer([self._tangent], learning_rate=0.0, epsilon=EPSILON)
 
     def rotate(self, features: Float[Tensor, " *batch F"], task: int) -> Float[Tensor, " *batch F"]:
-        """What a task sees of the features."""
+        """Rotates the features for a task."""
         return rotate(features, self.matrix[task])
 
     @torch.no_grad()

@@ -69,7 +69,7 @@ class Table:
 
 
 def _read(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
-    """The columns, and the whole rows up to `last_step`; none of either if it is no such table."""
+    """The columns and the whole rows up to `last_step`; both empty if the file is no such table."""
     # A process killed in the middle of a row leaves a last line without an end.
     whole, newline, _ = path.read_text("utf-8", "replace").rpartition("\n")
     lines = list(csv.reader(io.StringIO(whole + newline)))

@@ -31,7 +31,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def choose_precision(device: torch.device) -> tuple[Precision, str]:
-    """Picks bf16 where the hardware has it, and says why.
+    """Picks bf16 where the hardware has it, and says why; timings play no part.
 
     bf16 keeps the exponent of float32, so no loss scaling is needed; weights,
     gradients, the gate and the optimizer stay in float32 either way.
@@ -69,7 +69,7 @@ def rotate(
 
 
 def folded(weight: Float[Tensor, "A F"], matrix: Float[Tensor, "G D D"]) -> Float[Tensor, "A F"]:
-    """The weight of a linear layer that does to features what `weight` does to rotated ones."""
+    """Folds a rotation of the features into the weight of the linear layer that reads them."""
     # W (R z) = (W R) z, and row by row W R = (R^T W^T)^T.
     return rotate(weight, matrix.mT)
 
@@ -82,7 +82,7 @@ class ActionSample:
     log_probability: Float[Tensor, " B"]
     value: Float[Tensor, " B"] | None = None
     core_state: Float[Tensor, "B F"] | None = None
-    """After the observation that was acted on, and the action."""
+    """State of the core after the observation that was acted on, and the action."""
 
 
 class ActorCritic(nn.Module):
@@ -166,7 +166,7 @@ class ActorCritic(nn.Module):
     def see(
         self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
     ) -> TorsoOutput:
-        """Computes what the torso, or another like it, makes of a flat batch of observations."""
+        """Runs the torso, or another one of its kind, on a flat batch of observations."""
         with arithmetic(self.precision, observation.device):
             output: TorsoOutput = (self.torso if torso is None else torso)(observation)
         return output

@@ -192,7 +192,7 @@ class Residual(nn.Module):
         self.second = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C H W"]:
-        """Adds what the two convolutions make of x."""
+        """Adds the output of the two convolutions to x."""
         change: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
         return x + change
 

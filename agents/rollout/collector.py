@@ -116,7 +116,7 @@ class Clock:
 
 
 class Collector:
-    """Holds what continues from one trajectory to the next.
+    """Plays trajectories, and keeps what continues from one to the next.
 
     Where the environments come in several parts, one part plays while the agent chooses
     for the next: the parts take turns in a fixed order, so nothing depends on who is faster.
@@ -223,7 +223,7 @@ class Collector:
         self._observation = observation
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next trajectory depends on, but for agent and environments."""
+        """What the next trajectory depends on, except agent and environments."""
         return {
             "acting": self.generator.get_state(),
             "episodes": self.episodes.state_dict(),
@@ -296,10 +296,7 @@ class Pipeline:
         return self._collector.episodes
 
     def collect(self) -> Trajectory:
-        """Hands out the trajectory that was played meanwhile, and starts the next one.
-
-        The clock counts as the environments' what the learner had to wait.
-        """
+        """Returns the trajectory that was played in the meantime, and starts the next one."""
         start = time.perf_counter()
         if self._next is None:
             self._follow()
@@ -315,7 +312,7 @@ class Pipeline:
         torch._foreach_copy_(self._player, self._learned)
 
     def _settle(self) -> None:
-        """Waits until nothing is being played; what was played stays to be handed out."""
+        """Waits until no trajectory is being played; `collect` still returns the last one."""
         if self._next is not None:
             self._next.result()
 
@@ -329,5 +326,5 @@ class Pipeline:
         self._collector.load_state_dict(state)
 
     def close(self) -> None:
-        """Ends the thread, once what it plays is over."""
+        """Ends the thread after the trajectory that it is playing."""
         self._thread.shutdown()

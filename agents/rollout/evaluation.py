@@ -20,7 +20,7 @@ class Scores:
     lengths: tuple[int, ...]
     """Agent steps of each."""
     optima: tuple[float, ...] = ()
-    """What the best policy is expected to score in each; empty where nobody knows."""
+    """What the best policy is expected to score in each; empty where that is unknown."""
 
     @property
     def mean(self) -> float:
@@ -39,9 +39,9 @@ class Scores:
 
 
 def quotas(episodes: int, num_envs: int) -> list[int]:
-    """How many episodes each environment plays; as even as can be.
+    """Deals out episodes to environments as evenly as possible.
 
-    Fixed beforehand: taking whichever episodes finish first would favour short ones.
+    The quotas are fixed beforehand: taking whichever episodes finish first would favour short ones.
     """
     return [episodes // num_envs + (index < episodes % num_envs) for index in range(num_envs)]
 
@@ -111,7 +111,7 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
 
 @dataclass(frozen=True)
 class Moment:
-    """What one sees of an episode at one time."""
+    """What can be seen of an episode at one time."""
 
     picture: UInt8[np.ndarray, "H W 3"]
     score: float

@@ -52,11 +52,11 @@ class _Unroll:
     """Student and observation, as an index into all their values; the one after the last step
     included, N = T + 1."""
     entry: Int64[Tensor, "T lanes"]
-    """The same with the action, actions first."""
+    """Student, action and observation, as an index into all their logits."""
     place: Int64[Tensor, "T lanes"]
     """Student and cell."""
     time: Int64[Tensor, "T lanes"]
-    """Since the episode's start."""
+    """Agent steps since the episode's start."""
     reward: Float32[Tensor, "T lanes"]
     goes_on: Float32[Tensor, "T lanes"]
     """0 where the episode ended, else 1."""

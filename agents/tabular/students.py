@@ -161,7 +161,7 @@ class GateGroup:
     """Consecutive students whose gradients one gate judges, each student's apart."""
 
     students: int
-    """How many."""
+    """How many students the group has."""
     gate: Gate | None
     """None: they learn by their main loss alone."""
 

@@ -48,23 +48,23 @@ class GridConfig:
     width: int = WorldConfig.width
     """Columns, the border among them."""
     wall_probability: float | None = WorldConfig.wall_probability
-    """Of a wall scattered on a free cell; none: 0.1 for scattered, else 0."""
+    """Probability of a wall on a free cell; none: 0.1 for scattered, else 0."""
     terminal_rewards: tuple[float, ...] = WorldConfig.terminal_rewards
-    """Of entering the cells that end an episode, one kind of cell each."""
+    """Rewards of entering the cells that end an episode, one kind of cell each."""
     terminal_probability: float = WorldConfig.terminal_probability
-    """Of each kind of terminal cell on a free cell."""
+    """Probability of each kind of terminal cell on a free cell."""
     penalty: float = WorldConfig.penalty
     """Reward of each step that leads to, or stays on, a penalty cell."""
     penalty_probability: float = WorldConfig.penalty_probability
-    """Of a penalty cell on a free cell."""
+    """Probability of a penalty cell on a free cell."""
     start: Literal["centre", "random"] = WorldConfig.start
     """The free cell nearest to the centre, or a random empty one per world."""
     action_noise: float = WorldConfig.action_noise
     """A move is replaced by a random one of all four with this probability."""
     termination_probability: float = WorldConfig.termination_probability
-    """Of the episode's end after every step, whatever it led to."""
+    """Probability that the episode ends after a step, whatever it led to."""
     discount: float = WorldConfig.discount
-    """Of the worlds' own teachers; a world needs an optimal return above 0 under it."""
+    """Gamma of the worlds' own teachers; worlds have an optimal return above 0 under it."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "num_worlds")
@@ -100,7 +100,7 @@ class GridConfig:
 
     @property
     def world_set(self) -> str:
-        """Names the pool: a teacher of one pool knows nothing of another."""
+        """Names the pool, so that a teacher of another pool is refused."""
         copies = f" without copies of {self.without_copies_of}" if self.without_copies_of else ""
         return (
             f"{self.num_worlds} worlds from number {self.first_world} of seed {self.world_seed}"

@@ -37,7 +37,7 @@ from gridworld import (
 COLUMNS = "view_radius,hope,curiosity,return,standard_error,optimum,fraction,length"
 UNSEEN = 255
 SWEEPS = 12
-"""Of value iteration before each step; the values of the step before are the first guess."""
+"""Sweeps of value iteration before each step; the values of the step before are the first guess."""
 FIRST_SWEEPS = 40
 NOTHING = -1e6
 """Below the value of any plan."""
@@ -58,7 +58,7 @@ class Options:
     worlds: int = 1000
     """One episode in each."""
     seed: int = 1
-    """Of the episodes."""
+    """Seed of the episodes."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """A CSV file to write; empty: print only."""
 

@@ -67,7 +67,7 @@ def _columns(rows: list[tuple[str, str]]) -> tuple[Curve, Curve]:
 
 
 def table(runs: dict[str, tuple[Curve, Curve]]) -> tuple[Curve, dict[str, Curve]]:
-    """All runs at the same steps."""
+    """Interpolates all runs at the same steps."""
     last = min(step[-1] for step, _ in runs.values())
     grid = np.arange(INTERVAL, last + 1, INTERVAL, dtype=float)
     return grid, {name: np.interp(grid, step, value) for name, (step, value) in runs.items()}

@@ -155,5 +155,5 @@ def number(value: float, digits: str = ".5g") -> str:
 
 
 def parse_number(cell: str) -> float:
-    """The reverse of `number`."""
+    """Reads a cell that `number` wrote; NaN if it is empty."""
     return float(cell or "nan")

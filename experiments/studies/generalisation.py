@@ -68,7 +68,7 @@ class Curve:
 
     @property
     def fraction(self) -> Column:
-        """Of the optimum."""
+        """The scores as fractions of the optimum."""
         quotient: Column = self.column("return") / self.column("optimum")
         return quotient
 

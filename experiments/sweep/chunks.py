@@ -131,7 +131,7 @@ PATIENCE = 0.2
 
 @dataclass(frozen=True)
 class Work:
-    """What all workers are given.
+    """The chunks that the workers compute, and what they need for it.
 
     A worker is a process of one thread, since the kernels are small: two processes do twice
     the work of one, two threads of one process hardly more than one thread.
