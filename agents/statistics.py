@@ -20,6 +20,11 @@ def normalized(
     """Shifts and scales to zero mean and unit variance over the valid steps; 0 at the others.
 
     Mean and variance are those of all processes together.
+
+    Args:
+        advantage: of every step; may hold anything where `valid` is False.
+        valid: the steps that count.
+        processes: share the batch.
     """
     centred = torch.where(valid, advantage - processes.mean(advantage, valid), 0.0)
     variance = processes.mean(centred.square(), valid)
@@ -126,7 +131,16 @@ def explained_variance(
 def explained_variances(
     value: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]
 ) -> Float[Tensor, "*rest"]:
-    """`explained_variance` of each entry of the vectors by itself."""
+    """Computes `explained_variance` for each entry of vectors, such as one per horizon.
+
+    Args:
+        value: the predictions.
+        target: what they should be.
+        valid: the steps that count; its dimensions lead those of `value`.
+
+    Returns:
+        One number for each entry, over all valid steps; NaN for a constant target.
+    """
     spread, rest = variance(target, valid), variance(target - value, valid)
     return torch.where(spread > 0, 1 - rest / spread, torch.nan)
 

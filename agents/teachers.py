@@ -27,7 +27,7 @@ FORMAT = "auxgate policy 1"
 
 @dataclass(frozen=True)
 class PolicyCard:
-    """What an exported policy says of itself."""
+    """What an exported policy was trained on, and how its network is built."""
 
     env: str
     action_set: str
@@ -40,7 +40,7 @@ class PolicyCard:
     steps: int
     """Agent steps of training."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
-    """Under which it was trained; those left out have their defaults."""
+    """Options of the environment; those left out have their defaults."""
     core: str = "none"
     core_options: Mapping[str, Any] = field(default_factory=dict)
     num_symbols: int = 0
@@ -51,7 +51,7 @@ class PolicyCard:
 
 
 class OtherActionsError(ValueError):
-    """A teacher's actions are not the student's."""
+    """A teacher has other actions than its student."""
 
     def __init__(self, message: str, card: PolicyCard) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class OtherActionsError(ValueError):
 
 
 class ChangedTeacherError(ValueError):
-    """A run goes on, and its teacher is not what it was."""
+    """A run resumes with a teacher whose weights have changed."""
 
 
 class Teacher(nn.Module, ABC):
@@ -68,7 +68,7 @@ class Teacher(nn.Module, ABC):
     memory: Tensor | None = None
     """What it carries from one trajectory to the next, where it is recurrent."""
     digest: str = ""
-    """Of its weights: a run goes on with the teacher that it began with, or says so."""
+    """Checksum of the weights, by which a resumed run notices that its teacher changed."""
     logits_are_values: bool = False
     """Whether a logit is the return that the teacher expects of the action."""
 
@@ -105,7 +105,14 @@ class NetworkTeacher(Teacher):
 def export_policy(
     path: Path, agent: ActorCritic, card: PolicyCard, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Writes torso, core and policy (no value) for use as a teacher or for evaluation."""
+    """Writes torso, core and policy (no value) for use as a teacher or for evaluation.
+
+    Args:
+        path: of the file, which is replaced atomically.
+        agent: whose policy is written.
+        card: says what the policy was trained on, and how to build its network.
+        dtype: of the weights in the file.
+    """
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
     save_tensors(path, weights, asdict(card))
 
@@ -131,6 +138,11 @@ def load_policy(
     path: Path, device: torch.device, precision: Precision = "fp32"
 ) -> tuple[ActorCritic, PolicyCard]:
     """Reads an exported policy; its value head is untrained.
+
+    Args:
+        path: a policy file, or the folder of a run or of a shipped teacher.
+        device: where the weights go.
+        precision: of the torso's arithmetic.
 
     Raises:
         ValueError: there is none, or it is damaged or foreign.
@@ -187,8 +199,15 @@ def load_teacher(
 ) -> NetworkTeacher:
     """Loads the policy at `path` as a teacher for environments of `spec`.
 
+    Args:
+        path: a policy file, or the folder of a run or of a shipped teacher.
+        spec: of the student's environment.
+        device: where the weights go.
+        precision: of the torso's arithmetic.
+
     Raises:
-        ValueError: one sentence on what does not fit; `OtherActionsError` if it is the actions.
+        OtherActionsError: the teacher has other actions than the student.
+        ValueError: there is no such policy, or its observations or worlds are not the student's.
     """
     agent, card = load_policy(path, device, precision)
     if card.action_set != spec.action_set or card.num_actions != spec.num_actions:

@@ -19,7 +19,7 @@ class Trajectory:
     action: Int[Tensor, "T B"]
     """What was sent; discarded by the environment where `valid` is False."""
     reward: Float[Tensor, "T B"]
-    """After the transform that the environment's spec asks for."""
+    """Rewards after the transform that the environment's spec asks for."""
     terminated: Bool[Tensor, "T B"]
     """The future is worth nothing: zeroes the bootstrap."""
     truncated: Bool[Tensor, "T B"]
@@ -27,12 +27,12 @@ class Trajectory:
     valid: Bool[Tensor, "T B"]
     """False at autoreset steps, which enter no loss."""
     log_probability: Float[Tensor, "T B"]
-    """Of `action` under the policy that took it (the behaviour policy)."""
+    """Log-probability of `action` under the policy that took it (the behaviour policy)."""
     observation: Shaped[Tensor, " T+1 B *shape"]
     state: Int[Tensor, "T+1 B"] | None = None
     """Flat index of a gridworld's cell; for teachers only."""
     core_state: Float[Tensor, "B F"] | None = None
-    """Of the recurrent core before `observation[0]`, where there is a core."""
+    """State of the recurrent core before `observation[0]`, where there is a core."""
     episode_start: Bool[Tensor, " B"] | None = None
     """Whether `observation[0]` is the first of an episode; None where that is not known."""
     value: Float[Tensor, "T+1 B"] | None = None
@@ -89,10 +89,10 @@ class AgentOutput:
     torso: Float[Tensor, "N B F"]
     """The torso's features."""
     features: Float[Tensor, "N B F2"]
-    """After the recurrent core; the torso's own where there is none."""
+    """Features after the recurrent core; the torso's features where there is none."""
     logits: Float[Tensor, "N B A"]
-    """Of the policy, unnormalised."""
+    """The policy's unnormalised log-probabilities."""
     value: Float[Tensor, "N B"]
     """Expected discounted return from each observation."""
     core_state: Float[Tensor, "B F3"] | None = None
-    """Of the recurrent core after the last observation, where there is a core."""
+    """State of the recurrent core after the last observation, where there is a core."""

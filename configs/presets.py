@@ -63,7 +63,7 @@ CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """By algorithm and family: what differs from the family's default algorithm."""
 
 NEUTRAL: Mapping[str, Any] = {"num_envs": 32, "unroll_length": 16, "learning_rate": 1e-3}
-"""For an algorithm that nobody has tuned in a family; the learning rate is PyTorch's for Adam."""
+"""For an algorithm that is not tuned in a family; the learning rate is PyTorch's for Adam."""
 
 UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
 """For a family without a preset."""

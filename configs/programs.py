@@ -76,9 +76,6 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# Gates as text, `projection(decay=0.99)`, and which of them a sweep can use.
-
-
 def parse_gate(text: str) -> Gate:
     """Builds the gate that a text names, with its options.
 

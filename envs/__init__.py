@@ -70,6 +70,13 @@ class EnvConfig(Protocol):
         """Starts `num_envs` copies of the environment `name`, whose tensors live on `device`.
 
         Only what is built with `render` can be drawn.
+
+        Args:
+            name: of the environment, one of `names()`.
+            num_envs: B, the environments stepped together.
+            seed: all randomness of the environments follows from it.
+            device: where observations, rewards and flags live.
+            render: whether `VecEnv.render` will be called.
         """
 
 
@@ -89,10 +96,10 @@ _REGISTRY = Registry("environment family", EnvFamilies(), contract=EnvConfig)
 registered = _REGISTRY.registered
 
 HELD_OUT: Mapping[str, Callable[[GridConfig], GridConfig]] = {"gridworld": GridConfig.held_out}
-"""Of families with worlds to learn in and others to be scored in: from the former to the latter."""
+"""For families with held-out worlds: from the config of the training worlds to that of these."""
 
 PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
-"""Of families with published protocols: the options under each, the usual protocol first."""
+"""For families with published protocols: the options under each, the usual protocol first."""
 
 
 def find(name: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class EnvSpec:
     num_envs: int
     """B, the environments stepped together."""
     observation_shape: tuple[int, ...]
-    """Of one observation, without time and batch: `(4, 84, 84)` for Atari."""
+    """Shape of one observation, without time and batch: `(4, 84, 84)` for Atari."""
     observation_dtype: torch.dtype
     """`torch.uint8` marks pixels in 0..255, or symbols (see `num_symbols`); everything else is
     used as it is."""
@@ -53,7 +53,7 @@ class EnvSpec:
     reward_transform: RewardTransform = "none"
     """What the learner does to raw rewards: nothing, or their sign (Mnih et al. 2015)."""
     protocol: str = "raw"
-    """Printed beside every score, since scores of different protocols do not compare."""
+    """Printed with every score, since scores of different protocols do not compare."""
     steps_per_second: float = 15.0
     """How fast a film of an episode looks true, in agent steps."""
     num_symbols: int = 0
@@ -169,12 +169,20 @@ class VecEnv(ABC):
         return None
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> Shaped[Tensor, " B *shape"]:
-        """Continues from `snapshot` and returns the current observation."""
+        """Continues from `snapshot` and returns the current observation.
+
+        Raises:
+            NotImplementedError: the environment's state cannot be saved (`snapshot` returns None).
+        """
         raise NotImplementedError(f"{self.spec.name} cannot be restored")
 
 
 def check_action(action: Tensor, spec: EnvSpec) -> None:
-    """Refuses an action of the wrong dtype or length: native code would accept it silently."""
+    """Refuses an action of the wrong dtype or length: native code would accept it silently.
+
+    Raises:
+        ValueError: the action is not int64 of shape [B].
+    """
     if action.dtype != torch.int64 or action.shape != (spec.num_envs,):
         raise ValueError(
             f"{spec.name} takes int64 actions of shape ({spec.num_envs},), "
@@ -183,7 +191,13 @@ def check_action(action: Tensor, spec: EnvSpec) -> None:
 
 
 def check_action_range(action: Tensor, spec: EnvSpec) -> None:
-    """Refuses actions outside 0..A-1.  Only for actions that are on the host: it reads values."""
+    """Refuses actions outside 0..A-1.
+
+    Only for actions that are on the host, since it reads their values.
+
+    Raises:
+        ValueError: an action is outside the range.
+    """
     if bool(((action < 0) | (action >= spec.num_actions)).any()):
         raise ValueError(
             f"{spec.name} has the actions 0 to {spec.num_actions - 1}; "

@@ -54,7 +54,15 @@ class CatchConfig:
     def build(
         self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
     ) -> "CatchVecEnv":
-        """Sets up `num_envs` boards on `device`; `render` makes them ready to be drawn."""
+        """Sets up `num_envs` boards on `device`; `render` makes them ready to be drawn.
+
+        Args:
+            name: of the environment, one of `names()`.
+            num_envs: B, the environments stepped together.
+            seed: all randomness of the environments follows from it.
+            device: where observations, rewards and flags live.
+            render: whether `VecEnv.render` will be called.
+        """
         return CatchVecEnv(self, name, num_envs, seed, device, render)
 
 
@@ -74,6 +82,16 @@ class CatchVecEnv(VecEnv):
         device: torch.device,
         render: bool,
     ) -> None:
+        """Makes the boards and drops the first balls.
+
+        Args:
+            config: the options, such as the size of the board.
+            name: of the environment.
+            num_envs: B, the boards.
+            seed: of the columns that balls fall in.
+            device: where the boards live.
+            render: whether `render` will be called.
+        """
         self.device = device
         self._renders = render
         self.spec = EnvSpec(

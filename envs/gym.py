@@ -82,6 +82,16 @@ class GymVecEnv(VecEnv):
         device: torch.device,
         render: bool,
     ) -> None:
+        """Makes B environments and checks that agents can play them.
+
+        Args:
+            config: the options, such as the limit of steps.
+            name: a registered Gymnasium id.
+            num_envs: B, the environments.
+            seed: distinct seeds of the environments follow from it.
+            device: where observations, rewards and flags go.
+            render: whether `render` will be called.
+        """
         self.device = device
         self._renders = render
         self._pool = _make(name, num_envs, config.max_episode_steps, render)
@@ -186,7 +196,7 @@ def _make(name: str, num_envs: int, max_episode_steps: int, render: bool) -> Syn
 
 
 def _sentence(error: Exception) -> str:
-    """What it says in one line, or at least what kind it is."""
+    """An error's message in one line, or at least its type."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

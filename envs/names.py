@@ -41,13 +41,7 @@ def canonical(name: str, names: Iterable[str]) -> str | None:
 
 
 def nearest(name: str, names: Iterable[str], count: int | None = 3) -> list[str]:
-    """Ranks `names` by likeness to `name`, the likest first; of two alike the later version.
-
-    Args:
-        name: as typed.
-        names: that are known.
-        count: how many to return; none: all.
-    """
+    """Ranks `names`, the most similar to `name` first; of two equals the later version."""
 
     def likeness(known: str) -> tuple[float, str]:
         return SequenceMatcher(None, name.lower(), known.lower()).ratio(), known

@@ -75,6 +75,6 @@ def colour(index: int) -> str:
 
 
 def tidy(axes: Axes) -> None:
-    """Leaves of the frame and the grid what helps to read."""
+    """Removes the frame on two sides, and draws a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

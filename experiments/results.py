@@ -73,7 +73,7 @@ class Table:
             writer.writerows(rows)
 
     def append(self, cells: Sequence[str]) -> None:
-        """Adds a row."""
+        """Writes one more row through to the file."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
 

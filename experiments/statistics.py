@@ -76,9 +76,6 @@ class Difference(Estimate):
         return (self.low > 0) - (self.high < 0)
 
 
-# Aggregates of scores over runs and games.
-
-
 def iqm(games: Games) -> Aggregates:
     """Interquartile mean: of all runs of all games, without the lowest and the highest quarter.
 
@@ -116,9 +113,6 @@ def probability_of_improvement(better: Games, worse: Games) -> Aggregates:
         difference = first[..., :, None] - second[..., None, :]
         wins.append((0.5 * (np.sign(difference) + 1)).mean((-2, -1)))
     return np.asarray(np.mean(wins, axis=0))
-
-
-# The bootstrap: stratified, of a mean, of many means at once.
 
 
 def bootstrap(
@@ -226,9 +220,6 @@ def _percentiles(replicates: np.ndarray, level: float) -> tuple[np.ndarray, np.n
     tail = (1 - level) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
     return low, high
-
-
-# Tests of paired differences.
 
 
 def sign_flip_test(columns: Float[np.ndarray, "pairs M"]) -> Float[np.ndarray, " M"]:

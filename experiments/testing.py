@@ -1,13 +1,11 @@
 """Checks that components keep their contracts, for plugins and for the tests of this package.
 
     from experiments.testing import check_gate
-
     def test_my_gate_keeps_the_contract():
         check_gate(MyGateConfig())
 
-Each function runs the assertions that hold for every component of its kind and raises an
-`AssertionError` that says in one sentence which one failed.  They are necessary, not sufficient:
-what a component is for, its own tests must say.
+Each function raises an `AssertionError` that says which assertion about its kind of component
+failed.  What one component is for, its own tests must check.
 """
 
 from collections.abc import Sequence
@@ -159,7 +157,6 @@ def check_head(config: Any) -> None:
 
 
 def _check_loss(head: AuxiliaryHead, agent: ActorCritic, trajectory: Trajectory) -> None:
-    """The assertions about a head's loss and its gradient on one trajectory."""
     before = [parameter.detach().clone() for parameter in agent.parameters()]
     state = torch.get_rng_state()
     result = evaluate(head, agent, trajectory)
@@ -228,8 +225,7 @@ def _agent(spec: EnvSpec, recurrent: bool) -> ActorCritic:
     torso = config.build(spec.observation_shape, spec.num_symbols)
     core = GRUConfig(6).build(torso.num_features, A) if recurrent else None
     agent = ActorCritic(torso, A, "fp32", core)
-    # Opinions of about one nat; fresh policies are nearly uniform.
-    torch.nn.init.normal_(agent.policy.weight, std=0.2 if image else 1.0)
+    torch.nn.init.normal_(agent.policy.weight, std=0.2 if image else 1.0)  # far from uniform
     return agent
 
 
@@ -272,7 +268,13 @@ def make_trajectory(agent: ActorCritic, spec: EnvSpec, length: int = T) -> Traje
 
 
 def evaluate(head: AuxiliaryHead, agent: ActorCritic, trajectory: Trajectory) -> HeadLoss:
-    """The head's loss on a trajectory."""
+    """Computes the head's loss on a trajectory.
+
+    Args:
+        head: of `agent`.
+        agent: is unrolled over the trajectory first.
+        trajectory: all of it, as one batch.
+    """
     targets = head.prepare(agent, trajectory)
     loss: HeadLoss = head(agent, agent.unroll(trajectory), trajectory, targets)
     return loss
@@ -381,7 +383,6 @@ def _check_ends(played: Sequence[Step]) -> None:
 
 
 def _hold(holds: bool, what: str) -> None:
-    """Fails unless something holds, which is said as it should be."""
     if not holds:
         raise AssertionError(f"This does not hold: {what}.")
 

@@ -33,21 +33,21 @@ class WorldConfig:
     layout: str = "scattered"
     """Where the walls are: scattered (DPD), rooms, maze or empty."""
     wall_probability: float | None = None
-    """Of a wall scattered on a free cell; none: the layout's own, 0.1 for scattered, else 0."""
+    """Probability of a wall on a free cell; none: the layout's own, 0.1 for scattered, else 0."""
     terminal_rewards: tuple[float, ...] = (10.0, 5.0, -5.0, -10.0)
     """Rewards of entering the cells that end an episode, one kind of cell each (DPD)."""
     terminal_probability: float = 0.01
-    """Of each kind of terminal cell on a free cell (our choice; near DPD's Figure 7)."""
+    """Probability of each terminal kind on a free cell (our choice; near DPD's Figure 7)."""
     penalty: float = -1.0
     """Reward of each step that leads to, or stays on, a penalty cell (DPD: -1)."""
     penalty_probability: float = 0.1
-    """Of a penalty cell on a free cell (our choice; near DPD's Figure 7)."""
+    """Probability of a penalty cell on a free cell (our choice; near DPD's Figure 7)."""
     start: Literal["centre", "random"] = "centre"
     """The free cell nearest to the centre (DPD: the centre), or a random empty one per world."""
     action_noise: float = 0.1
     """A move is replaced by a random one of all four with this probability (DPD, as reported)."""
     termination_probability: float = 0.01
-    """Of the episode's end after every step, whatever it led to (DPD)."""
+    """Probability that the episode ends after a step, whatever it led to (DPD)."""
     time_limit: int = 0
     """Agent steps until truncation; 0 for none.  Solvers ignore it (our choice)."""
     view_radius: int = 1

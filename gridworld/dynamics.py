@@ -56,6 +56,11 @@ def draw_chance(config: WorldConfig, shape: tuple[int, ...], generator: torch.Ge
     With probability `action_noise` a move is replaced by any of the four, the intended
     one among them: each quarter turn has a quarter of that probability.  Probabilities
     are rounded to multiples of 2**-30.
+
+    Args:
+        config: has the probabilities of a slip and of an episode's end.
+        shape: of the result, such as (T, B).
+        generator: what the numbers are drawn from.
     """
     if config.action_noise == config.termination_probability == 0:
         nothing = torch.zeros((), dtype=torch.int64, device=generator.device).expand(shape)
@@ -129,14 +134,29 @@ def restart(
 def draw_worlds(
     worlds: Worlds, shape: tuple[int, ...], generator: torch.Generator
 ) -> Int64[Tensor, "..."]:
-    """Draws worlds of the pool, all equally likely, on the generator's device."""
+    """Draws worlds of the pool, all equally likely, on the generator's device.
+
+    Args:
+        worlds: the pool.
+        shape: how many to draw, such as (B,).
+        generator: what the numbers are drawn from.
+
+    Returns:
+        Places in the pool, from 0 to W - 1.
+    """
     return torch.randint(len(worlds), shape, generator=generator, device=generator.device)
 
 
 def symbols(
     worlds: Worlds, state: Int64[Tensor, " B"], out: UInt8[Tensor, "B view view"] | None = None
 ) -> UInt8[Tensor, "B view view"]:
-    """Looks up the kinds of the cells around each state; outside of the world is wall."""
+    """Looks up the kinds of the cells around each state; outside of the world is wall.
+
+    Args:
+        worlds: the pool that the states index.
+        state: flat states.
+        out: receives the result, to save an allocation.
+    """
     return torch.index_select(worlds.state_window, 0, state, out=out)
 
 

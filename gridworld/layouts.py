@@ -24,7 +24,7 @@ class Layout:
     skeleton: Skeleton
     """The walls themselves, the border among them."""
     wall_probability: float = 0.0
-    """Of a further wall on each cell that is free, where the settings do not say."""
+    """Probability of a further wall on each free cell, where the settings do not say."""
     smallest: int = 3
     """Height and width must be at least this."""
     odd: bool = False
@@ -32,7 +32,16 @@ class Layout:
 
 
 def empty(keys: Keys, height: int, width: int) -> Bool[Tensor, "W {height} {width}"]:
-    """Walls along the border only."""
+    """Walls along the border only.
+
+    Args:
+        keys: the random numbers of the W worlds.
+        height: cells from top to bottom, the border included.
+        width: cells from left to right, the border included.
+
+    Returns:
+        True at every wall.
+    """
     walls = torch.ones(
         keys.lanes.shape[1], height, width, dtype=torch.bool, device=keys.lanes.device
     )
@@ -45,6 +54,14 @@ def rooms(keys: Keys, height: int, width: int) -> Bool[Tensor, "W {height} {widt
 
     After the four rooms of Sutton, Precup and Singh 1999 (Artificial Intelligence 112),
     whose walls do not move.
+
+    Args:
+        keys: the random numbers of the W worlds.
+        height: cells from top to bottom, the border included.
+        width: cells from left to right, the border included.
+
+    Returns:
+        True at every wall.
     """
     walls = empty(keys, height, width)
     draw = keys.uniform(Stream.LAYOUT, 6)  # [W, 6]
@@ -62,7 +79,16 @@ def rooms(keys: Keys, height: int, width: int) -> Bool[Tensor, "W {height} {widt
 
 
 def maze(keys: Keys, height: int, width: int) -> Bool[Tensor, "W {height} {width}"]:
-    """A perfect maze: one path between any two cells."""
+    """A perfect maze: one path between any two cells.
+
+    Args:
+        keys: the random numbers of the W worlds.
+        height: cells from top to bottom, the border included.
+        width: cells from left to right, the border included.
+
+    Returns:
+        True at every wall.
+    """
     return maze_walls(keys, Stream.LAYOUT, height, width)
 
 
@@ -81,7 +107,7 @@ LAYOUTS = {
     "maze": Layout(maze, odd=True),
     "empty": Layout(empty),
 }
-"""The registry."""
+"""The layouts by name."""
 
 
 def maze_walls(

@@ -26,7 +26,7 @@ class Model:
     discount: float
     """Times the probability that the episode goes on."""
     reward: Float64[Tensor, "inside W"]
-    """Of each step that leads to (or stays on) the cell."""
+    """Reward of each step that leads to (or stays on) the cell."""
     live: Float64[Tensor, "inside W"]
     """1 where an action is taken, 0 on walls and terminal cells."""
     blocked: Bool[Tensor, "A inside W"]
@@ -36,8 +36,13 @@ class Model:
     def of(config: WorldConfig, kind: UInt8[Tensor, "W cells"], discount: float) -> "Model":
         """Reads the model off the kinds of all cells.
 
+        Args:
+            config: the settings that the worlds share.
+            kind: of every cell, border included.
+            discount: gamma per agent step, from 0 to 1.
+
         Raises:
-            ValueError: if discounted returns need not be finite.
+            ValueError: discounted returns need not be finite.
         """
         going_on = discount * (1 - config.termination_probability)
         if not 0 <= discount <= 1 or going_on == 1:

@@ -75,7 +75,7 @@ def modified_pairs(
     first: int = 0,
     device: torch.device | str = "cpu",
 ) -> tuple[Worlds, Worlds]:
-    """Makes worlds and their modified likes, leaving out where both are equal or one unsolvable.
+    """Makes pairs of worlds and modified variants, without equal or unsolvable ones.
 
     Args:
         config: the family's settings.
@@ -155,4 +155,4 @@ def _is_positive(config: WorldConfig, kind: UInt8[Tensor, "W cells"]) -> Bool[Te
 
 
 _CHANGES = {"redraw": _redraw, "swap": _swap, "remove": _remove}
-"""The registry."""
+"""The changes by name."""

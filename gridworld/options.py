@@ -28,10 +28,11 @@ class OptionError(ValueError):
     """
 
     def __init__(self, option: str, text: str) -> None:
-        """Takes the sentence in two parts.
+        """Joins the name of an option and what is wrong with it into one sentence.
 
         Args:
-            option: the name of the field, with which the sentence begins; empty: with the text.
+            option: the name of the field, with which the sentence starts; empty if it starts with
+                `text`.
             text: how the sentence goes on.
         """
         super().__init__(option, text)  # both, so that it can be sent to another process
@@ -52,7 +53,7 @@ class OptionError(ValueError):
         return "".join(parts)
 
     def renamed(self, names: Mapping[str, str]) -> "OptionError":
-        """The same complaint about options that another config has under other names."""
+        """Returns the error for a config that has the same options under other names."""
         return OptionError("", self.sentence(lambda option: mention(names.get(option, option))))
 
 

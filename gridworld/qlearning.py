@@ -42,9 +42,9 @@ class QLearningConfig:
     decay: float = 0.6
     """How fast alpha falls from 1 with the visits; 0: it is the learning rate throughout."""
     initial_value: float = 1.0
-    """Of every Q; above 0 untried actions look good, and among equals none is stuck to."""
+    """First value of every Q; above 0 it makes untried actions look good."""
     discount: float = 0.99
-    """Of the returns (DPD, as reported)."""
+    """Gamma of the returns, per agent step (DPD, as reported)."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.agents < 1:

@@ -56,7 +56,13 @@ def image(
 def film(
     worlds: Worlds, state: Int64[Tensor, " N"], scale: int = 16
 ) -> UInt8[np.ndarray, "N rows columns 3"]:
-    """Draws an episode, one picture per flat state, each in the world it lies in."""
+    """Draws an episode: one picture per flat state, each of the world that the state is in.
+
+    Args:
+        worlds: the pool that the states index.
+        state: the flat states of the episode, in order.
+        scale: pixels along one side of a cell.
+    """
     cells = worlds.config.cells
     places = [divmod(place, cells) for place in state.tolist()]
     return np.stack([image(worlds, number, cell, scale=scale) for number, cell in places])

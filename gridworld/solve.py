@@ -16,18 +16,17 @@ from gridworld.config import NUM_ACTIONS, WorldConfig
 from gridworld.model import Model, chunk_size, inside, outside
 from gridworld.worlds import Worlds
 
-# Banded linear systems, many at once: LU elimination without pivoting.
-#
-# Torch has no banded solver, and a dense one does (cells / bandwidth)**2 times the
-# work.  Here each step of the elimination is one vectorised update over all systems,
-# which lie along the last axis.  Without pivoting it is stable for matrices that are
-# diagonally dominant, by rows or by columns (Golub and Van Loan, Matrix Computations,
-# section 4.1), which `I - discount * P` always is.
-
 
 @dataclass(frozen=True)
 class BandedFactors:
-    """L and U of W banded matrices A = L U, made by `factorise`."""
+    """L and U of W banded matrices A = L U, made by `factorise`.
+
+    Torch has no banded solver, and a dense one does (cells / bandwidth)**2 times the
+    work.  Here each step of the elimination is one vectorised update over all systems,
+    which lie along the last axis.  Without pivoting it is stable for matrices that are
+    diagonally dominant, by rows or by columns (Golub and Van Loan, Matrix Computations,
+    section 4.1), which `I - discount * P` always is.
+    """
 
     bands: Float64[Tensor, "rows diagonals W"]
     """U at and right of the main diagonal, the multipliers of L left of it."""
@@ -111,9 +110,14 @@ def optimal_values(worlds: Worlds, discount: float) -> Float64[Tensor, "W cells"
 def action_values(
     worlds: Worlds, value: Float64[Tensor, "W cells"], discount: float
 ) -> Float64[Tensor, "W cells A"]:
-    """Looks one step ahead: the expected return of each action if `value` is what follows.
+    """Computes the expected return of each action, if `value` is the return after it.
 
-    Walls and terminal cells, where nobody acts, have 0.
+    Walls and terminal cells, where no agent acts, have 0.
+
+    Args:
+        worlds: one for each row of `value`.
+        value: the expected return from each cell.
+        discount: gamma per agent step, from 0 to 1.
     """
     ways = []
     for kind, known in zip(
@@ -135,7 +139,13 @@ def solvable(worlds: Worlds) -> Bool[Tensor, " W"]:
 def is_solvable(
     config: WorldConfig, kind: UInt8[Tensor, "W cells"], start_cell: Int64[Tensor, " W"]
 ) -> Bool[Tensor, " W"]:
-    """The same of worlds that are not tabulated yet."""
+    """Computes `solvable` from the cells of worlds that are not tabulated yet.
+
+    Args:
+        config: the settings that the worlds share.
+        kind: of every cell, border included.
+        start_cell: the cell in which each world's episodes start.
+    """
     value = _optimal_values(config, kind, config.discount)
     return value.gather(1, start_cell[:, None]).squeeze(1) > _POSITIVE
 

@@ -25,7 +25,7 @@ class Legend:
     moves: Int64[Tensor, "64"]
     """By how many cells one moves, by free ways and action: 0 where the way is not free."""
     rewards: Float32[Tensor, " kinds"]
-    """Of each step that leads to (or stays on) a cell, by its kind."""
+    """Reward of each step that leads to (or stays on) a cell, by its kind."""
 
     @staticmethod
     def of(config: WorldConfig, device: torch.device | str) -> "Legend":
@@ -82,8 +82,13 @@ def observation_ids(
 ) -> Int[Tensor, "W cells"]:
     """Numbers the different windows of each world from 0, in the order of their symbols.
 
-    Cells of one world that look alike share a number.  Walls, where nobody ever
-    stands, have number 0.
+    Cells of one world that look alike share a number.  Walls, where no agent ever stands,
+    have number 0.
+
+    Args:
+        window: the symbols in view from each cell.
+        wall: True at every wall.
+        num_kinds: how many symbols there are.
     """
     num_worlds, num_cells = wall.shape
     symbols = window.flatten(2)

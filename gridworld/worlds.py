@@ -97,7 +97,7 @@ class Worlds:
 
     @property
     def device(self) -> torch.device:
-        """Where the tables are."""
+        """The device of all tables."""
         return self.kind.device
 
     @property
@@ -120,7 +120,7 @@ class Worlds:
 
     @cached_property
     def state_kind(self) -> UInt8[Tensor, " states"]:
-        """The symbol of each flat state: as `kind`, but beside the rest of the record."""
+        """The symbol of each flat state, read from `record`; `kind` holds the same."""
         return self._state_record[:, self.config.view_size**2 // 2]
 
     @cached_property
@@ -140,13 +140,13 @@ class Worlds:
 
     @property
     def move(self) -> Int64[Tensor, "W cells A"]:
-        """What to add to the state, by action: 0 against a wall, and from within one."""
+        """What each action adds to the flat state: 0 against a wall, and from within one."""
         ways = self.state_ways.view(self.kind.shape).long()
         return self.legend.moves[ways[:, :, None] | torch.arange(NUM_ACTIONS, device=self.device)]
 
     @property
     def reward(self) -> Float32[Tensor, "W cells"]:
-        """Of each step that leads to (or stays on) the cell."""
+        """The reward of each step that leads to (or stays on) the cell."""
         return self.legend.rewards[self.kind.long()]
 
     @property

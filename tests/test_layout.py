@@ -177,3 +177,62 @@ def test_numbers_leave_the_device_only_to_be_reported(path):
 @each(MODULES + SCRIPTS + EXAMPLES)
 def test_annotations_are_real_so_that_shapes_can_be_checked(path):
     assert "__future__" not in imports_of(path)
+
+
+def definitions():
+    """Every class of the packages by name; names are few enough not to need their modules."""
+    trees = (ast.parse(path.read_text("utf-8")) for path in MODULES)
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+
+
+def described(node):
+    return "Args:" in (ast.get_docstring(node) or "")
+
+
+def inherits_description(owner, name, classes):
+    """Whether a base class of the packages describes the arguments of the method of that name."""
+    for base in owner.bases:
+        base = base.value if isinstance(base, ast.Subscript) else base
+        parent = classes.get(base.id if isinstance(base, ast.Name) else getattr(base, "attr", ""))
+        if parent is None:
+            continue
+        methods = {node.name: node for node in parent.body if isinstance(node, ast.FunctionDef)}
+        if name in methods and described(methods[name]):
+            return True
+        if inherits_description(parent, name, classes):
+            return True
+    return False
+
+
+def undescribed(tree, classes):
+    """Public functions and methods that take three or more parameters and have no `Args:`."""
+    owners = [None, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    for owner in owners:
+        if owner is not None and owner.name.startswith("_"):
+            continue
+        for node in tree.body if owner is None else owner.body:
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if node.name.startswith("_") and node.name != "__init__":
+                continue
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [argument.arg for argument in arguments]
+            if owner is not None and names[:1] in (["self"], ["cls"]):
+                names = names[1:]
+            if len(names) < 3 or described(node):
+                continue
+            if owner is not None and node.name == "__init__" and described(owner):
+                continue
+            if owner is None or not inherits_description(owner, node.name, classes):
+                yield f"{owner.name + '.' if owner else ''}{node.name}"
+
+
+def test_functions_of_three_or_more_parameters_describe_them():
+    classes = definitions()
+    found = {
+        f"{name_of(path)}: {function}"
+        for path in MODULES
+        for function in undescribed(ast.parse(path.read_text("utf-8")), classes)
+    }
+    assert found == set()

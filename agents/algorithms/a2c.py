@@ -42,6 +42,13 @@ class A2C(Algorithm):
     """-A log pi(a) + c_v (v - V)^2 / 2 - c_e H(pi), with v and A from V-trace."""
 
     def __init__(self, config: A2CConfig, discount: float, processes: Processes) -> None:
+        """Takes the coefficients over from the config.
+
+        Args:
+            config: the options.
+            discount: gamma per agent step, from 0 to 1.
+            processes: share every batch; means are taken over all of them.
+        """
         super().__init__()
         self.value_coefficient = config.value_coefficient
         self.entropy_coefficient = config.entropy_coefficient

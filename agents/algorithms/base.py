@@ -20,7 +20,7 @@ class MainLoss:
     policy: Float[Tensor, "T B"]
     value: Float[Tensor, "T B"]
     entropy: Float[Tensor, "T B"]
-    """Of the policy, in nats (a bonus: the learner subtracts it)."""
+    """Entropy of the policy, in nats (a bonus: the learner subtracts it)."""
     value_target: Float[Tensor, "T B"]
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """More numbers of every step `[T, B]`, whose means are logged."""
@@ -36,7 +36,7 @@ class Phase:
     targets: Targets
 
     def select(self, environments: Int[Tensor, " B2"]) -> "Phase":
-        """The same of some environments."""
+        """Restricts the phase to some environments, which is one update."""
         return Phase(self.trajectory.select(environments), self.targets.select(environments))
 
 
@@ -130,6 +130,9 @@ class Algorithm(nn.Module, ABC):
             trajectory: of a `Phase`.
             targets: of the same.
             progress: how much of the run is over, from 0 to 1, for schedules.
+
+        Raises:
+            NotImplementedError: the algorithm has no auxiliary phase.
         """
         raise NotImplementedError(f"{type(self).__name__} has no auxiliary phase")
 
@@ -158,9 +161,6 @@ def approximate_kl(log_ratio: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
     """
     # Between policies that are nearly alike, exp(x) - 1 - x would be noise of either sign.
     return log_ratio.expm1() - log_ratio
-
-
-# No main loss at all: the auxiliary heads alone train the agent.
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class PPGTargets(PPOTargets):
     value: Float[Tensor, "T B"]
     """The critic's, before it learnt from the trajectory."""
     logits: Float[Tensor, "T B A"] | None = None
-    """Of the policy when the auxiliary phase began."""
+    """The policy's logits when the auxiliary phase started."""
 
 
 class Critic(nn.Module):
@@ -95,6 +95,13 @@ class PPG(PPO):
     phase_trains = ("torso", "policy")
 
     def __init__(self, config: PPGConfig, discount: float, processes: Processes) -> None:
+        """Takes the coefficients over from the config.
+
+        Args:
+            config: the options.
+            discount: gamma per agent step, from 0 to 1.
+            processes: share every batch; means are taken over all of them.
+        """
         super().__init__(config, discount, processes)
         self._config: PPGConfig = config
         self._kept: list[tuple[Trajectory, PPGTargets]] = []
@@ -220,7 +227,7 @@ class PPG(PPO):
         ]
 
     def set_extra_state(self, state: list[dict[str, Any]]) -> None:
-        """Goes on with them."""
+        """Continues with the trajectories of a `state_dict`."""
         device = self._agent[0].policy.weight.device
 
         def moved(tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -83,6 +83,13 @@ class PPO(Algorithm):
     needs_value = True
 
     def __init__(self, config: PPOConfig, discount: float, processes: Processes) -> None:
+        """Takes the coefficients over from the config.
+
+        Args:
+            config: the options.
+            discount: gamma per agent step, from 0 to 1.
+            processes: share every batch; means are taken over all of them.
+        """
         super().__init__()
         self.value_coefficient = config.value_coefficient
         self.entropy_coefficient = config.entropy_coefficient

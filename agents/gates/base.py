@@ -341,7 +341,15 @@ class Gate(nn.Module, ABC):
         samples: Float[Tensor, "*batch K P"] | None = None,
         slices: Float[Tensor, "*batch S L P"] | None = None,
     ) -> Float[Tensor, "*batch P"]:
-        """Returns the direction of `judge`, which see."""
+        """Returns the direction that `judge` finds, and advances the gate's memory like it.
+
+        Args:
+            rows: gradient of the main loss first, over the shared parameters.
+            losses: values of the losses.
+            groups: lengths of consecutive blocks of columns that are judged apart.
+            samples: gradients of random combinations of per-sample main losses.
+            slices: rows of each slice of the data.
+        """
         return self.judge(rows, losses, groups, samples, slices).direction
 
     def _load_from_state_dict(

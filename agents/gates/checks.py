@@ -83,7 +83,13 @@ def check_demands(
     samples: Scalars | None,
     slices: Sequence[Scalars] | None,
 ) -> None:
-    """Refuses to go on without what the gate needs beside the losses.
+    """Refuses to go on without what the gate needs besides the losses.
+
+    Args:
+        gate: says what it needs.
+        num_losses: L, the main loss included.
+        samples: random combinations of per-sample main losses; None if there are none.
+        slices: the losses of each slice of the data; None if the data is not sliced.
 
     Raises:
         ValueError: it names cause and cure.
@@ -155,6 +161,11 @@ def check_rest(rest: Tensor | None) -> None:
 
 def check_weights(weights: Tensor, num_losses: int, groups: Sequence[int] | None) -> None:
     """Refuses weights of an earlier judgement that do not fit.
+
+    Args:
+        weights: of the earlier judgement, one per loss.
+        num_losses: L, the losses of this update.
+        groups: lengths of the groups of columns; None for one group.
 
     Raises:
         ValueError: it names cause and cure.

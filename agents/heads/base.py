@@ -97,7 +97,14 @@ class AuxiliaryHead(nn.Module, ABC):
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Computes the loss per step."""
+        """Computes the loss per step.
+
+        Args:
+            agent: whose parts `trains` names.
+            output: of the agent, at the T + 1 observations of the trajectory.
+            trajectory: a minibatch.
+            targets: what `prepare` computed, restricted to the minibatch.
+        """
 
     def after_update(self, agent: ActorCritic) -> None:
         """Follows the agent after an optimizer step (momentum copies)."""

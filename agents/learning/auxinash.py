@@ -77,6 +77,9 @@ class LearnedPreference(GateExtension):
             terms: of the Neumann series, after the first; each costs two backward passes.
             inner_rate: in the series: below 2 over the largest curvature, or it diverges.
             processes: which share every batch.
+
+        Raises:
+            ValueError: a number is outside its range.
         """
         if every < 1:
             raise ValueError(f"every must be at least 1, not {every}.")

@@ -121,7 +121,7 @@ class Gating:
         # On the host, so that it goes on wherever a run is resumed.
         self._samples = generator(seed, f"samples {processes.rank}", torch.device("cpu"))
         self.cosines = MeanCosines()
-        """Of all losses, since they were last drawn."""
+        """Mean cosines of all losses, since they were last drawn."""
 
     def is_due(self, update: int) -> bool:
         """Whether gradients are weighed at an update, instead of by the weights of an earlier one.
@@ -276,7 +276,7 @@ class Gating:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The gate's memory, and all else that the next judgement depends on."""
+        """The gate's memory, and everything else that the next judgement depends on."""
         state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
         state |= self.extension.state_dict()
         if self.gate.sample_rows == 0:
@@ -329,7 +329,7 @@ class MeanCosines:
         self._count += 1
 
     def drain(self) -> Float[Tensor, "L L"] | None:
-        """Returns the mean since the last time and starts again; none without a judgement."""
+        """Returns the mean since the last call and starts again; None if nothing was weighed."""
         if self._sum is None:
             return None
         mean = self._sum / self._count
@@ -338,7 +338,7 @@ class MeanCosines:
 
 
 def whole(gramian: Gramian) -> Float[Tensor, "M M"]:
-    """Cosines over all columns, from those of the groups that were judged apart.
+    """Computes cosines over all columns from those of the groups that were weighed apart.
 
     A row that vanishes has 0 with every row, itself included.
     """

@@ -28,8 +28,6 @@ from agents.runtime.random import Stream, derived_seed, generator
 from agents.statistics import averaged
 from agents.trajectory import Targets, Trajectory
 
-# What one update learns from: a whole trajectory, or some of its environments.
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,7 +38,7 @@ class Batch:
     heads: Sequence[Targets]
 
     def select(self, environments: Tensor) -> "Batch":
-        """A minibatch."""
+        """Takes some environments with all their steps: a minibatch."""
         return Batch(
             self.trajectory.select(environments),
             self.main.select(environments),
@@ -150,7 +148,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         config = self._config
         schedule = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
         return schedule(self.steps)
@@ -269,7 +267,7 @@ class Learner:
             metrics[f"{name}/dropped"] = 1.0 - finite[index + 1].float()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update depends on, but for the trajectory."""
+        """Everything that the next update depends on, except the trajectory."""
         extra: dict[str, Any] = {}
         if algorithm := self._algorithm.state_dict():
             extra[ALGORITHM] = algorithm
@@ -307,7 +305,7 @@ class Learner:
             self._part()
 
     def _part(self) -> None:
-        """Takes random numbers of this process's own after what was saved by the first one."""
+        """Gives this process other random numbers than those of the first, which were saved."""
         streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
         for each in (self._shuffling, *streams):
             drawn = int(torch.randint(2**62, (), generator=each))

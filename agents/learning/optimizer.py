@@ -19,6 +19,13 @@ class OwnerOptimizer:
     def __init__(
         self, parameters: Iterable[nn.Parameter], learning_rate: float, epsilon: float
     ) -> None:
+        """Makes a fused Adam for the parameters.
+
+        Args:
+            parameters: all that one owner has.
+            learning_rate: of Adam.
+            epsilon: of Adam, added to the square root of the second moment.
+        """
         self.parameters = list(parameters)
         # A float, not a tensor, as long as nothing is captured in a CUDA graph.
         self._adam = torch.optim.Adam(self.parameters, lr=learning_rate, eps=epsilon, fused=True)

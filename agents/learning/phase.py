@@ -33,7 +33,11 @@ class PhaseShare(AuxiliaryHead):
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
-        """Is never called."""
+        """Is never called: the algorithm computes the loss.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("the algorithm computes the loss of its phase")
 
 

@@ -29,8 +29,6 @@ from agents.gates.backward import Reduce
 from agents.learning.optimizer import OwnerOptimizer
 from agents.networks.actor_critic import rotate
 
-# Cuts a network in two: losses above, the network below, gradients handed down by hand.
-
 
 class Cut:
     """Tensors of a network, and leaves of the same values that losses may hang on.
@@ -43,7 +41,7 @@ class Cut:
     """
 
     def __init__(self, sources: Sequence[Tensor], rank: int = 0, size: int = 1) -> None:
-        """Cuts.
+        """Copies the values of `sources` into leaves, which have no graph below them.
 
         Args:
             sources: tensors in the graph of the network.
@@ -70,7 +68,7 @@ class Cut:
 
 
 EPSILON = 1e-8
-"""Of Adam.  Gradients of the rotations do not depend on the sizes of losses."""
+"""Epsilon of Adam.  Gradients of the rotations do not depend on the sizes of losses."""
 
 
 class Rotations:
@@ -103,13 +101,16 @@ class Rotations:
         block: int = 64,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Starts at the identity.
+        """Starts every rotation at the identity.
 
         Args:
             num_tasks: L, the main task first.
             num_features: F, the width of z.
             block: how many features are rotated together; 0 for all.
             device: of the features.
+
+        Raises:
+            ValueError: there are fewer than 2 features.
         """
         if num_features < 2:
             raise ValueError("rotations need at least 2 features: a single number has no angle.")
@@ -120,7 +121,7 @@ class Rotations:
         self._optimizer = OwnerOptimizer([self._tangent], learning_rate=0.0, epsilon=EPSILON)
 
     def rotate(self, features: Float[Tensor, " *batch F"], task: int) -> Float[Tensor, " *batch F"]:
-        """What a task sees of the features."""
+        """Rotates the features for a task."""
         return rotate(features, self.matrix[task])
 
     @torch.no_grad()

@@ -160,6 +160,14 @@ class RotatedView(View):
     def __init__(
         self, extension: RotatedFeatures, outputs: Sequence[AgentOutput], cut: Cut, rate: float
     ) -> None:
+        """Keeps what `backward` needs; `RotatedFeatures.view` makes the arguments.
+
+        Args:
+            extension: owns the rotations, which `backward` turns.
+            outputs: what each loss sees of the agent, the main loss first.
+            cut: separates the rotated features from the network below them.
+            rate: the learning rate of the rotations.
+        """
         self.outputs = outputs
         self._extension = extension
         self._cut = cut

@@ -40,9 +40,6 @@ class StepLoss:
         return part.new_zeros(count).index_add(0, number, part).unbind()
 
 
-# The terms of the main loss: masked, averaged and weighed, once.
-
-
 @dataclass(frozen=True)
 class MainTerms:
     """The main loss, and the two parts that it is the sum of."""

@@ -69,7 +69,7 @@ class Table:
 
 
 def _read(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
-    """The columns, and the whole rows up to `last_step`; none of either if it is no such table."""
+    """The columns and the whole rows up to `last_step`; both empty if the file is no such table."""
     # A process killed in the middle of a row leaves a last line without an end.
     whole, newline, _ = path.read_text("utf-8", "replace").rpartition("\n")
     lines = list(csv.reader(io.StringIO(whole + newline)))
@@ -189,19 +189,19 @@ class Report:
 
 
 class NoReport:
-    """Says and writes nothing: for processes beside the one that reports."""
+    """Writes and prints nothing: for all processes but the one that reports."""
 
     def log(self, progress: Progress) -> None:
-        """Forgets a log line."""
+        """Ignores a log line."""
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
-        """Forgets pictures."""
+        """Ignores pictures."""
 
     def tick(self, step: int, seconds: float) -> None:
-        """Does nothing."""
+        """Ignores the progress."""
 
     def note(self, text: str) -> None:
-        """Says nothing."""
+        """Ignores the text."""
 
     def __enter__(self) -> "NoReport":
         return self

@@ -127,10 +127,8 @@ def _step(event: bytes) -> int:
     return step
 
 
-# A matrix of cosines as a picture for people.
-
 CELL, MARGIN, FONT_SIZE = 64, 8, 16
-"""Pixels."""
+"""Side of a cell, width of the margin and height of the letters, in pixels."""
 # Vermilion against, blue along: told apart with any colour vision (Okabe and Ito).
 AGAINST, NEITHER, ALONG = (213, 94, 0), (255, 255, 255), (0, 114, 178)
 UNKNOWN, INK, PAPER = (190, 190, 190), (0, 0, 0), (255, 255, 255)
@@ -168,7 +166,7 @@ def heatmap(
 def _upright(
     name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int
 ) -> Image.Image:
-    """A name that is read from below, as wide as a cell."""
+    """Draws a name that is read from below, as wide as a cell."""
     label = Image.new("RGB", (room, CELL), PAPER)
     ImageDraw.Draw(label).text((0, CELL // 2), name, INK, font, anchor="lm")
     return label.transpose(Image.Transpose.ROTATE_90)

@@ -71,7 +71,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Progress:
-    """One log line."""
+    """The numbers of one log line."""
 
     step: int
     """Agent steps so far."""

@@ -14,8 +14,6 @@ from agents.networks.recurrent import Core
 from agents.networks.torsos import Torso, TorsoOutput, orthogonal
 from agents.trajectory import AgentOutput, Trajectory
 
-# Which arithmetic a torso uses, chosen from what the hardware can do, never from a timing.
-
 Precision = Literal["fp32", "bf16"]
 
 # Instruction sets of a CPU that multiply bfloat16 natively, as Linux names them.
@@ -33,7 +31,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def choose_precision(device: torch.device) -> tuple[Precision, str]:
-    """Picks bf16 where the hardware has it, and says why.
+    """Picks bf16 where the hardware has it, and says why; timings play no part.
 
     bf16 keeps the exponent of float32, so no loss scaling is needed; weights,
     gradients, the gate and the optimizer stay in float32 either way.
@@ -57,9 +55,6 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
         yield
 
 
-# Features multiplied by a block-diagonal rotation, and a rotation folded into a layer.
-
-
 def rotate(
     features: Float[Tensor, " *batch F"], matrix: Float[Tensor, "G D D"]
 ) -> Float[Tensor, " *batch F"]:
@@ -74,7 +69,7 @@ def rotate(
 
 
 def folded(weight: Float[Tensor, "A F"], matrix: Float[Tensor, "G D D"]) -> Float[Tensor, "A F"]:
-    """The weight of a linear layer that does to features what `weight` does to rotated ones."""
+    """Folds a rotation of the features into the weight of the linear layer that reads them."""
     # W (R z) = (W R) z, and row by row W R = (R^T W^T)^T.
     return rotate(weight, matrix.mT)
 
@@ -87,7 +82,7 @@ class ActionSample:
     log_probability: Float[Tensor, " B"]
     value: Float[Tensor, " B"] | None = None
     core_state: Float[Tensor, "B F"] | None = None
-    """After the observation that was acted on, and the action."""
+    """State of the core after the observation that was acted on, and the action."""
 
 
 class ActorCritic(nn.Module):
@@ -107,6 +102,14 @@ class ActorCritic(nn.Module):
         precision: Precision = "fp32",
         core: Core | None = None,
     ) -> None:
+        """Draws the initial weights of policy and value; torso and core come with theirs.
+
+        Args:
+            torso: turns observations into features.
+            num_actions: A, the logits of the policy.
+            precision: of the torso's arithmetic.
+            core: gives the agent memory; None for a feed-forward agent.
+        """
         super().__init__()
         self.precision: Precision = precision
         self.torso = torso
@@ -163,7 +166,7 @@ class ActorCritic(nn.Module):
     def see(
         self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
     ) -> TorsoOutput:
-        """Computes what the torso, or another like it, makes of a flat batch of observations."""
+        """Runs the torso, or another one of its kind, on a flat batch of observations."""
         with arithmetic(self.precision, observation.device):
             output: TorsoOutput = (self.torso if torso is None else torso)(observation)
         return output
@@ -181,7 +184,15 @@ class ActorCritic(nn.Module):
         core_state: Float[Tensor, "B F"] | None = None,
         reset: Bool[Tensor, " B"] | None = None,
     ) -> ActionSample:
-        """Samples one action per environment."""
+        """Samples one action per environment.
+
+        Args:
+            observation: of every environment.
+            generator: what the actions are drawn from, on the agent's device.
+            core_state: of the recurrent core before this observation; None for zeros.
+            reset: environments whose episode starts here, so that the core's state is zeroed;
+                None for no environment.
+        """
         output = self(
             observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
         )

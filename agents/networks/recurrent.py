@@ -50,7 +50,7 @@ class Core(nn.Module, ABC):
     def acted(
         self, state: Float[Tensor, "B F2"], action: Int[Tensor, " B"]
     ) -> Float[Tensor, "B F2"]:
-        """Notes in the state after an observation what was done at it."""
+        """Adds the action that was taken to the state after its observation."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FeedForwardConfig:
     """No memory: policy and value see the torso's features."""
 
     def build(self, num_features: int, num_actions: int = 0) -> None:
-        """Makes nothing."""
+        """Returns None, since the agent has no core."""
         return
 
 
@@ -93,6 +93,13 @@ class GRU(Core):
     """
 
     def __init__(self, inputs: int, width: int, num_actions: int = 0) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            inputs: F, the features that the torso gives.
+            width: the features that the core gives, and the size of its hidden state.
+            num_actions: A, where the last action is an input; 0 where it is not.
+        """
         super().__init__()
         self.num_features = width
         self.state_size = width + num_actions
@@ -132,7 +139,7 @@ class GRU(Core):
     def acted(
         self, state: Float[Tensor, "B F2"], action: Int[Tensor, " B"]
     ) -> Float[Tensor, "B F2"]:
-        """Notes in the state after an observation what was done at it."""
+        """Puts the action that was taken, as a one-hot vector, into the state."""
         hidden, _ = self._parted(state)
         return torch.cat([hidden, self._one_hot(action)], -1)
 

@@ -77,6 +77,12 @@ def check_image(
 ) -> int:
     """Returns the number of channels of an image, or says which torso fits instead.
 
+    Args:
+        name: of the torso, for the error message.
+        observation_shape: of one observation, without time and batch.
+        smallest: the least height and width in pixels that the torso can read.
+        num_symbols: how many symbols an observation is made of; 0 for amounts.
+
     Raises:
         ValueError: if the observation is no image, or too small for the torso.
     """
@@ -124,6 +130,13 @@ class Nature(Torso):
     """
 
     def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            channels: C, the planes of an image (stacked frames, for instance).
+            image: height and width, in pixels.
+            width: the features, which the dense layer gives.
+        """
         super().__init__()
         self.num_features = width
         self.convolutions = nn.Sequential(
@@ -179,7 +192,7 @@ class Residual(nn.Module):
         self.second = orthogonal(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C H W"]:
-        """Adds what the two convolutions make of x."""
+        """Adds the output of the two convolutions to x."""
         change: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
         return x + change
 
@@ -193,6 +206,14 @@ class Impala(Torso):
     def __init__(
         self, channels: int, image: tuple[int, ...], stages: tuple[int, ...], width: int
     ) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            channels: C, the planes of an image (stacked frames, for instance).
+            image: height and width, in pixels.
+            stages: the channels of each stage; every stage halves height and width.
+            width: the features, which the dense layer gives.
+        """
         super().__init__()
         self.num_features = width
         blank = torch.zeros(1, channels, *image)
@@ -250,6 +271,13 @@ class Mlp(Torso):
     symbols: UInt8[Tensor, " symbols"]
 
     def __init__(self, inputs: int, widths: tuple[int, ...], num_symbols: int = 0) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            inputs: numbers or symbols in one observation.
+            widths: of the layers, the first one first; the last is the number of features.
+            num_symbols: how many symbols an observation is made of; 0 for amounts.
+        """
         super().__init__()
         self.num_features = widths[-1]
         self.num_symbols = num_symbols

@@ -57,7 +57,13 @@ class Record:
         self._core_state = core_state
 
     def write(self, t: int, where: slice, step: Step) -> None:
-        """Notes what some environments answered to the actions of time t."""
+        """Writes the environments' answer to the actions of time t into the buffers.
+
+        Args:
+            t: from 0 to T - 1.
+            where: which environments `step` is of.
+            step: their answer; its observation is that of time t + 1.
+        """
         self.observation[t + 1, where] = step.observation
         self._reward[t, where] = step.reward
         flags = (step.terminated, step.truncated, step.valid, step.ended)
@@ -110,7 +116,7 @@ class Clock:
 
 
 class Collector:
-    """Holds what continues from one trajectory to the next.
+    """Plays trajectories, and keeps what continues from one to the next.
 
     Where the environments come in several parts, one part plays while the agent chooses
     for the next: the parts take turns in a fixed order, so nothing depends on who is faster.
@@ -206,7 +212,7 @@ class Collector:
 
     @torch.no_grad()
     def _value_of_the_last(self) -> Float[Tensor, " B"]:
-        """Of the observation that the next trajectory begins with, as the agent is now."""
+        """The value, by the agent as it is now, of the observation after the last step."""
         value: Tensor = self._agent(
             self._observation.unsqueeze(0), self._core_state, self._episode_start.unsqueeze(0)
         ).value
@@ -217,7 +223,7 @@ class Collector:
         self._observation = observation
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next trajectory depends on, but for agent and environments."""
+        """What the next trajectory depends on, except agent and environments."""
         return {
             "acting": self.generator.get_state(),
             "episodes": self.episodes.state_dict(),
@@ -253,16 +259,14 @@ def _replaced(
     return changed
 
 
-# Plays the next trajectory while the learner learns from the last one.
-#
-# The policy that plays is then one update behind the one that learns (policy lag 1), which
-# the importance ratios of V-trace and PPO correct: Espeholt et al. 2018, "IMPALA"
-# (https://arxiv.org/abs/1802.01561, section 3).  The lag is always exactly one, so runs of
-# one seed stay alike.
-
-
 class Pipeline:
-    """A collector in a thread of its own."""
+    """Plays the next trajectory in a second thread while the learner learns from the last one.
+
+    The policy that plays is then one update behind the one that learns (policy lag 1), which
+    the importance ratios of V-trace and PPO correct: Espeholt et al. 2018, "IMPALA"
+    (https://arxiv.org/abs/1802.01561, section 3).  The lag is always exactly one, so runs of
+    one seed stay alike.
+    """
 
     def __init__(self, collector: Collector, player: ActorCritic, learned: ActorCritic) -> None:
         """Starts nothing yet.
@@ -292,10 +296,7 @@ class Pipeline:
         return self._collector.episodes
 
     def collect(self) -> Trajectory:
-        """Hands out the trajectory that was played meanwhile, and starts the next one.
-
-        The clock counts as the environments' what the learner had to wait.
-        """
+        """Returns the trajectory that was played in the meantime, and starts the next one."""
         start = time.perf_counter()
         if self._next is None:
             self._follow()
@@ -311,12 +312,12 @@ class Pipeline:
         torch._foreach_copy_(self._player, self._learned)
 
     def _settle(self) -> None:
-        """Waits until nothing is being played; what was played stays to be handed out."""
+        """Waits until no trajectory is being played; `collect` still returns the last one."""
         if self._next is not None:
             self._next.result()
 
     def state_dict(self) -> dict[str, Any]:
-        """As the collector's; the trajectory under way is not saved."""
+        """The collector's state; the trajectory that is being played is not saved."""
         self._settle()
         return self._collector.state_dict()
 
@@ -325,5 +326,5 @@ class Pipeline:
         self._collector.load_state_dict(state)
 
     def close(self) -> None:
-        """Ends the thread, once what it plays is over."""
+        """Ends the thread after the trajectory that it is playing."""
         self._thread.shutdown()

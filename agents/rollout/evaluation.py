@@ -20,16 +20,16 @@ class Scores:
     lengths: tuple[int, ...]
     """Agent steps of each."""
     optima: tuple[float, ...] = ()
-    """What the best policy is expected to score in each; empty where nobody knows."""
+    """What the best policy is expected to score in each; empty where that is unknown."""
 
     @property
     def mean(self) -> float:
-        """Of the returns."""
+        """Mean of the returns."""
         return float(np.mean(self.returns))
 
     @property
     def median(self) -> float:
-        """Of the returns."""
+        """Median of the returns."""
         return float(np.median(self.returns))
 
     @property
@@ -39,9 +39,9 @@ class Scores:
 
 
 def quotas(episodes: int, num_envs: int) -> list[int]:
-    """How many episodes each environment plays; as even as can be.
+    """Deals out episodes to environments as evenly as possible.
 
-    Fixed beforehand: taking whichever episodes finish first would favour short ones.
+    The quotas are fixed beforehand: taking whichever episodes finish first would favour short ones.
     """
     return [episodes // num_envs + (index < episodes % num_envs) for index in range(num_envs)]
 
@@ -52,13 +52,13 @@ def steps(
     generator: torch.Generator,
     observation: Shaped[Tensor, " B *shape"],
 ) -> Iterator[Step]:
-    """Plays on and on, actions sampled from the policy; the caller stops.
+    """Plays without end, with actions sampled from the policy; the caller stops.
 
     Args:
         env: just reset.
-        agent: who plays.
+        agent: the policy that plays.
         generator: what the actions are drawn from.
-        observation: of the reset.
+        observation: what the reset returned.
     """
     core_state, reset = None, None
     while True:
@@ -71,7 +71,17 @@ def steps(
 
 
 def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Generator) -> Scores:
-    """Plays `episodes` whole episodes, actions sampled from the policy."""
+    """Plays whole episodes with actions sampled from the policy.
+
+    Args:
+        env: is reset first.
+        agent: the policy that plays; its weights do not change.
+        episodes: how many, dealt out to the environments by `quotas`.
+        generator: what the actions are drawn from.
+
+    Returns:
+        The undiscounted return of every episode.
+    """
     left = quotas(episodes, env.spec.num_envs)
     returns: list[list[float]] = [[] for _ in left]
     lengths: list[list[int]] = [[] for _ in left]
@@ -101,7 +111,7 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
 
 @dataclass(frozen=True)
 class Moment:
-    """What one sees of an episode at one time."""
+    """What can be seen of an episode at one time."""
 
     picture: UInt8[np.ndarray, "H W 3"]
     score: float
@@ -116,6 +126,11 @@ def watch(env: VecEnv, agent: ActorCritic, generator: torch.Generator) -> Iterat
     """Plays one episode in the first environment and shows every moment of it.
 
     The first moment is the one after the reset; the last has `ended`.
+
+    Args:
+        env: is reset first, and must have been built with `render`.
+        agent: the policy that plays.
+        generator: what the actions are drawn from.
     """
     observation = env.reset()
     score, length = 0.0, 0

@@ -52,7 +52,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-    """Writes tensors and a JSON description into one safetensors file with a checksum."""
+    """Writes tensors and a JSON description into one safetensors file with a checksum.
+
+    Args:
+        path: of the file, which is replaced atomically.
+        tensors: by name, on whatever device.
+        content: what else belongs to them; anything that JSON can hold.
+    """
     # Copies, since tensors that share memory (tied weights, views) cannot be written.
     held = {
         name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach())

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its equals; one that is alone communicates nothing."""
+    """The place of this process among those that train together; one alone communicates nothing."""
 
     rank: int = 0
     size: int = 1
@@ -73,7 +73,12 @@ class Processes:
         return self.sum(self.share(value, valid))
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether any process says yes; waits for all of them."""
+        """Whether `flag` is true in any process; waits for all of them.
+
+        Args:
+            flag: of this process.
+            device: of the message.
+        """
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
@@ -96,6 +101,6 @@ def join(device: torch.device) -> Processes:
 
 
 def leave() -> None:
-    """Parts from the other processes, where there are any."""
+    """Leaves the process group, if this process is in one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

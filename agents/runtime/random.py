@@ -16,7 +16,13 @@ def derived_seed(seed: int, component: str) -> int:
 
 
 def generator(seed: int, component: str, device: torch.device) -> torch.Generator:
-    """A generator of the component's own on `device`."""
+    """Makes a generator whose numbers are independent of those of other components and seeds.
+
+    Args:
+        seed: of the run.
+        component: names the use, such as a head's name.
+        device: where the numbers are drawn.
+    """
     return torch.Generator(device).manual_seed(derived_seed(seed, component))
 
 
@@ -34,7 +40,7 @@ def seeded(seed: int, component: str) -> Iterator[None]:
 class Stream(nn.Module):
     """A generator that is saved with the module that it is part of.
 
-    On the host, so that it goes on wherever a run is resumed; what is drawn is small.
+    It lives on the host, so that a run may resume on another device; few numbers are drawn.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -45,7 +51,13 @@ class Stream(nn.Module):
     def integers(
         self, high: int, size: Sequence[int], device: torch.device
     ) -> Int[Tensor, " *size"]:
-        """Draws whole numbers from 0 to `high` - 1."""
+        """Draws whole numbers from 0 to `high` - 1.
+
+        Args:
+            high: one more than the largest number.
+            size: of the result.
+            device: where the result is needed; the numbers are drawn on the host.
+        """
         drawn = torch.randint(high, tuple(size), generator=self.generator)
         return drawn.to(device, non_blocking=True)
 
@@ -55,10 +67,10 @@ class Stream(nn.Module):
         return drawn.to(device, non_blocking=True)
 
     def get_extra_state(self) -> Tensor:
-        """How far it has come."""
+        """The generator's state, which `state_dict` saves."""
         return self.generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Goes on from there."""
+        """Continues from the generator's state in a `state_dict`."""
         # A generator's state lives on the host, whatever the device of the rest.
         self.generator.set_state(state.cpu())

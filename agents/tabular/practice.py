@@ -52,11 +52,11 @@ class _Unroll:
     """Student and observation, as an index into all their values; the one after the last step
     included, N = T + 1."""
     entry: Int64[Tensor, "T lanes"]
-    """The same with the action, actions first."""
+    """Student, action and observation, as an index into all their logits."""
     place: Int64[Tensor, "T lanes"]
     """Student and cell."""
     time: Int64[Tensor, "T lanes"]
-    """Since the episode's start."""
+    """Agent steps since the episode's start."""
     reward: Float32[Tensor, "T lanes"]
     goes_on: Float32[Tensor, "T lanes"]
     """0 where the episode ended, else 1."""
@@ -69,7 +69,7 @@ class _Unroll:
 
 
 class Practice:
-    """The episodes that S students are in the midst of.
+    """Plays the students' episodes, and corrects their critics.
 
     Students of one stream meet the same randomness (their own dice, slips and ends), so that
     arms of an experiment are paired, and one draw serves them all.
@@ -78,16 +78,16 @@ class Practice:
     def __init__(
         self, students: Students, config: SampledConfig, stream: Int64[Tensor, " S"], seed: int
     ) -> None:
-        """Starts all episodes.
+        """Starts an episode in every environment of every student.
 
         Args:
-            students: who learn.
-            config: how.
+            students: play, and learn elsewhere (`Lesson`).
+            config: how much is played and how the critics learn.
             stream: the number of the randomness that each student meets, from 0 on.
             seed: of all randomness.
 
         Raises:
-            ValueError: if the worlds have a time limit, of which exact returns know nothing.
+            ValueError: the worlds have a time limit, which exact returns ignore.
         """
         if students.worlds.config.time_limit:
             raise ValueError("time_limit must be 0 for tabular students: exact returns ignore it.")

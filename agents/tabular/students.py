@@ -161,13 +161,13 @@ class GateGroup:
     """Consecutive students whose gradients one gate judges, each student's apart."""
 
     students: int
-    """How many."""
+    """How many students the group has."""
     gate: Gate | None
     """None: they learn by their main loss alone."""
 
 
 class Lesson:
-    """Plain gradient descent along what the gates let through."""
+    """Gradient descent for several groups of students, each along the direction of its gate."""
 
     def __init__(
         self,
@@ -176,11 +176,11 @@ class Lesson:
         signal: Callable[[], Signal],
         learning_rate: float,
     ) -> None:
-        """Prepares the lesson.
+        """Keeps its arguments and starts the means of `drain` at zero.
 
         Args:
             students: of all arms, in the arms' order.
-            arms: who is judged by which gate.
+            arms: the gate of each group of students.
             signal: gives what an update rests on: a `Practice`'s signal, or the exact one.
             learning_rate: of all students.
         """

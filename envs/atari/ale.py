@@ -18,7 +18,7 @@ from jaxtyping import Int, UInt8
 from envs.atari.vec_env import AtariOptions, Emulators, Outcome
 
 _SIDE = 84
-"""Of an observation, in pixels (Mnih et al. 2015)."""
+"""Height and width of an observation, in pixels (Mnih et al. 2015)."""
 
 _NEVER = 2**30
 """Frames that no game lasts: ale-py's own limit leaves the last frame out of the observation."""

@@ -13,8 +13,6 @@ from torch import Tensor
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
 from gridworld.options import OptionError, at_least
 
-# How an Atari game may be played, whoever plays it.
-
 
 @dataclass(frozen=True)
 class AtariOptions:
@@ -120,6 +118,14 @@ class AtariVecEnv(VecEnv):
     def __init__(
         self, emulators: Emulators, spec: EnvSpec, device: torch.device, render: bool
     ) -> None:
+        """Takes over emulators that were just started.
+
+        Args:
+            emulators: play the B games; this class closes them.
+            spec: of the games.
+            device: where observations, rewards and flags go.
+            render: whether `emulators` can draw.
+        """
         self.spec, self.device = spec, device
         self._emulators = emulators
         self._renders = render

@@ -48,23 +48,23 @@ class GridConfig:
     width: int = WorldConfig.width
     """Columns, the border among them."""
     wall_probability: float | None = WorldConfig.wall_probability
-    """Of a wall scattered on a free cell; none: 0.1 for scattered, else 0."""
+    """Probability of a wall on a free cell; none: 0.1 for scattered, else 0."""
     terminal_rewards: tuple[float, ...] = WorldConfig.terminal_rewards
-    """Of entering the cells that end an episode, one kind of cell each."""
+    """Rewards of entering the cells that end an episode, one kind of cell each."""
     terminal_probability: float = WorldConfig.terminal_probability
-    """Of each kind of terminal cell on a free cell."""
+    """Probability of each kind of terminal cell on a free cell."""
     penalty: float = WorldConfig.penalty
     """Reward of each step that leads to, or stays on, a penalty cell."""
     penalty_probability: float = WorldConfig.penalty_probability
-    """Of a penalty cell on a free cell."""
+    """Probability of a penalty cell on a free cell."""
     start: Literal["centre", "random"] = WorldConfig.start
     """The free cell nearest to the centre, or a random empty one per world."""
     action_noise: float = WorldConfig.action_noise
     """A move is replaced by a random one of all four with this probability."""
     termination_probability: float = WorldConfig.termination_probability
-    """Of the episode's end after every step, whatever it led to."""
+    """Probability that the episode ends after a step, whatever it led to."""
     discount: float = WorldConfig.discount
-    """Of the worlds' own teachers; a world needs an optimal return above 0 under it."""
+    """Gamma of the worlds' own teachers; worlds have an optimal return above 0 under it."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "num_worlds")
@@ -100,7 +100,7 @@ class GridConfig:
 
     @property
     def world_set(self) -> str:
-        """Names the pool: a teacher of one pool knows nothing of another."""
+        """Names the pool, so that a teacher of another pool is refused."""
         copies = f" without copies of {self.without_copies_of}" if self.without_copies_of else ""
         return (
             f"{self.num_worlds} worlds from number {self.first_world} of seed {self.world_seed}"
@@ -108,7 +108,7 @@ class GridConfig:
         )
 
     def held_out(self) -> "GridConfig":
-        """The same with the next worlds after the pool, none of which equals one of the pool."""
+        """The same options with the next worlds after the pool, none of them equal to one in it."""
         first = self.first_world + self.num_worlds
         return replace(
             self,
@@ -119,7 +119,7 @@ class GridConfig:
 
     @property
     def protocol(self) -> str:
-        """What belongs beside a score; held-out worlds are named as such, not by their numbers."""
+        """What is printed with a score; held-out worlds are called so, without their numbers."""
         if not self.without_copies_of:
             return "raw" + departures(self)
         usual = GridConfig(
@@ -137,10 +137,17 @@ class GridConfig:
     def build(
         self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
     ) -> GridVecEnv:
-        """Sets up `num_envs` agents on `device`, each in worlds of its own.
+        """Sets up `num_envs` agents on `device`, each of which draws its own worlds from the pool.
+
+        Args:
+            name: of the environment, one of `names()`.
+            num_envs: B, the agents stepped together.
+            seed: of the worlds' draws, the slips and the random ends of episodes.
+            device: where the worlds, observations and rewards live.
+            render: whether `VecEnv.render` will be called.
 
         Raises:
-            ValueError: if no such worlds can be made.
+            ValueError: no such worlds can be made.
         """
         worlds = self.worlds()
         shape, dtype, num_symbols = observation_of(worlds, self.observation)

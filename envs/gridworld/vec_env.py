@@ -40,6 +40,15 @@ class GridVecEnv(VecEnv):
     def __init__(
         self, pool: Pool, encoding: Encoding, spec: EnvSpec, seed: int, render: bool
     ) -> None:
+        """Draws a first world for every agent.
+
+        Args:
+            pool: the worlds, which other environments may share.
+            encoding: how an observation shows the cells in view.
+            spec: of the environments.
+            seed: of the worlds' draws, the slips and the random ends of episodes.
+            render: whether `render` will be called.
+        """
         self.spec = spec
         self.device = pool.worlds.device
         self._pool = pool
@@ -96,7 +105,7 @@ class GridVecEnv(VecEnv):
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """Each knows every world of the pool by itself."""
+        """Names of the teachers, each of which knows every world of the pool."""
         return TEACHERS
 
     def teacher_logits(self, name: str) -> Float32[Tensor, "states A"]:
@@ -115,7 +124,7 @@ class GridVecEnv(VecEnv):
         """Nothing to free; the pool may be in use elsewhere."""
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Copies where everybody is, and how far chance has come."""
+        """Copies the agents' states and times, and how many random numbers have been drawn."""
         return {
             "state": self._state.clone(),
             "time": self._time.clone(),

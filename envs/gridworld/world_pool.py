@@ -63,7 +63,12 @@ class ChanceStream:
         return self._first + self._drawn
 
     def go_to(self, keys: Keys, step: int) -> None:
-        """Continues from a step on, of the numbers that the keys stand for."""
+        """Continues with the random numbers of a step.
+
+        Args:
+            keys: of the environments.
+            step: the number of the step, from 0.
+        """
         self.keys, self._first, self._drawn = keys, step, 0
         steps = torch.arange(step, step + self._block, device=self._limits.device)[:, None]
         low, high = keys.lanes
@@ -74,9 +79,9 @@ class ChanceStream:
         self._world = (word * self._num_worlds) >> _BITS
 
     def draw(self) -> tuple[Chance, Int64[Tensor, " B"]]:
-        """The chance of the next step, or the worlds in which the next episodes begin.
+        """Draws the chance of the next step, and the worlds of episodes that start at it.
 
-        Of each environment one of the two may be used, since they stem from one number.
+        An environment may use only one of the two, since they stem from one number.
         """
         if self._drawn == self._block:
             self.go_to(self.keys, self.step)
@@ -105,7 +110,7 @@ _TIE = 1e-9
 
 
 class Pool:
-    """Some worlds, shared by all environments that play in them; nobody changes them."""
+    """Worlds that all environments playing in them share; they never change."""
 
     def __init__(self, worlds: Worlds, seed: int) -> None:
         self.worlds = worlds

@@ -37,7 +37,7 @@ from gridworld import (
 COLUMNS = "view_radius,hope,curiosity,return,standard_error,optimum,fraction,length"
 UNSEEN = 255
 SWEEPS = 12
-"""Of value iteration before each step; the values of the step before are the first guess."""
+"""Sweeps of value iteration before each step; the values of the step before are the first guess."""
 FIRST_SWEEPS = 40
 NOTHING = -1e6
 """Below the value of any plan."""
@@ -58,7 +58,7 @@ class Options:
     worlds: int = 1000
     """One episode in each."""
     seed: int = 1
-    """Of the episodes."""
+    """Seed of the episodes."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """A CSV file to write; empty: print only."""
 
@@ -67,6 +67,13 @@ class Explorer:
     """One episode in each of W worlds, all at once."""
 
     def __init__(self, worlds: Worlds, hope: float, curiosity: float) -> None:
+        """Starts every episode with an empty map.
+
+        Args:
+            worlds: one per episode.
+            hope: the return that a planner expects from where new cells come into view.
+            curiosity: what it adds to that for each new cell.
+        """
         self._worlds = worlds
         self._config = worlds.config
         self._hope, self._curiosity = hope, curiosity
@@ -137,7 +144,14 @@ class Result:
 
 
 def play(worlds: Worlds, hope: float, curiosity: float, seed: int) -> Result:
-    """Plays one episode in each world."""
+    """Plays one episode in each world.
+
+    Args:
+        worlds: one per episode.
+        hope: the return that a planner expects from where new cells come into view.
+        curiosity: what it adds to that for each new cell.
+        seed: of slips, random ends of episodes, and choices among equally good actions.
+    """
     explorer = Explorer(worlds, hope, curiosity)
     generator = torch.Generator().manual_seed(seed)
     state, time = worlds.start, torch.zeros_like(worlds.start)

@@ -231,7 +231,7 @@ def _length(font: _Font, *texts: str) -> int:
 
 
 def _shortened(text: str, font: _Font, room: int) -> str:
-    """Cuts the text to the room there is."""
+    """Cuts the text to the width there is."""
     cuts = (text, *(f"{text[:end]}..." for end in range(len(text) - 1, 0, -1)))
     return next((cut for cut in cuts if _length(font, cut) <= room), "")
 
@@ -251,7 +251,7 @@ class Episode:
         self.latest = next(moments)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """Plays on."""
+        """Plays the episode and yields the film's pictures as they are made."""
         height, width = self.latest.picture.shape[:2]
         screen = Screen(self._title, height, width)
         while True:

@@ -68,6 +68,9 @@ class Player:
             seed: of the environments.
             hardware: what they compute on.
             render: whether pictures will be asked for.
+
+        Raises:
+            ValueError: the environment cannot be built; says what the policy was trained with.
         """
         try:
             name, family = find(self.card.env)

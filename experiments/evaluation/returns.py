@@ -67,14 +67,20 @@ def _columns(rows: list[tuple[str, str]]) -> tuple[Curve, Curve]:
 
 
 def table(runs: dict[str, tuple[Curve, Curve]]) -> tuple[Curve, dict[str, Curve]]:
-    """All runs at the same steps."""
+    """Interpolates all runs at the same steps."""
     last = min(step[-1] for step, _ in runs.values())
     grid = np.arange(INTERVAL, last + 1, INTERVAL, dtype=float)
     return grid, {name: np.interp(grid, step, value) for name, (step, value) in runs.items()}
 
 
 def draw(grid: Curve, curves: dict[str, Curve], path: Path) -> None:
-    """One thin line for each run, one thick line for each side's mean."""
+    """Draws one thin line for each run and one thick line for each side's mean.
+
+    Args:
+        grid: the agent steps of all curves.
+        curves: mean returns at these steps, by name, which starts with auxgate or CleanRL.
+        path: where the picture goes.
+    """
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for side, colour in (("auxgate", BLUE), ("CleanRL", VERMILLION)):

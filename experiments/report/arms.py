@@ -97,7 +97,7 @@ def group(runs: Sequence[Run], first: str = "") -> list[Arm]:
 
 
 def same_run(first: Run, second: Run) -> bool:
-    """Whether two files tell of the same arm, game and seed."""
+    """Whether two files are of the same arm, game and seed."""
     return (
         first.env == second.env
         and first.seed == second.seed

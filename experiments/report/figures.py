@@ -18,8 +18,6 @@ from experiments.report.scores import FINAL, Comparison, Summary, games_of
 from experiments.report.tables import Report
 from experiments.statistics import Estimate, bootstrap_means
 
-# Labels that do not overlap.
-
 LABEL_WIDTH = 24
 """Characters in a line of a label."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -165,7 +163,7 @@ BAND_REPLICATES = 2_000
 POINTS = 200
 ENOUGH_FOR_AN_INTERVAL = 3
 LINE_HEIGHT = 0.036
-"""Of a label's line, as a fraction of the upper panel."""
+"""Height of a label's line, as a fraction of the upper panel."""
 MEANINGS = {
     "return": "episode return (raw score)",
     "cosine": "cosine(main, {head})",
@@ -203,7 +201,7 @@ def band(runs: Sequence[Run], column: str) -> Band | None:
 
 
 def explain_bands(arms: Sequence[Arm]) -> str:
-    """What lines and bands are."""
+    """Says what the lines and the bands of the figure are."""
     counts = {len(runs) for arm in arms for runs in arm.runs.values()}
     kinds = {
         "95 % bootstrap interval of the mean": max(counts) >= ENOUGH_FOR_AN_INTERVAL,

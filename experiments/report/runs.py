@@ -133,8 +133,6 @@ def is_run(path: Path) -> bool:
         return file.readline().rstrip() == FIRST_LINE
 
 
-# From the folder of a run to its CSV.
-
 NUM_POINTS = 100
 COLUMNS = ("return", "length", "entropy", "explained_variance", "sps")
 HEAD_COLUMNS = ("cosine", "passed", "weight", "open", "norm_ratio", "loss", "kl")

@@ -51,17 +51,17 @@ class Comparison:
     env: str
     measure: str
     unit: str
-    """Of the difference; empty where scores of the games do not add up."""
+    """Unit of the difference; empty where scores of the games do not add up."""
     runs: int
     runs_against: int
     probability: Estimate
-    """That a run of `arm` beats one of `against`."""
+    """Probability that a run of `arm` beats one of `against`."""
     pairs: int
-    """Of runs of the same game and seed."""
+    """Number of pairs: runs of the same game and seed."""
     difference: Estimate | None
     """Mean over these pairs, game by game."""
     p_value: float | None
-    """Of the sign-flip test of these pairs."""
+    """Two-sided p-value of the sign-flip test of these pairs."""
 
 
 def final_is_evaluation(arms: Sequence[Arm]) -> bool:

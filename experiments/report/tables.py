@@ -49,7 +49,13 @@ class Report:
 
 
 def write(report: Report, words: Sequence[str], folder: Path) -> None:
-    """Writes summary.csv, comparison.csv and report.json."""
+    """Writes summary.csv, comparison.csv and report.json.
+
+    Args:
+        report: the numbers.
+        words: the sentences below the tables, which report.json repeats.
+        folder: where the files go; comparison.csv of an earlier report is removed if none is due.
+    """
     _write_csv(folder / "summary.csv", SUMMARY_LINES, list(map(summary_row, report.summaries)))
     if report.comparisons:
         rows = list(map(comparison_row, report.comparisons))
@@ -188,8 +194,6 @@ def _write_csv(path: Path, lines: Sequence[str], rows: Sequence[Row]) -> None:
     writer.writerows(rows)
     path.write_text("\n".join(lines) + "\n" + text.getvalue(), encoding="utf-8")
 
-
-# A report in sentences: what was measured, which arm leads and how sure that is.
 
 FEW = 5
 """Runs below which an interval is known to be too narrow (Agarwal et al. 2021, section 3)."""

@@ -49,7 +49,7 @@ class Options:
     """What to train."""
 
     env: str = "Catch"
-    """The task."""
+    """The environment's name."""
     head: str = "adversarial"
     """The harmful head."""
     steps: int = 60_000
@@ -57,7 +57,7 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Every arm is trained with each."""
     gates: tuple[str, ...] = tuple(field.name for field in fields(Gates))
-    """One arm with the head for each."""
+    """The head is trained with each of these gates."""
     output: Path = Path("benchmarks/results/adversarial")
     """A folder for runs.csv, summary.csv and probe.png."""
     keep: bool = False
@@ -90,7 +90,7 @@ class Verdict:
     finals: Float[np.ndarray, " seeds"]
     difference: float
     interval: Interval | None
-    """Of the difference; none of a single seed, nor of the arm without a head."""
+    """The interval of the difference; None with one seed, and for the arm without a head."""
     cosine: float
     passed: float
 

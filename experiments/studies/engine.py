@@ -21,8 +21,6 @@ from agents.logs.report import METRICS_FILE
 from experiments.results import Row, Table, header
 from experiments.training.trainer import DONE, main
 
-# Training runs in this process that leave only their log.
-
 
 def train_log(flags: Sequence[str]) -> list[Row]:
     """Trains once, prints nothing, and returns the lines of the log.
@@ -157,5 +155,5 @@ def number(value: float, digits: str = ".5g") -> str:
 
 
 def parse_number(cell: str) -> float:
-    """The reverse of `number`."""
+    """Reads a cell that `number` wrote; NaN if it is empty."""
     return float(cell or "nan")

@@ -123,7 +123,11 @@ def _mean(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains all arms with all seeds and prints the table; returns the exit code."""
+    """Trains all arms with all seeds and prints the table; returns the exit code.
+
+    Raises:
+        ValueError: the flags after `--` name no head.
+    """
     own, extra = split_flags(arguments)
     options = tyro.cli(Options, args=own, description=__doc__)
     folder = Path(options.folder).resolve()

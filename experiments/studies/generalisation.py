@@ -68,7 +68,7 @@ class Curve:
 
     @property
     def fraction(self) -> Column:
-        """Of the optimum."""
+        """The scores as fractions of the optimum."""
         quotient: Column = self.column("return") / self.column("optimum")
         return quotient
 
@@ -135,7 +135,13 @@ def table(curves: Sequence[Curve]) -> list[str]:
 
 
 def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
-    """A thin line for each run, a thick one for the mean of an arm."""
+    """Draws a thin line for each run and a thick one for the mean of an arm.
+
+    Args:
+        curves: the runs.
+        path: where the picture goes.
+        explorer: the planner's return as a fraction of the optimum, drawn as a line; None for none.
+    """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.subplots()
     arms = dict.fromkeys(curve.arm for curve in curves)

@@ -49,7 +49,7 @@ HARMFUL = "adversarial"
 """Made to do harm: experiments/studies/adversarial.py is about it."""
 
 POINTS = 50
-"""Of a curve: means over equal parts of the steps."""
+"""Points of a curve: means over equal parts of the steps."""
 BAND_REPLICATES = 2_000
 PANELS = 4
 """In a row of the figure."""
@@ -66,11 +66,11 @@ class Options:
     """What to train."""
 
     env: str = "Gridworld"
-    """The task."""
+    """The environment's name."""
     heads: tuple[str, ...] = tuple(name for name in names("aux") if name != HARMFUL)
-    """One at a time."""
+    """The heads to try, each without the others."""
     gates: tuple[str, ...] = ("sum", "cosine")
-    """One arm of each head for each."""
+    """Every head is trained with each of these gates."""
     scale: float = 1.0
     """Multiplies each head's own coefficient."""
     steps: int = 1_000_000
@@ -105,7 +105,7 @@ class Outcome:
     passed: float
     """Mean over the run of the part of the head's gradient that passes."""
     seconds: float
-    """Processor time."""
+    """Processor time of the run, in seconds."""
     curve: Float[np.ndarray, " points"]
     """Mean returns; NaN where no episode had ended."""
 

@@ -19,8 +19,6 @@ from gridworld import (
     softmax_policy,
 )
 
-# The worlds of a sweep and their teachers.
-
 
 @cache
 def pairs(config: SweepConfig, device: torch.device) -> tuple[Worlds, Worlds]:

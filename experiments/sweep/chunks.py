@@ -125,17 +125,17 @@ def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
     return {name: level.cpu() for name, level in levels.items()}
 
 
-# Several processes, of one thread each, that compute chunks until none is left.
-# One thread each, since the kernels are small: two processes do twice what one does, two
-# threads of one process a fraction more.
-
 PATIENCE = 0.2
 """Seconds between two checks of the workers."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all workers are given."""
+    """The chunks that the workers compute, and what they need for it.
+
+    A worker is a process of one thread, since the kernels are small: two processes do twice
+    the work of one, two threads of one process hardly more than one thread.
+    """
 
     config: SweepConfig
     folder: Path
@@ -156,7 +156,7 @@ def choose_workers(config: SweepConfig) -> int:
 
 
 class WorkerError(RuntimeError):
-    """A worker died."""
+    """A worker process died before it had computed its chunk."""
 
 
 def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None:

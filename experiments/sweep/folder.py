@@ -29,7 +29,7 @@ class Chunk:
     """The results of R rows; a row is a world with one seed of its students."""
 
     expected_return: Float64[Tensor, "points K R"]
-    """Of each arm, exact."""
+    """Exact returns of each arm."""
     cosine: Float32[Tensor, "intervals K R"]
     """Between main and auxiliary gradients, averaged between points; 0 without a teacher."""
     weight: Float32[Tensor, "intervals K R"]
@@ -51,7 +51,7 @@ class Results:
 
     config: SweepConfig
     expected_return: Float[np.ndarray, "points K W"]
-    """Of each arm, exact."""
+    """Exact returns of each arm."""
     cosine: Float[np.ndarray, "intervals K W"]
     weight: Float[np.ndarray, "intervals K W"]
     teacher: Float[np.ndarray, "teachings W"]
@@ -184,11 +184,7 @@ def to_json(config: SweepConfig) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> SweepConfig:
-    """The reverse of `to_json`.
-
-    Raises:
-        TypeError: there is an option that this version does not know.
-    """
+    """Reads the options that `to_json` wrote."""
     nested = {"world": WorldConfig, "practice": SampledConfig}
     known = {
         name: nested[name](**_tuples(value)) if name in nested else value
@@ -198,7 +194,13 @@ def from_json(content: dict[str, Any]) -> SweepConfig:
 
 
 def save(folder: Path, number: int, chunk: Chunk) -> None:
-    """Writes a chunk, all of it or nothing."""
+    """Writes a chunk as a whole, or nothing if it is interrupted.
+
+    Args:
+        folder: of the sweep.
+        number: of the chunk, from 0.
+        chunk: its results.
+    """
     save_tensors(_path(folder, number), vars(chunk), {})
 
 

@@ -150,8 +150,6 @@ def _mean_over_updates(
     return np.asarray(np.average(table.mean(-1), axis=0, weights=updates))
 
 
-# Verdicts on the claims, also where the sweep contradicts them.
-
 REST = 0.01
 """Main-only learning has converged if its last tenth moves by less than this of its range."""
 ENOUGH = 0.85

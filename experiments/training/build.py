@@ -166,7 +166,13 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
 
 
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
-    """Makes the agent with the initial weights of the run's seed."""
+    """Makes the agent with the initial weights of the run's seed.
+
+    Args:
+        config: chooses torso and core, and has the seed.
+        hardware: device and precision.
+        spec: of the environment: observations and actions.
+    """
     with seeding.seeded(config.run.seed, "agent"):
         with naming(config.torso, f"torso.{config.choice.torso}"):
             torso = config.torso.build(spec.observation_shape, spec.num_symbols)

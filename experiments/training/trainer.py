@@ -147,7 +147,7 @@ class Sink(Protocol):
         """Takes pictures by name."""
 
     def tick(self, step: int, seconds: float) -> None:
-        """Hears of every update."""
+        """Shows how far the run is; called after every update."""
 
     def __enter__(self) -> "Sink":
         """Opens the sink for the run."""

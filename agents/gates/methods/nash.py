@@ -108,7 +108,13 @@ def sensitivity(
     preference: Float[Tensor, "*batch M"],
     a: Float[Tensor, "*batch M"],
 ) -> Float[Tensor, "*batch M M"]:
-    """Returns `da_i / dp_j` of `bargain`: `(cosine + diag(p / a^2))^-1 diag(1 / a)`."""
+    """Returns `da_i / dp_j` of `bargain`: `(cosine + diag(p / a^2))^-1 diag(1 / a)`.
+
+    Args:
+        cosine: among the M gradients.
+        preference: p, the bargaining powers.
+        a: the weights of gradients of length 1 that `bargain` found.
+    """
     weight = a.double()
     system = steady(cosine) + torch.diag_embed(preference.double() / weight.square())
     return solve(system, torch.diag_embed(1.0 / weight)).to(cosine.dtype)
