@@ -39,7 +39,7 @@ class Torso(nn.Module, ABC):
         """Computes the features; bytes are scaled to 0..1 on the way."""
 
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
-        """What the layers above the feature map make of one; features are taken as they are."""
+        """Computes the features from the feature map; returns features unchanged where there is no map."""
         assert self.spatial_shape is None, "a torso with feature maps says what is above them"
         return latent
 
