@@ -41,7 +41,13 @@ def canonical(name: str, names: Iterable[str]) -> str | None:
 
 
 def nearest(name: str, names: Iterable[str], count: int | None = 3) -> list[str]:
-    """Ranks `names`, the most similar to `name` first; of two equals the later version."""
+    """Ranks `names`, the most similar to `name` first; of two equals the later version.
+
+    Args:
+        name: as typed.
+        names: that are known.
+        count: how many to return; None for all.
+    """
 
     def likeness(known: str) -> tuple[float, str]:
         return SequenceMatcher(None, name.lower(), known.lower()).ratio(), known

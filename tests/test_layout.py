@@ -180,7 +180,7 @@ def test_annotations_are_real_so_that_shapes_can_be_checked(path):
 
 
 def definitions():
-    """Every class of the packages by name; names are few enough not to need their modules."""
+    """Every class of the packages, by its name."""
     trees = (ast.parse(path.read_text("utf-8")) for path in MODULES)
     nodes = (node for tree in trees for node in ast.walk(tree))
     return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}

@@ -209,7 +209,7 @@ class Terminal:
         self._pending = None
 
     def _picture(self, progress: Progress) -> Table:
-        """One line, and one more for the gate where there are auxiliary heads."""
+        """Draws one line, and a second one for the gate if there are auxiliary heads."""
         facts = Text.assemble(
             (f"{_percent(progress.step, self._total):>5}", "bold"),
             f"  {progress.step:,}/{self._total:,}",
@@ -283,7 +283,7 @@ def _speed(progress: Progress) -> str:
 
 
 def _number(value: float) -> str:
-    """Short whatever the scale of the rewards; `-` where nothing was measured."""
+    """Formats a number briefly at any scale of rewards; `-` where nothing was measured."""
     if math.isnan(value):
         return "-"
     size = abs(value)

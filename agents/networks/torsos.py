@@ -39,7 +39,7 @@ class Torso(nn.Module, ABC):
         """Computes the features; bytes are scaled to 0..1 on the way."""
 
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
-        """What the layers above the feature map make of one; features are taken as they are."""
+        """Computes the features from the feature map; without a map, returns its argument."""
         assert self.spatial_shape is None, "a torso with feature maps says what is above them"
         return latent
 
@@ -158,7 +158,7 @@ class Nature(Torso):
         return TorsoOutput(self.features_of(spatial), spatial)
 
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
-        """Rectified, from the 64-channel map."""
+        """Computes the rectified features from the 64-channel map."""
         return torch.relu(self.dense(latent.flatten(1)))
 
 
@@ -236,7 +236,7 @@ class Impala(Torso):
         return TorsoOutput(self.features_of(spatial), spatial)
 
     def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
-        """Rectified, from the last stage's map."""
+        """Computes the rectified features from the last stage's map."""
         return torch.relu(self.dense(latent.flatten(1)))
 
 

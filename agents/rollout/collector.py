@@ -296,7 +296,10 @@ class Pipeline:
         return self._collector.episodes
 
     def collect(self) -> Trajectory:
-        """Returns the trajectory that was played in the meantime, and starts the next one."""
+        """Returns the trajectory that was played in the meantime, and starts the next one.
+
+        The time that the learner waits counts as the environments'.
+        """
         start = time.perf_counter()
         if self._next is None:
             self._follow()

@@ -81,7 +81,7 @@ class Practice:
         """Starts an episode in every environment of every student.
 
         Args:
-            students: play, and learn elsewhere (`Lesson`).
+            students: play here; a `Lesson` updates their policies.
             config: how much is played and how the critics learn.
             stream: the number of the randomness that each student meets, from 0 on.
             seed: of all randomness.

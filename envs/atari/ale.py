@@ -105,7 +105,7 @@ class AleEmulators(Emulators):
         self._pool.send(np.where(self._must_reset, self._opening, action))
 
     def receive(self) -> Outcome:
-        """Waits for the step, and starts anew what ale-py does not."""
+        """Waits for the step, and restarts the games that ale-py does not restart."""
         observation, reward, game_over, _, info = self._pool.recv()
         valid = ~self._must_reset
         # A finished game was started anew by ale-py itself; not so one that was truncated, nor

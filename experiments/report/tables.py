@@ -145,7 +145,7 @@ def for_terminal(report: Report, env: str) -> Table:
 
 
 def bounds(estimate: Estimate) -> str:
-    """An interval in words; a dash where there is none."""
+    """Formats an interval; a dash if there is none."""
     if estimate.interval is None:
         return "-"
     return f"{estimate.interval.low:.2f} to {estimate.interval.high:.2f}"

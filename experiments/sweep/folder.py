@@ -184,7 +184,11 @@ def to_json(config: SweepConfig) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> SweepConfig:
-    """Reads the options that `to_json` wrote."""
+    """Reads the options that `to_json` wrote.
+
+    Raises:
+        TypeError: there is an option that this version does not know.
+    """
     nested = {"world": WorldConfig, "practice": SampledConfig}
     known = {
         name: nested[name](**_tuples(value)) if name in nested else value

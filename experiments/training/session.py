@@ -27,7 +27,7 @@ COSINES = "cosines"
 
 
 class Gallery:
-    """Draws the pictures of a run: the cosines among its losses, and what its heads show."""
+    """Draws the pictures of a run: the cosines among its losses, and the pictures of its heads."""
 
     def __init__(self) -> None:
         self._latest: Trajectory | None = None
