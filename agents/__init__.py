@@ -1,13 +1,14 @@
 """Actor-critic agents, auxiliary heads, gates, and the learner that brings them together.
 
 The names below are the public interface; they are imported when they are first used, so that
-`agents.gates` needs nothing but PyTorch and jaxtyping. An agent is a network (`ActorCritic`) that
-a `Collector` lets play, T steps in B environments at a time (`Trajectory`). The `Learner` turns a
+`agents.gates` needs nothing but PyTorch and jaxtyping. A `Collector` plays T steps in B
+environments with an agent (`ActorCritic`) and returns a `Trajectory`. The `Learner` turns a
 trajectory into optimizer steps: the algorithm's main loss and the losses of all heads go backward
 through the gate. `experiments.training` puts these parts together from a command line.
 
     >>> import torch
-    >>> from agents import A2CConfig, ActorCritic, Collector, Learner, LearnerConfig, make
+    >>> from agents import A2CConfig, ActorCritic, Collector, Learner, LearnerConfig
+    >>> from agents.gates import make
     >>> from agents.networks.torsos import MlpConfig
     >>> from envs.catch import CatchConfig
     >>> env = CatchConfig().build("Catch", num_envs=4, seed=1, device=torch.device("cpu"))
@@ -33,7 +34,6 @@ _HOMES = {
     "Gramian": "agents.gates",
     "Judgement": "agents.gates",
     "gated_backward": "agents.gates",
-    "make": "agents.gates",
     "AuxiliaryHead": "agents.heads",
     "HeadContext": "agents.heads",
     "HeadLoss": "agents.heads",

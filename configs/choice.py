@@ -106,7 +106,7 @@ class Choice:
     aux: tuple[str, ...]
     """Auxiliary heads; none is plain actor-critic."""
     gate: str | None
-    """None without heads: there is nothing to gate."""
+    """None if neither heads nor a gate are given: there is nothing to weigh, or it is summed."""
     core: str = NONE
     protocol: str = ""
     """By which the games of an Atari run are played; empty where there is none to choose."""
@@ -191,7 +191,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
 
 def has_phase(algo: str) -> bool:
     """Whether an algorithm has an auxiliary phase of its own, whose loss passes the gate."""
-    return bool(getattr(type(component("algo", algo)), "has_phase", False))
+    return bool(component("algo", algo).build(discount=1.0).phase_trains)
 
 
 def _once(flag: str, values: list[str] | None) -> str | None:

@@ -1,6 +1,6 @@
 """Checks that components keep their contracts, for plugins and for the tests of this package.
 
-    from experiments.testing import check_gate
+    from auxgate.testing import check_gate
     def test_my_gate_keeps_the_contract():
         check_gate(MyGateConfig())
 
@@ -8,10 +8,7 @@ Each function raises an `AssertionError` that says which assertion about its kin
 failed.  What one component is for, its own tests must check.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,10 +24,13 @@ from agents.runtime.random import Stream, generator
 from agents.statistics import masked_mean
 from agents.teachers import NetworkTeacher, PolicyCard
 from agents.trajectory import Trajectory
-from envs import EnvConfig
-from envs.base import EnvSpec, Step
+from envs.base import EnvSpec
+from envs.checks import check_env, hold
+
+__all__ = ["check_algorithm", "check_env", "check_gate", "check_head", "judge"]
 
 T, B, A = 3, 2, 4
+
 CPU = torch.device("cpu")
 
 ROWS = {
@@ -65,28 +65,28 @@ def check_gate(config: Any, permutes: bool = True) -> None:
     """
     for case, values in ROWS.items():
         gate, rows = config.build(), torch.tensor(values)
-        _hold(isinstance(gate, Gate), "build() makes a Gate")
+        hold(isinstance(gate, Gate), "build() makes a Gate")
         for _ in range(2):  # memory differs the second time
             judgement = judge(gate, rows)
-            _hold(_finite(judgement.direction), f"the direction of gradients {case} is finite")
-            _hold(_finite(judgement.weights), f"the weights of gradients {case} are finite")
+            hold(_finite(judgement.direction), f"the direction of gradients {case} is finite")
+            hold(_finite(judgement.weights), f"the weights of gradients {case} are finite")
             shape = (1, len(rows) + gate.num_references)
-            _hold(judgement.weights.shape == shape, f"there is one weight for each row: {shape}")
+            hold(judgement.weights.shape == shape, f"there is one weight for each row: {shape}")
     rows = _random(0, 4, 7)
     alone = judge(config.build(), rows[:1]).direction
-    _hold(torch.equal(alone, rows[0]), "the main loss alone is left as it is")
+    hold(torch.equal(alone, rows[0]), "the main loss alone is left as it is")
     for nothing in (0.0, torch.nan, torch.inf):
         spoilt = torch.cat([rows[:3], torch.full_like(rows[:1], nothing)])
         judgement = judge(config.build(), spoilt)
         same = torch.allclose(judgement.direction, judge(config.build(), rows[:3]).direction)
-        _hold(same, f"an auxiliary gradient of {nothing} is as good as none")
+        hold(same, f"an auxiliary gradient of {nothing} is as good as none")
     _check_batches(config)
     _check_memory(config)
     if permutes:
         order = [0, 3, 1, 2]
         one, other = judge(config.build(), rows), judge(config.build(), rows[order])
         permuted = torch.allclose(other.weights[..., :4], one.weights[..., order])
-        _hold(permuted, "other places of the auxiliary losses give their weights other places")
+        hold(permuted, "other places of the auxiliary losses give their weights other places")
 
 
 def _check_batches(config: Any) -> None:
@@ -96,7 +96,7 @@ def _check_batches(config: Any) -> None:
         together = judge(batched, rows, (4, 3)).direction
         apart = [judge(gate, row, (4, 3)) for gate, row in zip(single, rows, strict=True)]
         same = torch.allclose(together, torch.stack([each.direction for each in apart]))
-        _hold(same, "entries of a leading batch are judged as if they were alone")
+        hold(same, "entries of a leading batch are judged as if they were alone")
 
 
 def _check_memory(config: Any) -> None:
@@ -106,7 +106,7 @@ def _check_memory(config: Any) -> None:
     restored.load_state_dict(gate.state_dict())
     rows = _random(2, 3, 7)
     same = torch.equal(judge(restored, rows).direction, judge(gate, rows).direction)
-    _hold(same, "a gate that is restored from its state_dict goes on exactly")
+    hold(same, "a gate that is restored from its state_dict goes on exactly")
 
 
 def judge(
@@ -152,42 +152,40 @@ def check_head(config: Any) -> None:
         short = make_trajectory(agent, SPECS[kind], length=1)
         nowhere = replace(short, valid=torch.zeros_like(short.valid))
         loss = _mean(evaluate(head, agent, nowhere))
-        _hold(bool(loss == 0), "there is no loss where no step is valid")
-    _hold(fits, "the head fits vectors, symbols or images")
+        hold(bool(loss == 0), "there is no loss where no step is valid")
+    hold(fits, "the head fits vectors, symbols or images")
 
 
 def _check_loss(head: AuxiliaryHead, agent: ActorCritic, trajectory: Trajectory) -> None:
     before = [parameter.detach().clone() for parameter in agent.parameters()]
     state = torch.get_rng_state()
     result = evaluate(head, agent, trajectory)
-    _hold(result.loss.shape == result.valid.shape, "the mask has the shape of the loss")
-    _hold(bool(result.valid.any()), "some of the entries are valid")
+    hold(result.loss.shape == result.valid.shape, "the mask has the shape of the loss")
+    hold(bool(result.valid.any()), "some of the entries are valid")
     valid = result.loss[result.valid]
-    _hold(_finite(valid), "the loss of every valid entry is finite")
-    _hold(result.loss.dtype == torch.float32, "the loss is float32")
+    hold(_finite(valid), "the loss of every valid entry is finite")
+    hold(result.loss.dtype == torch.float32, "the loss is float32")
     signed = not head.non_negative or bool((valid >= 0).all())
-    _hold(signed, "a loss that declares to be non-negative is never below zero")
+    hold(signed, "a loss that declares to be non-negative is never below zero")
     within = result.loss.shape != (T, B) or not bool((result.valid & ~trajectory.valid).any())
-    _hold(within, "a loss per step counts valid steps alone")
+    hold(within, "a loss per step counts valid steps alone")
     for name, value in result.metrics.items():
         plain = value.shape == () and not value.requires_grad
-        _hold(plain, f"the metric {name} is a scalar without gradient")
+        hold(plain, f"the metric {name} is a scalar without gradient")
     _mean(result).backward()
-    _hold(bool(head.trains), "the head declares which parts of the agent it trains")
+    hold(bool(head.trains), "the head declares which parts of the agent it trains")
     for name, part in agent.parts.items():
         reached = [p.grad is not None and bool(p.grad.any()) for p in part.parameters()]
         declared = name in head.trains
         # A head may start from the feature map, which comes before the torso's last layer.
         right = any(reached) if declared else not any(reached)
-        _hold(right, f"the loss {'reaches' if declared else 'does not reach'} the {name}")
+        hold(right, f"the loss {'reaches' if declared else 'does not reach'} the {name}")
     trained = all(parameter.grad is not None for parameter in head.parameters())
-    _hold(trained, "the loss trains every parameter of the head")
+    hold(trained, "the loss trains every parameter of the head")
     head.after_update(agent)
-    _hold(
-        all(map(torch.equal, before, agent.parameters())), "a head changes no weight of the agent"
-    )
+    hold(all(map(torch.equal, before, agent.parameters())), "a head changes no weight of the agent")
     same = torch.equal(state, torch.get_rng_state())
-    _hold(same, "a head draws from its context's streams, not from torch's own generator")
+    hold(same, "a head draws from its context's streams, not from torch's own generator")
 
 
 def make_context(
@@ -280,6 +278,11 @@ def evaluate(head: AuxiliaryHead, agent: ActorCritic, trajectory: Trajectory) ->
     return loss
 
 
+def _shared(algorithm: Algorithm, agent: ActorCritic) -> bool:
+    theirs = {id(parameter) for parameter in agent.parameters()}
+    return any(id(parameter) in theirs for parameter in algorithm.parameters())
+
+
 def check_algorithm(config: Any) -> None:
     """Checks that the main loss of a config keeps the contract of `agents.algorithms.Algorithm`.
 
@@ -287,22 +290,30 @@ def check_algorithm(config: Any) -> None:
         AssertionError: one of the assertions failed.
     """
     algorithm: Algorithm = config.build(0.9)
-    _hold(isinstance(algorithm, Algorithm), "build() makes an Algorithm")
+    hold(isinstance(algorithm, Algorithm), "build() makes an Algorithm")
     for name in ("value_coefficient", "entropy_coefficient"):
-        _hold(0 <= getattr(algorithm, name) < float("inf"), f"{name} is 0 or more and finite")
+        hold(0 <= getattr(algorithm, name) < float("inf"), f"{name} is 0 or more and finite")
     for recurrent in (False, True):
         agent, _ = make_context("vectors", recurrent=recurrent)
+        try:
+            algorithm.attach(agent)
+        except ValueError:  # it says that it cannot use a core
+            hold(recurrent, "attach() takes an agent without a core")
+            continue
+        algorithm.load_state_dict(algorithm.state_dict())
+        hold(not _shared(algorithm, agent), "the agent is no part of the algorithm")
         trajectory = make_trajectory(agent, SPECS["vectors"])
-        targets = algorithm.prepare(trajectory)
+        with torch.no_grad():
+            targets = algorithm.prepare(trajectory)
         loss = algorithm.loss(agent.unroll(trajectory), trajectory, targets, 0.5)
         for name in ("policy", "value", "entropy", "value_target"):
             term = getattr(loss, name)
-            _hold(term.shape == (T, B), f"the term {name} has the shape [T, B]")
-            _hold(_finite(term[trajectory.valid]), f"the term {name} of valid steps is finite")
+            hold(term.shape == (T, B), f"the term {name} has the shape [T, B]")
+            hold(_finite(term[trajectory.valid]), f"the term {name} of valid steps is finite")
         for name, metric in loss.metrics.items():
             plain = metric.shape == (T, B) and not metric.requires_grad
-            _hold(plain, f"the metric {name} has the shape [T, B] and no gradient")
-        _hold(not loss.value_target.requires_grad, "the value's target has no gradient")
+            hold(plain, f"the metric {name} has the shape [T, B] and no gradient")
+        hold(not loss.value_target.requires_grad, "the value's target has no gradient")
         # What comes after an end belongs to another episode.
         observation, reward = trajectory.observation.clone(), trajectory.reward.clone()
         observation[2:, 0] += 10.0
@@ -310,81 +321,10 @@ def check_algorithm(config: Any) -> None:
         other = replace(trajectory, observation=observation, reward=reward)
         with torch.no_grad():
             other = replace(other, value=agent.unroll(other).value)
-        again = algorithm.loss(agent.unroll(other), other, algorithm.prepare(other), 0.5)
+            prepared = algorithm.prepare(other)
+        again = algorithm.loss(agent.unroll(other), other, prepared, 0.5)
         same = torch.allclose(again.value_target[0, 0], loss.value_target[0, 0])
-        _hold(same, "nothing after the end of an episode reaches the value's target before it")
-
-
-def check_env(config: EnvConfig, name: str, steps: int = 200) -> None:
-    """Checks that an environment keeps the contract of `envs.base.VecEnv`.
-
-    Args:
-        config: builds the environment.
-        name: of the environment, one that the config lists.
-        steps: to play at random; some episodes should end within them.
-
-    Raises:
-        AssertionError: one of the assertions failed.
-    """
-    _hold(name in config.names(), f"names() lists {name}")
-    with ExitStack() as stack:
-        env, twin, stranger = (
-            stack.enter_context(closing(config.build(name, B, seed, CPU))) for seed in (0, 0, 1)
-        )
-        spec = env.spec
-        _hold(spec.num_envs == B, "the spec says how many environments were built")
-        draws = torch.Generator().manual_seed(0)
-        actions = torch.randint(spec.num_actions, (steps, B), generator=draws)
-        first, played = env.reset(), []
-        copies: list[Tensor] = []
-        for action in actions:
-            played.append(env.step(action))
-            copies.append(played[-1].observation.clone())
-        shape, kind = (B, *spec.observation_shape), spec.observation_dtype
-        for observation in (first, *(step.observation for step in played)):
-            _hold(observation.shape == shape, f"observations have the spec's shape, {shape}")
-            _hold(observation.dtype == kind, f"observations have the spec's type, {kind}")
-        kept = all(map(torch.equal, copies, (step.observation for step in played)))
-        _hold(kept, "observations that were handed out do not change later")
-        _check_ends(played)
-        again = [twin.reset(), *(twin.step(action).observation for action in actions)]
-        expected = [first, *copies]
-        _hold(all(map(torch.equal, again, expected)), "the same seed plays the same trajectory")
-        other = [stranger.reset(), *(stranger.step(action).observation for action in actions)]
-        differs = not all(map(torch.equal, other, expected))
-        _hold(differs, "another seed plays another trajectory")
-        for wrong in (torch.zeros(B), torch.zeros(B + 1, dtype=torch.int64)):
-            try:
-                env.step(wrong)
-            except Exception:  # a checked annotation may be faster than the environment
-                continue
-            raise AssertionError("This does not hold: a wrong action is refused.")
-
-
-def _check_ends(played: Sequence[Step]) -> None:
-    """The table of `envs.base`: what is true at the end of an episode and after it."""
-    _hold(bool(played[0].valid.all()), "the first step after a reset is valid")
-    for step in played:
-        _hold(step.reward.dtype == torch.float32, "rewards are float32")
-        for name in ("reward", "terminated", "truncated", "valid", "ended"):
-            _hold(getattr(step, name).shape == (B,), f"{name} has the shape [B]")
-        both = bool((step.terminated & step.truncated).any())
-        _hold(not both, "a step that terminates is not truncated as well")
-        done = step.terminated | step.truncated
-        _hold(not bool((step.ended & ~done).any()), "an episode ends by one of the two ends")
-        _hold(not bool((step.truncated & ~step.ended).any()), "a truncation ends an episode")
-    for before, step in pairwise(played):
-        invalid = before.terminated | before.truncated
-        right = torch.equal(step.valid, ~invalid)
-        _hold(right, "a step is invalid exactly after a step that terminated or was truncated")
-        _hold(not bool(step.reward[invalid].any()), "an invalid step earns nothing")
-        ends = (step.terminated | step.truncated | step.ended)[invalid]
-        _hold(not bool(ends.any()), "an invalid step ends nothing")
-
-
-def _hold(holds: bool, what: str) -> None:
-    if not holds:
-        raise AssertionError(f"This does not hold: {what}.")
+        hold(same, "nothing after the end of an episode reaches the value's target before it")
 
 
 def _mean(result: HeadLoss) -> Tensor:

@@ -29,15 +29,15 @@ class MainLoss:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseBatch:
     """What one update of an algorithm's auxiliary phase learns from."""
 
     trajectory: Trajectory
     targets: Targets
 
-    def select(self, environments: Int[Tensor, " B2"]) -> "Phase":
+    def select(self, environments: Int[Tensor, " B2"]) -> "PhaseBatch":
         """Restricts the phase to some environments, which is one update."""
-        return Phase(self.trajectory.select(environments), self.targets.select(environments))
+        return PhaseBatch(self.trajectory.select(environments), self.targets.select(environments))
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Algorithm(nn.Module, ABC):
 
     Most algorithms are a loss alone. One that owns modules makes them in `attach`; the learner
     optimises and saves them, apart from the agent's. One with a further phase keeps what that
-    phase learns from (`phase`) and says what it descends (`phase_loss`); its losses pass the gate
-    like a head's. State outside parameters and buffers belongs in `get_extra_state`.
+    phase learns from (`phase_batches`) and says what it descends (`phase_loss`); its losses pass
+    the gate like a head's. State outside parameters and buffers belongs in `get_extra_state`.
     """
 
     value_coefficient: float
@@ -74,6 +74,9 @@ class Algorithm(nn.Module, ABC):
     phase_trains: tuple[str, ...] = ()
     """Parts of the agent that the auxiliary phase's loss shares with the main loss; empty where
     there is no such phase."""
+
+    phase_minibatches: int = 1
+    """Slices of environments of each trajectory in the auxiliary phase."""
 
     def attach(self, agent: ActorCritic) -> None:
         """Makes the modules that the algorithm owns; called once, before the optimizers are made.
@@ -106,9 +109,9 @@ class Algorithm(nn.Module, ABC):
             progress: how much of the run is over, from 0 to 1, for schedules.
         """
 
-    def phase(
+    def phase_batches(
         self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator
-    ) -> Iterator[Phase]:
+    ) -> Iterator[PhaseBatch]:
         """Hands out what an auxiliary phase learns from, one update after the other.
 
         The learner asks after every trajectory; most of the time nothing is due.
@@ -127,7 +130,7 @@ class Algorithm(nn.Module, ABC):
 
         Args:
             output: of the agent as it is now.
-            trajectory: of a `Phase`.
+            trajectory: of a `PhaseBatch`.
             targets: of the same.
             progress: how much of the run is over, from 0 to 1, for schedules.
 

@@ -14,13 +14,13 @@ default without heads, is the method as published.
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from agents.algorithms.base import MainLoss, Phase, PhaseLoss
+from agents.algorithms.base import MainLoss, PhaseBatch, PhaseLoss
 from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, clipped_value_loss
 from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
@@ -32,8 +32,6 @@ from gridworld.options import at_least
 @dataclass(frozen=True)
 class PPGConfig(PPOConfig):
     """Phasic policy gradient (Cobbe et al. 2021)."""
-
-    has_phase: ClassVar[bool] = True
 
     epochs: int = 1
     """Passes over each trajectory in the policy phase (1 in the paper)."""
@@ -104,6 +102,7 @@ class PPG(PPO):
         """
         super().__init__(config, discount, processes)
         self._config: PPGConfig = config
+        self.phase_minibatches = config.auxiliary_minibatches
         self._kept: list[tuple[Trajectory, PPGTargets]] = []
         # In a tuple, so that the agent is no submodule of the algorithm.
         self._agent: tuple[ActorCritic, ...] = ()
@@ -162,9 +161,9 @@ class PPG(PPO):
         old = targets.value if self._config.clip_value else None
         return clipped_value_loss(value, targets.value_target, old, self._clip(progress))
 
-    def phase(
+    def phase_batches(
         self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator
-    ) -> Iterator[Phase]:
+    ) -> Iterator[PhaseBatch]:
         """Keeps the trajectory; hands out all that were kept, several times, when it is time.
 
         Args:
@@ -179,7 +178,7 @@ class PPG(PPO):
         (agent,) = self._agent
         with torch.no_grad():
             kept = [
-                Phase(
+                PhaseBatch(
                     trajectory,
                     PPGTargets(
                         targets.advantage,

@@ -119,11 +119,13 @@ def gated_backward(
         rest_row = _reduced(_rows([rest], shared, private, retain=True), [rest], reduce)[0][0]
     if samples is not None:
         sample_rows = _reduced(_rows(samples, shared, (), retain=True), samples, reduce)[0]
+    own = private if descend_main else ()
     if slices is None:
-        rows, values = _reduced(_rows(losses, shared, private, strict=True), losses, reduce)
+        found = _rows(losses, shared, private, own, strict=True)
+        rows, values = _reduced(found, losses, reduce)
     else:
         cut = [
-            _reduced(_rows(part, shared, private, retain=True, strict=True), part, reduce)
+            _reduced(_rows(part, shared, private, own, retain=True, strict=True), part, reduce)
             for part in slices
         ]
         slice_rows = torch.stack([part for part, _ in cut])
@@ -193,6 +195,7 @@ def _rows(
     losses: Sequence[Tensor],
     shared: Sequence[Tensor],
     private: Sequence[Tensor],
+    private_of_first: Sequence[Tensor] | None = None,
     *,
     retain: bool = False,
     strict: bool = False,
@@ -203,6 +206,7 @@ def _rows(
         losses: scalars.
         shared: parameters that the rows are over.
         private: parameters that get the sum of each loss's own gradient.
+        private_of_first: those that get the first loss's; None for the same.
         retain: whether the graph is needed again.
         strict: whether a loss that trains nothing is refused.
     """
@@ -214,9 +218,9 @@ def _rows(
         dtype=fold(torch.promote_types, dtypes, torch.float32),
         device=losses[0].device,
     )
-    parameters = [*shared, *private]
     for index, (loss, row) in enumerate(zip(losses, rows, strict=True)):
-        gradients = _gradients(loss, parameters, retain or index < len(losses) - 1)
+        mine = private if index > 0 or private_of_first is None else private_of_first
+        gradients = _gradients(loss, [*shared, *mine], retain or index < len(losses) - 1)
         own = gradients[len(shared) :]
         if strict:
             _check_reach(index, loss, gradients[: len(shared)], own)
@@ -226,7 +230,7 @@ def _rows(
                 piece.zero_()
             else:
                 piece.view_as(parameter).copy_(gradient)
-        for parameter, gradient in zip(private, own, strict=True):
+        for parameter, gradient in zip(mine, own, strict=True):
             if gradient is not None:
                 _add(parameter, gradient)
     return rows

@@ -152,7 +152,7 @@ class Gate(nn.Module, ABC):
     scale_free: bool = False
     """Whether weights are multipliers of each row alone, which may be reused between judgements."""
     one_pass: bool = False
-    """Whether all weights are 1 in any case: one backward pass of the summed loss will do."""
+    """Whether all weights are always 1, so that one backward pass of the summed loss suffices."""
     needs_network: bool = False
     """Whether its method has another half, outside the gate, that only a network can have."""
 

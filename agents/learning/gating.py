@@ -176,7 +176,8 @@ class Gating:
             self.extension.observe(shares, self._shared)
         metrics: Metrics = {}
         if not self._weighs:
-            sum(shares[1:], shares[0]).backward()
+            descended = shares if descend_main else shares[1:]
+            sum(descended[1:], descended[0]).backward()
         elif self._weights is not None and not self.is_due(update):
             view.backward(
                 [main.whole, *auxiliary],
@@ -184,7 +185,7 @@ class Gating:
                 self._owned,
                 weights=self._weights[0, : len(shares)],
                 descend_main=descend_main,
-                reduce=self._sum,
+                reduce=self._reduce,
             )
         else:
             judgement = self._weigh(view, main, auxiliary, descend_main)
@@ -201,7 +202,7 @@ class Gating:
         self, view: View, main: MainTerms, auxiliary: Sequence[StepLoss], descend_main: bool
     ) -> Judgement:
         gate, config = self.gate, self._config
-        options: dict[str, Any] = {"reduce": self._sum}
+        options: dict[str, Any] = {"reduce": self._reduce}
         if self._groups is not None:
             options["groups"] = self._groups
         if not descend_main:
@@ -218,7 +219,7 @@ class Gating:
         self._judgements += 1
         return view.backward([compared, *auxiliary], gate, self._owned, rest=rest, **options)
 
-    def _sum(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduce(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Sums gradients and losses over processes, before they are weighed."""
         return self.extension.remember(self._processes.sum(rows), self._processes.sum(values))
 
@@ -324,7 +325,7 @@ class MeanCosines:
         """
         if num_losses < LEAST:
             return
-        cosines = whole(gramian)[:num_losses, :num_losses]
+        cosines = pooled_cosines(gramian)[:num_losses, :num_losses]
         self._sum = cosines if self._sum is None else self._sum + cosines
         self._count += 1
 
@@ -337,7 +338,7 @@ class MeanCosines:
         return mean
 
 
-def whole(gramian: Gramian) -> Float[Tensor, "M M"]:
+def pooled_cosines(gramian: Gramian) -> Float[Tensor, "M M"]:
     """Computes cosines over all columns from those of the groups that were weighed apart.
 
     A row that vanishes has 0 with every row, itself included.

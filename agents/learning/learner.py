@@ -1,7 +1,7 @@
 """The learner: one trajectory in, one or several gated updates of agent and heads.
 
 The main loss is the algorithm's policy, value and entropy terms; every head adds
-an auxiliary loss.  Each is masked, averaged and weighed here, once.  The gradients
+an auxiliary loss.  Each is masked, averaged and weighed once (`StepLoss`).  The gradients
 over the parts that main and auxiliary losses share pass the gate; every other
 parameter gets its own, ungated gradient (Du et al. 2018, Proposition 2).
 """
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from agents.algorithms import Algorithm, Phase
+from agents.algorithms import Algorithm, PhaseBatch
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, Schedule
 from agents.heads.base import NamedModules
@@ -24,7 +24,7 @@ from agents.learning.phase import PHASE, PhaseGating
 from agents.learning.step_loss import StepLoss, main_terms
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
-from agents.runtime.random import Stream, derived_seed, generator
+from agents.runtime.random import Stream, derived_seed, generator, seeded
 from agents.statistics import averaged
 from agents.trajectory import Targets, Trajectory
 
@@ -110,7 +110,8 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
-        algorithm.attach(agent)
+        with seeded(config.seed, "algorithm"):
+            algorithm.attach(agent)
         rate, epsilon = config.learning_rate, config.adam_epsilon
         agents_own = OwnerOptimizer(agent.parameters(), rate, epsilon)
         self._phase = None
@@ -156,7 +157,8 @@ class Learner:
     def update(self, trajectory: Trajectory) -> dict[str, Tensor]:
         """Learns from one trajectory; returns scalars for the log, on the device.
 
-        One optimizer step for every minibatch of every epoch that the algorithm asks for.
+        One optimizer step for every minibatch of every epoch that the algorithm asks for, then
+        those of its auxiliary phase when one is due.
         """
         algorithm = self._algorithm
         with torch.no_grad():
@@ -178,7 +180,7 @@ class Learner:
                 break
         phase = [
             self._update_in_phase(each)
-            for each in algorithm.phase(trajectory, whole.main, self._shuffling)
+            for each in algorithm.phase_batches(trajectory, whole.main, self._shuffling)
         ]
         self.steps += trajectory.action.numel() * self._processes.size
         return averaged(metrics, latest=("skipped",)) | averaged(phase, latest=("skipped",))
@@ -203,11 +205,11 @@ class Learner:
         for (name, head), shown, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
             assert isinstance(head, AuxiliaryHead)
             result = head(self.agent, shown, trajectory, targets)
-            loss = self._processes.share(result.loss, result.valid)
             coefficient = head.coefficient(self.steps)
-            auxiliary.append(StepLoss(coefficient * loss, coefficient * result.loss, result.valid))
-            metrics[f"{name}/loss"] = self._processes.sum(loss)
-            metrics[f"{name}/coefficient"] = loss.new_full((), coefficient)
+            loss = StepLoss.of(result.loss, result.valid, self._processes, coefficient)
+            auxiliary.append(loss)
+            metrics[f"{name}/loss"] = self._processes.mean(result.loss, result.valid)
+            metrics[f"{name}/coefficient"] = loss.share.new_full((), coefficient)
             metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
 
         for optimizer in self._optimizers.values():
@@ -220,7 +222,7 @@ class Learner:
         self.updates += 1
         return {name: value.detach() for name, value in metrics.items()}
 
-    def _update_in_phase(self, batch: Phase) -> dict[str, Tensor]:
+    def _update_in_phase(self, batch: PhaseBatch) -> dict[str, Tensor]:
         """Makes one update of the algorithm's auxiliary phase."""
         assert self._phase is not None
         for optimizer in self._optimizers.values():
@@ -272,7 +274,7 @@ class Learner:
         if algorithm := self._algorithm.state_dict():
             extra[ALGORITHM] = algorithm
         if self._phase is not None:
-            extra[PHASE] = self._phase.gating.state_dict()
+            extra[PHASE] = self._phase.state_dict()
         return extra | {
             "agent": self.agent.state_dict(),
             "heads": self.heads.state_dict(),
@@ -293,7 +295,7 @@ class Learner:
             self._algorithm.load_state_dict(state[ALGORITHM])
         self.gating.load_state_dict(state)
         if self._phase is not None:
-            self._phase.gating.load_state_dict(state[PHASE])
+            self._phase.load_state_dict(state[PHASE])
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.skipped.copy_(state["skipped"])
@@ -302,9 +304,9 @@ class Learner:
         self.steps = state["steps"]
         self.updates = state["updates"]
         if not self._processes.leads:
-            self._part()
+            self._diverge_streams()
 
-    def _part(self) -> None:
+    def _diverge_streams(self) -> None:
         """Gives this process other random numbers than those of the first, which were saved."""
         streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
         for each in (self._shuffling, *streams):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class OwnerOptimizer:
-    """Steps the parameters of the agent, or of one head.
+    """Steps the parameters of the agent, of one head or of the algorithm.
 
     Whether to skip is decided on the device: the fused Adam leaves weights and
     moments untouched where `found_inf` is 1 (the hook that `torch.amp.GradScaler`

@@ -1,13 +1,15 @@
 """The auxiliary phase of an algorithm: its loss passes a gate like a head's."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from agents.algorithms import Algorithm, Phase
+from agents.algorithms import Algorithm, PhaseBatch
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, HeadLoss, Targets
 from agents.learning.gating import Gating, GatingConfig
@@ -44,7 +46,8 @@ class PhaseShare(AuxiliaryHead):
 class PhaseGating:
     """Weighs the loss of an auxiliary phase against the main loss on the same data.
 
-    The main loss is compared with and not descended: its data has been learnt from already. The
+    The phase's gradient is compared with that of the main loss, which is not descended again: its
+    data has been learnt from already. The
     phase has a gate with a memory apart from that of the other updates.
     """
 
@@ -93,7 +96,7 @@ class PhaseGating:
         )
 
     def backward(
-        self, batch: Phase, progress: float, learning_rate: float
+        self, batch: PhaseBatch, progress: float, learning_rate: float
     ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
         """Adds the gated gradient of one update to `.grad`.
 
@@ -109,8 +112,7 @@ class PhaseGating:
         view = self.gating.view(trajectory, self._updates, learning_rate)
         result = self._algorithm.phase_loss(view.outputs[0], trajectory, batch.targets, progress)
         main, auxiliary = (
-            StepLoss(self._processes.share(steps, valid), steps, valid)
-            for steps in (result.main, result.auxiliary)
+            StepLoss.of(steps, valid, self._processes) for steps in (result.main, result.auxiliary)
         )
         nothing = StepLoss(torch.zeros_like(main.share), torch.zeros_like(main.steps), valid)
         finite, metrics = self.gating.backward(
@@ -126,3 +128,12 @@ class PhaseGating:
         for name, steps in result.metrics.items():
             metrics[f"{PHASE}/{name}"] = self._processes.mean(steps, valid)
         return finite, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next update of the phase depends on."""
+        return {"gating": self.gating.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        self.gating.load_state_dict(state["gating"])
+        self._updates = state["updates"]

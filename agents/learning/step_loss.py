@@ -22,6 +22,24 @@ class StepLoss:
     """Environments, or whatever columns a head has, come last."""
     valid: Bool[Tensor, " *shape"]
 
+    @staticmethod
+    def of(
+        steps: Float[Tensor, " *shape"],
+        valid: Bool[Tensor, " *shape"],
+        processes: Processes = ALONE,
+        coefficient: float = 1.0,
+    ) -> "StepLoss":
+        """Masks and averages a loss, and multiplies it by its coefficient.
+
+        Args:
+            steps: the loss of every step.
+            valid: which steps count.
+            processes: over whose valid steps the mean is.
+            coefficient: weight of the loss.
+        """
+        share = coefficient * processes.share(steps, valid)
+        return StepLoss(share, coefficient * steps, valid)
+
     def combined(
         self, factor: Float[Tensor, " *shape"], processes: Processes = ALONE
     ) -> Float[Tensor, ""]:

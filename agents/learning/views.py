@@ -39,8 +39,8 @@ class Ownership:
     ) -> "Ownership":
         """Divides parameters by what the heads declare in `trains`.
 
-        The main loss trains all parts of the agent, so a part is shared where a head trains it
-        too.
+        The main loss counts as training all parts of the agent, so a part is shared where a head
+        trains it. A part that the main loss does not reach has a main gradient of zeros there.
 
         Args:
             agent: whose parts are divided.

@@ -94,7 +94,7 @@ def _flatten(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, content in config.items():
         match section:
-            case "choice" | "variant":
+            case "choice" | "variant" | "plugins":
                 sections = {}
             case "run":
                 sections = {"": content}

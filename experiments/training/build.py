@@ -125,22 +125,26 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     algorithm: Algorithm = config.algo.build(run.discount, processes)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
-    check_gate(config, gate, num_envs // algorithm.minibatches)
-    learner = parts.learner(
-        agent,
-        algorithm,
-        heads,
-        gate.to(device),
-        LearnerConfig(
-            learning_rate=run.learning_rate,
-            learning_rate_end=run.learning_rate_end,
-            total_steps=run.steps,
-            max_gradient_norm=run.max_gradient_norm,
-            gating=config.judging,
-            seed=run.seed,
-        ),
-        processes,
-    )
+    slices = max(algorithm.minibatches, algorithm.phase_minibatches)
+    check_gate(config, gate, num_envs // slices)
+    try:
+        learner = parts.learner(
+            agent,
+            algorithm,
+            heads,
+            gate.to(device),
+            LearnerConfig(
+                learning_rate=run.learning_rate,
+                learning_rate_end=run.learning_rate_end,
+                total_steps=run.steps,
+                max_gradient_norm=run.max_gradient_norm,
+                gating=config.judging,
+                seed=run.seed,
+            ),
+            processes,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     player = copy.deepcopy(agent) if run.pipeline else agent
     collector = parts.collector(
         env,

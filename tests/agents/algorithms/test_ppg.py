@@ -72,7 +72,9 @@ def test_the_joint_loss_is_the_papers(build_ppg, collected):
         phases = [
             phase
             for _ in range(EVERY)
-            for phase in algorithm.phase(trajectory, targets, torch.Generator().manual_seed(0))
+            for phase in algorithm.phase_batches(
+                trajectory, targets, torch.Generator().manual_seed(0)
+            )
         ]
         phase = phases[0]
         learner.agent.policy.bias.add_(torch.tensor([0.5, -0.5, 0.0]))

@@ -4,27 +4,29 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from agents.gates.gramian import form
-from agents.learning.gating import MeanCosines, whole
+from agents.learning.gating import MeanCosines, pooled_cosines
 
 
 def test_cosines_over_all_columns_follow_from_those_of_the_groups():
     # (3, 4 | 0) and (0, 5 | 12): inner product 20, norms 5 and 13.
     rows = torch.tensor([[3.0, 4.0, 0.0], [0.0, 5.0, 12.0]])
     expected = torch.tensor([[1.0, 20 / 65], [20 / 65, 1.0]])
-    assert_close(whole(form(rows, (2, 1))), expected)
-    assert_close(whole(form(rows)), expected)
+    assert_close(pooled_cosines(form(rows, (2, 1))), expected)
+    assert_close(pooled_cosines(form(rows)), expected)
 
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**20), size=st.sampled_from([1e-20, 1.0, 1e15]))
 def test_groups_change_no_cosine_however_large_the_gradients(seed, size):
     rows = size * torch.randn(3, 7, generator=torch.Generator().manual_seed(seed))
-    assert_close(whole(form(rows, (4, 1, 2))), whole(form(rows)), rtol=1e-4, atol=1e-5)
+    assert_close(
+        pooled_cosines(form(rows, (4, 1, 2))), pooled_cosines(form(rows)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_vanished_row_is_along_with_nothing():
     rows = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
-    assert_close(whole(form(rows, (1, 1))), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    assert_close(pooled_cosines(form(rows, (1, 1))), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
 
 
 def test_judgements_are_averaged_without_references_until_they_are_drained():
