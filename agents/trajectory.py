@@ -94,3 +94,5 @@ class AgentOutput:
     """Expected discounted return from each observation."""
     core_state: Float[Tensor, "B F3"] | None = None
     """Of the recurrent core after the last observation, where there is a core."""
+    value_unit: Float[Tensor, ""] | None = None
+    """Standard deviation of returns, where values are learnt in units of it."""

@@ -46,6 +46,8 @@ class RunOptions:
     """Gamma, per agent step."""
     max_gradient_norm: float = 0.5
     """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
+    normalize_value: bool = True
+    """Learn values in units of their own spread (PopArt), so that rewards may have any scale."""
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
     resume: str = ""
@@ -126,7 +128,7 @@ class TrainConfig:
             template = defaults(choice)
             return TrainConfig(
                 choice=choice,
-                run=_filled(template.run, content["run"]),
+                run=_filled(template.run, {"normalize_value": False} | content["run"]),
                 env=_filled(template.env, content["env"]),
                 algo=_filled(template.algo, content["algo"]),
                 torso=_filled(template.torso, content["torso"]),

@@ -12,7 +12,7 @@ default without heads, is the method as published.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from agents.algorithms.base import MainLoss, Phase, PhaseLoss
-from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, clipped_value_loss
+from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, agent_unit, clipped_value_loss
 from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
@@ -84,7 +84,7 @@ class Critic(nn.Module):
         """Computes the value of every observation, in the agent's precision."""
         lead = observation.shape[:2]
         features = agent.look(observation.flatten(0, 1), self.torso).features.float()
-        values: Tensor = self.value(features).squeeze(-1).unflatten(0, lead)
+        values: Tensor = agent.value_scale(self.value(features).squeeze(-1)).unflatten(0, lead)
         return values
 
 
@@ -115,6 +115,10 @@ class PPG(PPO):
     def _value(self, observation: Shaped[Tensor, " N B *shape"]) -> Float[Tensor, "N B"]:
         value: Tensor = self.critic(self._agent[0], observation)
         return value
+
+    def value_layers(self, agent: ActorCritic) -> Sequence[nn.Linear]:
+        """The agent's and the critic's."""
+        return [agent.value, self.critic.value]
 
     def prepare(self, trajectory: Trajectory) -> PPGTargets:
         """Computes generalised advantages and value targets from the critic."""
@@ -206,9 +210,10 @@ class PPG(PPO):
         # The critic goes on learning in this phase; its parameters are its alone.
         critic = self._value_loss(self._value(trajectory.observation[:-1]), targets, progress)
         main = self.policy_loss(output, trajectory, targets, progress)
+        unit = agent_unit(output)
         return PhaseLoss(
             main=main.loss - self.entropy_coefficient * main.entropy,
-            auxiliary=distance + self._config.kl_coefficient * divergence + critic,
+            auxiliary=(distance + critic) / unit**2 + self._config.kl_coefficient * divergence,
             metrics={"kl": divergence.detach(), "value_loss": distance.detach()},
         )
 

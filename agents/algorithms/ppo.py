@@ -96,6 +96,7 @@ class PPO(Algorithm):
         self.minibatches = config.minibatches
         self.max_kl = config.max_kl
         self._config = config
+        self.normalizes_advantage = config.normalize_advantage
         self._discount = discount
         self._processes = processes
 
@@ -125,7 +126,7 @@ class PPO(Algorithm):
         assert trajectory.value is not None
         old = trajectory.value[:-1] if self._config.clip_value else None
         value = clipped_value_loss(
-            output.value[:-1], targets.value_target, old, self._clip(progress)
+            output.value[:-1], targets.value_target, old, self._clip(progress) * agent_unit(output)
         )
         return MainLoss(
             policy=policy.loss,
@@ -168,11 +169,15 @@ class PPO(Algorithm):
         return start if end is None else start + (end - start) * progress
 
 
+def agent_unit(output: AgentOutput) -> float | Tensor:
+    return 1.0 if output.value_unit is None else output.value_unit
+
+
 def clipped_value_loss(
     value: Float[Tensor, "T B"],
     target: Float[Tensor, "T B"],
     old: Float[Tensor, "T B"] | None,
-    clip: float,
+    clip: float | Tensor,
 ) -> Float[Tensor, "T B"]:
     """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one.
 
@@ -184,6 +189,10 @@ def clipped_value_loss(
     """
     plain = (value - target).square()
     if old is not None:
-        near = old + (value - old).clamp(-clip, clip)
+        near = (
+            old + (value - old).clamp(-clip, clip)
+            if isinstance(clip, float)
+            else old + torch.clamp(value - old, -clip, clip)
+        )
         plain = torch.maximum(plain, (near - target).square())
     return 0.5 * plain

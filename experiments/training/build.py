@@ -110,6 +110,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
             total_steps=run.steps,
             max_gradient_norm=run.max_gradient_norm,
             gating=config.judging,
+            normalize_value=run.normalize_value,
             seed=run.seed,
         ),
         processes,
