@@ -17,12 +17,12 @@ STAMP := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo sweep watch test test-fast check format golden bench clean
+.PHONY: help setup train demo sweep watch test test-fast slow check format golden bench clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(STAMP): pyproject.toml setup.py $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "auxgate needs Python 3.11 or newer; give one with PYTHON=python3.11."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,16 +47,19 @@ sweep: $(STAMP) ## Teachers' temperatures against gates in 200 gridworlds (ARGS=
 watch: $(STAMP) ## TensorBoard on all runs
 	$(BIN)/tensorboard --logdir runs
 
-test: $(STAMP) ## All tests (under ten minutes on two cores)
-	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 $(ARGS)
+test: $(STAMP) ## All tests but the slow ones (under ten minutes on two cores)
+	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 -m "not slow" $(ARGS)
 
 test-fast: $(STAMP) ## The tests that take seconds
-	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 -m "not slow" $(ARGS)
+	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 -m "not slow and not seconds" $(ARGS)
+
+slow: $(STAMP) ## The tests that are slow by nature: the wheel, installed and used
+	$(TEST_ENV) $(BIN)/python -m pytest --quiet -m slow $(ARGS)
 
 check: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p agents -p configs -p envs -p gridworld -p experiments -p benchmarks -p examples
+	$(BIN)/mypy -p agents -p auxgate -p configs -p envs -p gridworld -p experiments -p benchmarks -p examples
 	$(BIN)/mypy train.py evaluate.py sweep.py
 
 format: $(STAMP) ## Put the code into its format

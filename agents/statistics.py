@@ -1,4 +1,8 @@
-"""Statistics over the steps that count."""
+"""Statistics over valid steps, and means of metrics over updates.
+
+`normalized`, `masked_mean` and `explained_variance` ignore autoreset steps; `RunningMean`
+averages scalars on the device until a log line needs them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
@@ -8,8 +12,6 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from agents.runtime.distributed import ALONE, Processes
-
-# Advantages of zero mean and unit variance.
 
 
 def normalized(
@@ -25,11 +27,10 @@ def normalized(
     return centred / (variance.sqrt() + 1e-8)
 
 
-# Averages of scalars over many updates, on the device until a log line is due.
-
-
 class RunningMean:
-    """Means of named scalars; entries that are NaN ("not measured this time") do not count.
+    """Means of named scalars over many updates, kept on the device until `drain`.
+
+    Entries that are NaN ("not measured this time") do not count.
 
     Updates may differ in what they measure: only some of them judge the gradients.  A
     name that was measured once stays, as NaN, in all later means.
@@ -103,37 +104,51 @@ def masked_mean(value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]
 
 
 def explained_variance(
-    value: Float[Tensor, "T B"],
-    target: Float[Tensor, "T B"],
-    valid: Bool[Tensor, "T B"],
+    value: Float[Tensor, "*shape"],
+    target: Float[Tensor, "*shape"],
+    valid: Bool[Tensor, "*lead"],
     processes: Processes = ALONE,
 ) -> Float[Tensor, ""]:
-    """1 - Var(target - value) / Var(target) over valid steps; NaN where the target is constant."""
+    """1 - Var(target - value) / Var(target) over the valid entries; NaN for a constant target.
 
-    def variance(x: Tensor) -> Tensor:
-        return processes.mean((x - processes.mean(x, valid)).square(), valid)
+    Of vectors, the variances of their entries are added up.
 
-    spread = variance(target)
-    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)
-
-
-def explained_variance_of_vectors(
-    value: Float[Tensor, "*shape F"],
-    target: Float[Tensor, "*shape F"],
-    valid: Bool[Tensor, " *shape"],
-) -> Float[Tensor, ""]:
-    """1 - sum_f Var(target_f - value_f) / sum_f Var(target_f) over the valid entries of `shape`.
-
-    NaN where the target is constant.
+    Args:
+        value: numbers, or vectors along the axes that `valid` does not have.
+        target: what they predict.
+        valid: which entries count; the others may be NaN.
+        processes: whose entries are counted together.
     """
-    weight = valid.unsqueeze(-1).to(target.dtype)
-    count = weight.sum().clamp(min=1)
+    spread, rest = (variance(x, valid, processes).sum() for x in (target, target - value))
+    return torch.where(spread > 0, 1 - rest / spread, torch.nan)
+
+
+def explained_variances(
+    value: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]
+) -> Float[Tensor, "*rest"]:
+    """`explained_variance` of each entry of the vectors by itself."""
+    spread, rest = variance(target, valid), variance(target - value, valid)
+    return torch.where(spread > 0, 1 - rest / spread, torch.nan)
+
+
+def variance(
+    x: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"], processes: Processes = ALONE
+) -> Float[Tensor, "*rest"]:
+    """Variance over the valid entries, without gradient; 0 where there are none.
+
+    Args:
+        x: numbers, or vectors along the axes that `valid` does not have.
+        valid: which entries count; the others may be NaN.
+        processes: whose entries are counted together.
+
+    Returns:
+        One variance for each entry of the vectors.
+    """
+    counts = valid.reshape(*valid.shape, *[1] * (x.dim() - valid.dim()))
     lead = tuple(range(valid.dim()))
+    number = processes.sum(valid.sum()).clamp(min=1)
 
-    def variance(x: Tensor) -> Tensor:
-        kept = torch.where(valid.unsqueeze(-1), x, 0.0)
-        mean = kept.sum(lead) / count
-        return ((kept - mean).square() * weight).sum() / count
+    def mean(values: Tensor) -> Tensor:
+        return processes.sum(torch.where(counts, values, 0.0).sum(lead) / number)
 
-    spread = variance(target)
-    return torch.where(spread > 0, 1 - variance(target - value) / spread, torch.nan)
+    return mean((x - mean(x)).square())

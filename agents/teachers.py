@@ -1,4 +1,4 @@
-"""Frozen policies to learn from: a run, an exported policy.
+"""Frozen policies to learn from: a run, an exported policy, or a table of a gridworld.
 
 An exported policy is one safetensors file: the torso's and the policy's weights,
 and a description of what it was trained on, by which a `Teacher` refuses an
@@ -15,12 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import Precision
-from agents.networks.recurrent import Cores
-from agents.networks.rotation import folded
-from agents.networks.torsos import Torsos
-from agents.runtime.files import DamagedFileError, checksum, load_tensors, save_tensors
+from agents.networks import recurrent, torsos
+from agents.networks.actor_critic import ActorCritic, Precision, folded
+from agents.runtime.checkpoint import DamagedFileError, checksum, load_tensors, save_tensors
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 
@@ -48,6 +45,8 @@ class PolicyCard:
     core_options: Mapping[str, Any] = field(default_factory=dict)
     num_symbols: int = 0
     world_set: str = ""
+    plugins: tuple[str, ...] = ()
+    """Modules that registered components of the run."""
     format: str = FORMAT
 
 
@@ -120,11 +119,8 @@ def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:
     matrix = weights.pop("rotation", None)
     if matrix is not None:
         weights["policy.weight"] = folded(weights["policy.weight"], matrix)
-    return {
-        name: weight
-        for name, weight in weights.items()
-        if not name.startswith(("value.", "value_scale."))
-    }
+    values = ("value.", "value_scale.")
+    return {name: weight for name, weight in weights.items() if not name.startswith(values)}
 
 
 def find_policy(path: Path) -> Path:
@@ -144,10 +140,17 @@ def load_policy(
     try:
         weights, content = load_tensors(file)
         card = _read_card(content)
-        torso = type(getattr(Torsos(), card.torso))(**card.torso_options).build(
+        known = torsos.registered(), recurrent.registered()
+        if card.torso not in known[0] or card.core not in known[1]:
+            trained = f" it was trained with the plugin {', '.join(card.plugins)}"
+            raise DamagedFileError(
+                f"torso {card.torso} or core {card.core} is unknown here;"
+                f"{trained if card.plugins else ' a plugin may have been removed'}"
+            )
+        torso = type(known[0][card.torso])(**card.torso_options).build(
             card.observation_shape, card.num_symbols
         )
-        core = type(getattr(Cores(), card.core))(**card.core_options).build(
+        core = type(known[1][card.core])(**card.core_options).build(
             torso.num_features, card.num_actions
         )
         agent = ActorCritic(torso, card.num_actions, precision, core)
@@ -176,7 +179,8 @@ def _read_card(content: Mapping[str, Any]) -> PolicyCard:
         if name in content
     }
     shape = tuple(content["observation_shape"])
-    return PolicyCard(**{**content, **tuples, "observation_shape": shape})
+    plugins = tuple(content.get("plugins", ()))
+    return PolicyCard(**{**content, **tuples, "observation_shape": shape, "plugins": plugins})
 
 
 def load_teacher(
@@ -208,11 +212,11 @@ def load_teacher(
     return NetworkTeacher(agent, card)
 
 
-# Teachers that are tables: one row of logits per flat state of a gridworld.
-
-
 class TableTeacher(Teacher):
-    """Looks up what to do by `Trajectory.state`, which the student never sees."""
+    """A teacher that is a table: one row of logits per flat state of a gridworld.
+
+    The row is found by `Trajectory.state`, which the student never sees.
+    """
 
     logits_are_values = True
     table: Tensor

@@ -33,8 +33,8 @@ class Trajectory:
     """Flat index of a gridworld's cell; for teachers only."""
     core_state: Float[Tensor, "B F"] | None = None
     """Of the recurrent core before `observation[0]`, where there is a core."""
-    begins: Bool[Tensor, " B"] | None = None
-    """Whether `observation[0]` opens an episode; none where that is not known."""
+    episode_start: Bool[Tensor, " B"] | None = None
+    """Whether `observation[0]` is the first of an episode; None where that is not known."""
     value: Float[Tensor, "T+1 B"] | None = None
     """What the policy that acted expected of each observation, for algorithms that ask."""
 
@@ -45,12 +45,14 @@ class Trajectory:
         Those after an invalid step do, not those after an end: the true last observation
         is read with the episode's own state.
         """
-        begins = torch.zeros_like(self.valid[0]) if self.begins is None else self.begins
-        return torch.cat([begins[None], ~self.valid])
+        episode_start = (
+            torch.zeros_like(self.valid[0]) if self.episode_start is None else self.episode_start
+        )
+        return torch.cat([episode_start[None], ~self.valid])
 
     def select(self, environments: Int[Tensor, " B2"]) -> "Trajectory":
         """The whole columns of some environments: a minibatch."""
-        first = {"core_state", "begins"}  # no time: the batch leads
+        first = {"core_state", "episode_start"}  # no time: the batch leads
         columns = {
             # Copies whole rows, where indexing goes entry by entry.
             field.name: column.index_select(0 if field.name in first else 1, environments)
@@ -94,5 +96,5 @@ class AgentOutput:
     """Expected discounted return from each observation."""
     core_state: Float[Tensor, "B F3"] | None = None
     """Of the recurrent core after the last observation, where there is a core."""
-    value_unit: Float[Tensor, ""] | None = None
-    """Standard deviation of returns, where values are learnt in units of it."""
+    value_unit: Float[Tensor, ""] = torch.ones(())
+    """Standard deviation of returns, in units of which values are learnt; 1 where they are not."""

@@ -1,4 +1,4 @@
-"""What each gate costs to judge, without the backward passes: `python benchmarks/gates.py`.
+"""The cost of each gate's judgement, without the backward passes: `python benchmarks/gates.py`.
 
 One line per gate, number of losses and number of shared parameters: milliseconds of one judgement
 on random gradients, the median of the rounds, and its ratio to `sum` with `measure`, which does
@@ -26,7 +26,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
-from benchmarks.measure import header, publish
+from experiments.results import header, publish
 from experiments.training.hardware import keep_freed_memory
 
 BASELINE = "sum"
@@ -48,7 +48,7 @@ class Options:
     rounds: int = 5
     """Measurements of each combination."""
     seconds: float = 0.05
-    """How long one measurement lasts at least; it is one judgement at least."""
+    """The least duration of a measurement; it is one judgement at least."""
     device: str = "cpu"
     """Where the gradients are."""
     threads: int = 1
@@ -77,7 +77,7 @@ class Setting:
 
 
 def judgement(setting: Setting, device: str) -> Callable[[], object]:
-    """Makes gradients and a gate that has judged before; returns what judges once more."""
+    """Makes gradients and a gate that has seen some; returns a function that judges again."""
     generator = torch.Generator(device).manual_seed(0)
     name = setting.gate.split(",")[0]
     gate = make(name, measure=True) if name == BASELINE else make(name)

@@ -1,6 +1,6 @@
-"""Steps of our gridworld beside those of its peers: `python benchmarks/gridworld_peers.py`.
+"""Steps of our gridworld and of its peers: `python benchmarks/gridworld_peers.py`.
 
-Every peer lives in an environment of its own and is named by its interpreter:
+Every peer has its own Python environment and is named by its interpreter:
 
     python -m venv xland && xland/bin/pip install xminigrid
     python -m venv navix && navix/bin/pip install navix          # Python 3.12 or later
@@ -33,8 +33,8 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import header, publish, read_table
 from benchmarks.stepping.client import Worker, working
+from experiments.results import header, publish, read_table
 from experiments.training import run_folder as rundir
 
 OURS = "ours"
@@ -94,7 +94,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Arm:
+class SteppingArm:
     """One way to step one program, and its steps per second in each round."""
 
     program: str
@@ -115,7 +115,7 @@ class Arm:
         return median(self.runs)
 
 
-def measured(options: Options, interpreters: Mapping[str, str]) -> list[Arm]:
+def measured(options: Options, interpreters: Mapping[str, str]) -> list[SteppingArm]:
     """Lets everybody play in turns.
 
     Raises:
@@ -133,7 +133,7 @@ def measured(options: Options, interpreters: Mapping[str, str]) -> list[Arm]:
                 flag = "" if name == OURS else f"--{name}: "
                 raise ValueError(f"{flag}{error}") from error
         arms = [
-            Arm(name, form, view, worker.versions, [])
+            SteppingArm(name, form, view, worker.versions, [])
             for name, worker in workers.items()
             for form, view in worker.views.items()
         ]
@@ -156,7 +156,7 @@ def kept(path: Path, now: Collection[str]) -> list[dict[str, str]]:
     return [row for row in rows if row["program"] not in {PROGRAMS[name] for name in now}]
 
 
-def rows(arms: Sequence[Arm], cpu: str, day: str) -> list[dict[str, str]]:
+def rows(arms: Sequence[SteppingArm], cpu: str, day: str) -> list[dict[str, str]]:
     """The lines of what was measured now, ours among it."""
     own = {arm.form: arm.middle for arm in arms if arm.program == OURS}
     return [

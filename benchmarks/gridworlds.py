@@ -25,7 +25,7 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import header, publish
+from experiments.results import header, publish
 from gridworld import (
     NUM_ACTIONS,
     QLearningConfig,

@@ -1,11 +1,8 @@
-"""Runs in processes of their own, their speed and memory, and the header above every result."""
+"""The speed and the memory of runs, each in a separate process."""
 
 import csv
-import os
-import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -14,10 +11,9 @@ from statistics import fmean, median
 
 from agents.logs.report import METRICS_FILE
 from configs.cli import parse
-from experiments.training import run_folder as rundir
+from experiments.results import run_alone
 from experiments.training.hardware import Hardware, choose_hardware
 
-ROOT = Path(__file__).resolve().parent.parent
 LOG_LINES = 8
 """Of a run, after the warm-up: its speed is read from its log."""
 
@@ -87,43 +83,6 @@ def hardware_of(flags: Sequence[str]) -> Hardware:
     return choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
 
 
-def run_alone(command: Sequence[str]) -> float:
-    """Runs a command to its end and returns the most memory it held, in MiB.
-
-    Raises:
-        ValueError: it failed; holds the last line that it printed.
-    """
-    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as printed:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT)
-        try:
-            # Not `process.wait`: this also tells what this one process used.
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            printed.seek(0)
-            last = (printed.read().strip().splitlines() or ["it printed nothing"])[-1]
-            raise ValueError(f"{shlex.join(command)} failed: {last}")
-    # In bytes on macOS, in kibibytes elsewhere.
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def header(program: str, arguments: Sequence[str], remarks: Sequence[str] = ()) -> list[str]:
-    """The lines above a result: how, of what and on what it was made."""
-    versions = rundir.versions()
-    packages = versions["packages"]
-    return [
-        f"# command: {shlex.join(['python', *program.split(), *arguments])}",
-        f"# commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
-        f"# hardware: {versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
-        f"# packages: torch {packages['torch']}, envpool {packages['envpool']}",
-        *(f"# {remark}" for remark in remarks),
-    ]
-
-
 def commit_of(clone: Path) -> str:
     """The commit that a clone is at, or that it cannot be told."""
     command = ["git", "-C", str(clone), "rev-parse", "HEAD"]
@@ -137,25 +96,3 @@ def commit_of(clone: Path) -> str:
 def middle(runs: Sequence[Measurement]) -> float:
     """The median of their steps per second."""
     return median(run.steps_per_second for run in runs)
-
-
-def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Parts a script's own arguments from those after `--`, which are another's."""
-    words = list(arguments)
-    end = words.index("--") if "--" in words else len(words)
-    return words[:end], words[end + 1 :]
-
-
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The remarks above a result, and its rows by column."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    remarks = [line for line in lines if line.startswith("#")]
-    return remarks, list(csv.DictReader(line for line in lines if not line.startswith("#")))
-
-
-def publish(lines: Sequence[str], path: str) -> None:
-    """Prints a result, and writes it to `path` unless that is empty."""
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if path:
-        Path(path).write_text(text, encoding="utf-8")

@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from benchmarks.measure import split_flags
 from configs.cli import parse
+from experiments.results import split_flags
 from experiments.training.session import Session
-from train import set_up
+from experiments.training.trainer import set_up
 
 Part = Literal["env", "act"]
 

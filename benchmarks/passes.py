@@ -26,7 +26,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.networks.torsos import Torsos
-from benchmarks.measure import header, publish
+from experiments.results import header, publish
 from experiments.training.hardware import keep_freed_memory
 
 COLUMNS = "precision,way,milliseconds,ratio"

@@ -1,7 +1,7 @@
-"""Speed beside CleanRL's PPO on envpool: `python benchmarks/peers.py --cleanrl ../cleanrl`.
+"""Speed next to CleanRL's PPO on envpool: `python benchmarks/peers.py --cleanrl ../cleanrl`.
 
 Needs a clone of CleanRL (`python benchmarks/cleanrl.py --help` says how to make it).  The
-peer and the arms take turns, each in a process of its own, at each number of PyTorch
+peer and the arms take turns, each in a separate process, at each number of PyTorch
 threads; of each the fastest number is kept, by the median over the rounds.  Reported are
 agent steps per second without the first updates, and the ratio to CleanRL at the same
 size (environments x steps between two updates).
@@ -26,17 +26,9 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cleanrl import UPDATES, load
-from benchmarks.measure import (
-    Measurement,
-    commit_of,
-    hardware_of,
-    header,
-    measure,
-    middle,
-    publish,
-    train_run,
-)
+from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
 from configs.presets import preset
+from experiments.results import header, publish
 from experiments.training.hardware import choose_device
 
 PEER, DOCUMENTED = "CleanRL", "documented"
@@ -156,7 +148,7 @@ def settings(options: Options) -> list[Setting]:
 
 
 def run(options: Options, setting: Setting, seed: int, folder: Path) -> Measurement:
-    """Measures one setting once, in a folder of its own."""
+    """Measures one setting once, in a new folder."""
     size, warm_up = setting.size, options.warm_up_updates * setting.size.steps
     if setting.arm == PEER:
         command = ["-m", "benchmarks.cleanrl", "--cleanrl", str(Path(options.cleanrl).resolve())]

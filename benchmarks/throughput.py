@@ -2,7 +2,7 @@
 
 Three parts: `env`, the environments alone under random actions; `act`, with the agent
 choosing the actions; `all`, a run of `train.py` with everything it does, once per arm
-(what is trained, and through which gate).  Every measurement is a process of its own;
+(what is trained, and through which gate).  Every measurement is a separate process;
 settings alternate, so that a machine that slows down slows all of them.  Reported are
 medians over the rounds; the ratio of an arm to the first arm under the same setting;
 the share that is left of the environments' own speed; the time that a run spends in
@@ -27,16 +27,8 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import (
-    Measurement,
-    hardware_of,
-    header,
-    measure,
-    middle,
-    publish,
-    split_flags,
-    train_run,
-)
+from benchmarks.measure import Measurement, hardware_of, measure, middle, train_run
+from experiments.results import header, publish, split_flags
 
 ARMS = {
     "sum": ["--aux", "distill", "--gate", "sum"],
@@ -138,7 +130,7 @@ def settings(options: Options, extra: Sequence[str]) -> list[Setting]:
 
 
 def run(options: Options, setting: Setting, extra: Sequence[str], folder: Path) -> Measurement:
-    """Measures one setting once, in a folder of its own."""
+    """Measures one setting once, in a new folder."""
     flags = setting.flags(options, extra)
     if setting.part == "all":
         return train_run(flags, folder, options.steps, options.warm_up)

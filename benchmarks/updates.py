@@ -1,14 +1,14 @@
-"""What an update costs with each auxiliary head, added up and gated, beside the main loss alone.
+"""The cost of an update with each auxiliary head, added up and gated, next to the main loss alone.
 
     python benchmarks/updates.py --env Breakout
     python benchmarks/updates.py --env Gridworld --heads distill spr -- --core gru
 
 Flags of `train.py` follow after `--`.  One line per head and gate: milliseconds of one update of
-the learner, preparing targets included and playing left out, the median of the rounds; its ratio
-to the main loss alone, and to the same head under `sum`; what the head holds from one update to
-the next beside what is trained.  Arms take turns.  On the CPU with one thread it is the processor
-time of the process, which others' work on the machine hardly changes; else it is time on the wall.
-Heads that do not fit the environment are left out, and said to be.
+the learner (preparing targets is included, playing is not), the median of the rounds; its ratio to
+the main loss alone, and to the same head under `sum`; the memory that the head holds from one
+update to the next besides its parameters.  Arms take turns.  On the CPU with one thread the time is
+processor time, which other load on the machine hardly changes; else it is wall-clock time.  Heads
+that do not fit the environment are left out with a message.
 """
 
 import sys
@@ -25,12 +25,12 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from agents.heads import AuxiliaryHead, Heads
-from benchmarks.measure import header, publish, split_flags
+from agents.heads import AuxiliaryHead
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
-from experiments.studies.trained import without_heads
+from experiments.results import header, publish, split_flags
+from experiments.studies.engine import without_heads
 from experiments.training.build import build
 from experiments.training.hardware import choose_hardware, keep_freed_memory
 
@@ -44,7 +44,7 @@ class Options:
 
     env: str = "Breakout"
     """Passed on to train.py."""
-    heads: tuple[str, ...] = names(Heads)
+    heads: tuple[str, ...] = names("aux")
     """Which of them; the main loss alone is always there."""
     gates: tuple[str, ...] = ("sum", "cosine")
     """`sum` is always among them."""
@@ -68,7 +68,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Arm:
+class UpdateArm:
     """One line of the table."""
 
     head: str
@@ -91,14 +91,14 @@ class Cost:
     held_mebibytes: float
 
 
-def arms(options: Options) -> list[Arm]:
+def arms(options: Options) -> list[UpdateArm]:
     """The main loss alone, then head by head, `sum` first."""
     gates = dict.fromkeys(["sum", *options.gates])
-    return [Arm(MAIN), *(Arm(head, gate) for head in options.heads for gate in gates)]
+    return [UpdateArm(MAIN), *(UpdateArm(head, gate) for head in options.heads for gate in gates)]
 
 
-def measure(arm: Arm, options: Options, extra: Sequence[str]) -> Cost:
-    """Times some updates of a learner of its own.
+def measure(arm: UpdateArm, options: Options, extra: Sequence[str]) -> Cost:
+    """Times some updates of a new learner.
 
     Raises:
         UsageError: `train.py` would refuse the arm.
@@ -126,18 +126,18 @@ def measure(arm: Arm, options: Options, extra: Sequence[str]) -> Cost:
         session.close()
 
 
-def report(options: Options, results: dict[Arm, list[Cost]]) -> list[str]:
+def report(options: Options, results: dict[UpdateArm, list[Cost]]) -> list[str]:
     """The table."""
     spent = {arm: median(cost.milliseconds for cost in costs) for arm, costs in results.items()}
     lines = [COLUMNS]
     for arm, costs in results.items():
-        added_up = spent[Arm(arm.head, "sum")] if arm.gate else spent[arm]
+        added_up = spent[UpdateArm(arm.head, "sum")] if arm.gate else spent[arm]
         cells = [
             options.env,
             arm.head,
             arm.gate,
             f"{spent[arm]:.1f}",
-            f"{spent[arm] / spent[Arm(MAIN)]:.2f}",
+            f"{spent[arm] / spent[UpdateArm(MAIN)]:.2f}",
             f"{spent[arm] / added_up:.2f}",
             f"{costs[0].held_mebibytes:.1f}",
         ]
@@ -152,8 +152,8 @@ def main(arguments: Sequence[str]) -> int:
         options = tyro.cli(Options, args=own, description=__doc__)
         if options.keep_memory:
             keep_freed_memory()
-        results: dict[Arm, list[Cost]] = {arm: [] for arm in arms(options)}
-        measure(Arm(MAIN), options, extra)
+        results: dict[UpdateArm, list[Cost]] = {arm: [] for arm in arms(options)}
+        measure(UpdateArm(MAIN), options, extra)
         for _ in range(options.rounds):
             for arm in list(results):
                 try:

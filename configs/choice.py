@@ -1,21 +1,92 @@
 """The first pass over the command line: which components a run is made of.
 
-Only the components chosen here have options in the second pass, so that `--help`
-shows what matters and an option of anything else is refused.
+Only the components chosen here have options in the second pass, so that `--help` shows what
+matters and an option of anything else is refused. A plugin is a module that registers components
+when it is imported (`agents.gates.register` and its like; docs/extending.md shows how); one that is
+installed with the entry point group `auxgate.plugins` is always there.
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import importlib
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
-from agents.networks.recurrent import Cores
-from agents.networks.torsos import Torsos
+from agents import algorithms, gates, heads
+from agents.networks import recurrent, torsos
 from configs.errors import UsageError, nearest_first
 from configs.presets import preset
 from envs import PROTOCOLS, find
+
+GROUP = "auxgate.plugins"
+FLAG = "--plugin"
+
+
+def take(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Reads the modules that a command line names, and loads them and those installed.
+
+    Returns:
+        The modules named, and the other arguments.
+
+    Raises:
+        UsageError: one cannot be loaded.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(FLAG, action="append", default=[])
+    try:
+        given, rest = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{error.argument_name}: {error.message}.") from error
+    modules = tuple(dict.fromkeys(given.plugin))
+    load_installed()
+    load(modules)
+    return modules, rest
+
+
+def load_installed() -> None:
+    """Imports what the packages installed here have in the entry point group.
+
+    Raises:
+        UsageError: one of them cannot be loaded.
+    """
+    for point in entry_points(group=GROUP):
+        _load(point.module, f"the plugin {point.name} that is installed here")
+
+
+def load(modules: Iterable[str]) -> None:
+    """Imports modules that register components; those that were imported before stay as they are.
+
+    Raises:
+        UsageError: one of them cannot be loaded.
+    """
+    for module in modules:
+        _load(module, f"{FLAG} {module}")
+
+
+def _load(module: str, what: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"{what}: there is no module {error.name}; install it, or add its folder to "
+                "PYTHONPATH."
+            ) from error
+        raise UsageError(f"{what}: {_sentence(error)}") from error
+    except Exception as error:  # somebody else's code may fail in any way
+        raise UsageError(f"{what}: {_sentence(error)}") from error
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong in one line, and for mistakes in the code where."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, ValueError):  # as `register` says it
+        return f"{text}."
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})."
+
 
 DEFAULT_ENV = "Breakout"
 DEFAULT_GATE = "cosine"
@@ -29,7 +100,7 @@ class Choice:
     env: str
     """Canonical name of the environment."""
     family: str
-    """Which family of `EnvFamilies` builds it."""
+    """Which family of environments builds it."""
     algo: str
     torso: str
     aux: tuple[str, ...]
@@ -41,9 +112,35 @@ class Choice:
     """By which the games of an Atari run are played; empty where there is none to choose."""
 
 
-def names(registry: type) -> tuple[str, ...]:
-    """The command-line names of a registry's components."""
-    return tuple(field.name for field in fields(registry))
+REGISTRIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "algo": algorithms.registered,
+    "torso": torsos.registered,
+    "core": recurrent.registered,
+    "aux": heads.registered,
+    "gate": gates.registered,
+}
+"""By the flag that chooses from it; plugins' components are among them once they are loaded."""
+
+
+def names(slot: str) -> tuple[str, ...]:
+    """The command-line names of the components that a flag chooses from."""
+    return tuple(REGISTRIES[slot]())
+
+
+def component(slot: str, name: str) -> Any:
+    """The default config of a component.
+
+    Args:
+        slot: the flag that chooses it, of `REGISTRIES`.
+        name: of the component.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    known = REGISTRIES[slot]()
+    if name not in known:
+        raise ValueError(f"there is no {slot} {name} here, unless a plugin has it")
+    return known[name]
 
 
 def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
@@ -66,9 +163,9 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     except ValueError as error:
         raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
-    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo, Algorithms)
-    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso, Torsos)
-    core = _known("--core", _once("--core", given.core) or NONE, Cores)
+    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
+    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso)
+    core = _known("--core", _once("--core", given.core) or NONE)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
     if gate is not None and not aux and not has_phase(algo):
@@ -76,7 +173,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
             f"--gate {gate} has nothing to gate: add a head, as --aux spr, or drop --gate."
         )
     if aux or gate is not None:
-        gate = _known("--gate", gate or DEFAULT_GATE, Gates)
+        gate = _known("--gate", gate or DEFAULT_GATE)
     if algo == NONE and gate != "sum":
         raise UsageError(
             "--algo none leaves gates nothing to compare with: add --aux distill --gate sum."
@@ -94,7 +191,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
 
 def has_phase(algo: str) -> bool:
     """Whether an algorithm has an auxiliary phase of its own, whose loss passes the gate."""
-    return bool(getattr(type(getattr(Algorithms(), algo)), "has_phase", False))
+    return bool(getattr(type(component("algo", algo)), "has_phase", False))
 
 
 def _once(flag: str, values: list[str] | None) -> str | None:
@@ -121,9 +218,9 @@ def _protocol(env: str, family: str, asked: str | None) -> str:
     return asked
 
 
-def _known(flag: str, name: str, registry: type) -> str:
+def _known(flag: str, name: str) -> str:
     key = name.replace("-", "_")
-    known = names(registry)
+    known = names(flag.removeprefix("--"))
     if key not in known:
         raise UsageError(f"{flag} {name} is unknown: choose {nearest_first(key, known)}.")
     return key
@@ -133,8 +230,8 @@ def _auxiliaries(given: Sequence[str]) -> tuple[str, ...]:
     chosen = [name for name in given if name != NONE]
     if NONE in given and chosen:
         raise UsageError(f"--aux none excludes --aux {' '.join(chosen)}: drop one of them.")
-    heads = tuple(_known("--aux", name, Heads) for name in chosen)
-    for name in heads:
-        if heads.count(name) > 1:
+    known = tuple(_known("--aux", name) for name in chosen)
+    for name in known:
+        if known.count(name) > 1:
             raise UsageError(f"--aux {name} is given twice: give it once.")
-    return heads
+    return known

@@ -1,6 +1,8 @@
 """Default numbers of each family of environments and algorithm, with their sources."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,15 @@ class Preset:
     unroll_length: int
     learning_rate: float
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
-    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The numbers alone, by the names that `RunOptions` gives them."""
+        return {name: value for name, value in asdict(self).items() if name not in COMPONENTS}
+
+
+COMPONENTS = ("algo", "torso")
+"""The fields of a preset that choose components."""
 
 
 PRESETS = {
@@ -28,7 +38,7 @@ PRESETS = {
 }
 """By family, for its default algorithm."""
 
-PPO = {
+PPO: Mapping[str, Mapping[str, Any]] = {
     # OpenAI Baselines, ppo2/defaults.py, atari(): 8 environments, 128 steps, 2.5e-4 to 0.
     "atari": {"num_envs": 8, "unroll_length": 128, "learning_rate": 2.5e-4},
     "catch": {"num_envs": 32, "unroll_length": 16, "learning_rate": 3e-3},
@@ -43,11 +53,75 @@ PPO = {
 }
 """What PPO, whose epochs need longer trajectories and smaller steps, has otherwise."""
 
+CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "ppo": PPO,
+    # Its policy phase is PPO's.
+    "ppg": PPO,
+    # Without a main loss the heads are trained as often as with A2C, to compare with it.
+    "none": {family: {} for family in PRESETS},
+}
+"""By algorithm and family: what differs from the family's default algorithm."""
+
+NEUTRAL: Mapping[str, Any] = {"num_envs": 32, "unroll_length": 16, "learning_rate": 1e-3}
+"""For an algorithm that nobody has tuned in a family; the learning rate is PyTorch's for Adam."""
+
+UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
+"""For a family without a preset."""
+
+_added: dict[tuple[str, str], Preset] = {}
+
+
+def register(family: str, numbers: Preset) -> None:
+    """Gives a family, or an algorithm in it, the default numbers of a plugin.
+
+    Args:
+        family: of environments.
+        numbers: for the algorithm they name; the first that are registered for a family without a
+            preset also say which algorithm and torso are its defaults.
+
+    Raises:
+        ValueError: the algorithm has numbers in this family already.
+    """
+    if _tuned(family, numbers.algo) is not None:
+        raise ValueError(f"the preset of {numbers.algo} in {family} is taken.")
+    _added[family, numbers.algo] = numbers
+
 
 def preset(family: str, algo: str | None = None) -> Preset:
-    """The defaults of a family of `EnvFamilies`, for its own algorithm if none is named."""
-    numbers = PRESETS[family]
-    if algo is None or algo == numbers.algo:
-        return numbers
-    changes = PPO[family] if algo in ("ppo", "ppg") else {}
-    return replace(numbers, algo=algo, **changes)  # type: ignore[arg-type]
+    """The defaults of a family of environments, for its own algorithm if none is named.
+
+    Where there are no such numbers they are neutral, and `untuned` says so.
+    """
+    usual = _usual(family)
+    algo = algo or usual.algo
+    return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
+
+
+def untuned(family: str, algo: str) -> str:
+    """A sentence for the user where `preset` has no numbers for the two; else nothing."""
+    if _tuned(family, algo) is not None:
+        return ""
+    numbers = preset(family, algo)
+    steps = f"{numbers.steps:,} steps, " if _usual(family) is UNKNOWN else ""
+    return (
+        f"There is no preset for {algo} in {family}: where nothing else is given, the run has "
+        f"neutral numbers that nobody tuned ({steps}--num-envs {numbers.num_envs}, "
+        f"--unroll-length {numbers.unroll_length}, --learning-rate {numbers.learning_rate:g})."
+    )
+
+
+def _usual(family: str) -> Preset:
+    """The numbers of a family's default algorithm."""
+    added = (numbers for (known, _), numbers in _added.items() if known == family)
+    return PRESETS.get(family) or next(added, UNKNOWN)
+
+
+def _tuned(family: str, algo: str) -> Preset | None:
+    """The numbers of an algorithm in a family, if there are any."""
+    if (family, algo) in _added:
+        return _added[family, algo]
+    usual = PRESETS.get(family)
+    if usual is None or algo == usual.algo:
+        return usual
+    changes = CHANGES.get(algo, {}).get(family)
+    return None if changes is None else replace(usual, algo=algo, **changes)

@@ -6,16 +6,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
 from agents.learning.gating import GatingConfig
-from agents.networks.recurrent import Cores, FeedForwardConfig
-from agents.networks.torsos import Torsos
-from configs.choice import DEFAULT_GATE, Choice, names
+from agents.networks.recurrent import FeedForwardConfig
+from configs import choice as plugins
+from configs.choice import DEFAULT_GATE, Choice, component, names
 from configs.errors import UsageError
 from configs.presets import preset
-from envs import PROTOCOLS, EnvFamilies
+from envs import PROTOCOLS, registered
+from gridworld.options import at_least, require
 
 DeviceName = str
 
@@ -44,7 +42,7 @@ class RunOptions:
     """Learning rate of Adam at the last step; linear in between."""
     discount: float = 0.99
     """Gamma, per agent step."""
-    max_gradient_norm: float = 0.5
+    max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
     """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
     normalize_value: bool = True
     """Learn values in units of their own spread (PopArt), so that rewards may have any scale."""
@@ -68,16 +66,15 @@ class RunOptions:
     """Stop after so many updates in a row that were skipped for a loss that is not finite."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "num_envs", "unroll_length", "max_skipped"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("seed", "threads", "log_steps", "picture_steps", "max_gradient_norm"):
-            _require(self, name, getattr(self, name) >= 0, "0 or more")
+        at_least(self, 1, "steps", "num_envs", "unroll_length", "max_skipped")
+        at_least(self, 0, "seed", "threads", "log_steps", "picture_steps")
+        require(self, "max_gradient_norm", self.max_gradient_norm >= 0, "0 or more")
         ends_well = 0 <= self.learning_rate_end < float("inf")
-        _require(self, "learning_rate_end", ends_well, "0 or more and finite")
+        require(self, "learning_rate_end", ends_well, "0 or more and finite")
         for name in ("learning_rate", "checkpoint_minutes"):
-            _require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
-        _require(self, "seed", self.seed < 2**63, "below 2^63")
-        _require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
+            require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
+        require(self, "seed", self.seed < 2**63, "below 2^63")
+        require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
 
     @property
     def log_interval(self) -> int:
@@ -88,12 +85,6 @@ class RunOptions:
     def picture_interval(self) -> int:
         """Agent steps between pictures, which come with the next line of the log."""
         return self.picture_steps or max(1, self.steps // 20)
-
-
-def _require(options: object, name: str, holds: bool, what: str) -> None:
-    if not holds:
-        flag = f"--{name.replace('_', '-')}"
-        raise ValueError(f"{flag} must be {what}, not {getattr(options, name)}.")
 
 
 @dataclass(frozen=True)
@@ -110,6 +101,8 @@ class TrainConfig:
     gate: Any
     judging: GatingConfig = field(default_factory=GatingConfig)
     core: Any = field(default_factory=FeedForwardConfig)
+    plugins: tuple[str, ...] = ()
+    """Modules, loaded beforehand, that registered components."""
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""
@@ -120,15 +113,19 @@ class TrainConfig:
         """Reads `config.json`.
 
         Raises:
-            UsageError: it was written by another version, or changed by hand.
+            UsageError: it was written by another version, or changed by hand, or one of its
+                plugins cannot be loaded.
         """
         try:
+            modules = tuple(content.get("plugins", ()))
+            plugins.load_installed()
+            plugins.load(modules)
             chosen = dict(content["choice"])
             choice = Choice(**{**chosen, "aux": tuple(chosen["aux"])})
             template = defaults(choice)
             return TrainConfig(
                 choice=choice,
-                run=_filled(template.run, {"normalize_value": False} | content["run"]),
+                run=_filled(template.run, {"normalize_value": False} | content["run"], RETIRED),
                 env=_filled(template.env, content["env"]),
                 algo=_filled(template.algo, content["algo"]),
                 torso=_filled(template.torso, content["torso"]),
@@ -139,16 +136,25 @@ class TrainConfig:
                 gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
                 judging=_filled(template.judging, content["judging"]),
                 core=_filled(template.core, content.get("core", {})),
+                plugins=modules,
             )
+        except UsageError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"config.json does not fit this version ({error}): start a new run."
             ) from error
 
 
-def _filled(template: Any, content: Any) -> Any:
+RETIRED = ("log_seconds",)
+"""Options of a run that earlier versions had; none changed what is learnt, so they are skipped."""
+
+
+def _filled(template: Any, content: Any, retired: tuple[str, ...] = ()) -> Any:
     values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content.items()
+        if name not in retired
     }
     return type(template)(**values)
 
@@ -156,30 +162,22 @@ def _filled(template: Any, content: Any) -> Any:
 def defaults(choice: Choice) -> TrainConfig:
     """The config of a choice of components before any option is given."""
     numbers = preset(choice.family, choice.algo)
-    run = RunOptions(
-        steps=numbers.steps,
-        num_envs=numbers.num_envs,
-        unroll_length=numbers.unroll_length,
-        learning_rate=numbers.learning_rate,
-        discount=numbers.discount,
-        max_gradient_norm=numbers.max_gradient_norm,
-    )
     return TrainConfig(
         choice=choice,
-        run=run,
+        run=RunOptions(**numbers.run),
         env=_env_defaults(choice),
-        algo=getattr(Algorithms(), choice.algo),
-        torso=getattr(Torsos(), choice.torso),
-        heads={name: getattr(Heads(), name) for name in choice.aux},
-        gate=None if choice.gate is None else getattr(Gates(), choice.gate),
-        core=getattr(Cores(), choice.core),
+        algo=component("algo", choice.algo),
+        torso=component("torso", choice.torso),
+        heads={name: component("aux", name) for name in choice.aux},
+        gate=None if choice.gate is None else component("gate", choice.gate),
+        core=component("core", choice.core),
     )
 
 
 def _env_defaults(choice: Choice) -> Any:
     if choice.protocol:
         return PROTOCOLS[choice.family][choice.protocol]
-    return getattr(EnvFamilies(), choice.family)
+    return registered()[choice.family]
 
 
 def flags(choice: Choice) -> type:
@@ -195,17 +193,19 @@ def flags(choice: Choice) -> type:
 
     chosen = {
         "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
-        "algo": (choice.algo, ", ".join(names(Algorithms))),
-        "torso": (choice.torso, ", ".join(names(Torsos))),
-        "core": (choice.core, ", ".join(names(Cores))),
-        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names(Heads)))),
+        "algo": (choice.algo, ", ".join(names("algo"))),
+        "torso": (choice.torso, ", ".join(names("torso"))),
+        "core": (choice.core, ", ".join(names("core"))),
+        "aux": (" ".join(choice.aux) or "none", ", ".join(("none", *names("aux")))),
     }
     if choice.protocol:
         chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
-    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names(Gates)))
+    chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names("gate")))
     for name, (value, known) in chosen.items():
         text = f"Which of: {known}."
         add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)
+    text = "A module that registers components of its own; may be given several times."
+    add("plugin", Annotated[str, tyro.conf.arg(metavar="MODULE", help=text)], "")
     if "distill" in choice.aux:
         text = "Short for --aux.distill.teacher."
         add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
@@ -236,8 +236,14 @@ def _named(slot: str, components: Mapping[str, Any]) -> tuple[Any, Any]:
     return made, made()
 
 
-def from_flags(choice: Choice, given: Any) -> TrainConfig:
-    """The config that a parsed instance of `flags(choice)` stands for."""
+def from_flags(choice: Choice, given: Any, modules: tuple[str, ...] = ()) -> TrainConfig:
+    """The config that a parsed instance of `flags(choice)` stands for.
+
+    Args:
+        choice: of components.
+        given: the parsed instance.
+        modules: the plugins that were loaded.
+    """
     default = defaults(choice)
     return TrainConfig(
         choice=choice,
@@ -249,4 +255,5 @@ def from_flags(choice: Choice, given: Any) -> TrainConfig:
         gate=None if choice.gate is None else getattr(given.gate, choice.gate, default.gate),
         judging=default.judging if choice.gate is None else given.judging,
         core=getattr(given.core, choice.core, default.core),
+        plugins=modules,
     )

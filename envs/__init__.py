@@ -1,13 +1,31 @@
-"""Environments: the families behind one contract, and the lookup by name.
+"""Vectorized environments behind one contract, and the lookup by name.
 
-A family is one module with a config that lists its `names` and can `build` one, and
-one line in `EnvFamilies`: that gives it `--env <name>`, its options as `--env.<option>`
-and all tests of `tests/envs/test_every_env.py`.
+Every environment is a `VecEnv`: B copies stepped together, tensors in and out, next-step
+autoreset (see `envs.base`).  `find` looks a name up, whatever its case, and says which
+family builds it; a field of `EnvFamilies` is a family's config, whose `build` makes the
+environment.
+
+    >>> import torch
+    >>> from envs import EnvFamilies, find
+    >>> name, family = find("catch")
+    >>> config = getattr(EnvFamilies(), family)
+    >>> env = config.build(name, num_envs=2, seed=0, device=torch.device("cpu"))
+    >>> env.reset().shape[0], env.spec.num_actions
+    (2, 3)
+    >>> step = env.step(torch.tensor([0, 2]))
+    >>> step.reward.tolist(), step.valid.tolist()
+    ([0.0, 0.0], [True, True])
+    >>> env.close()
+
+A new family is one module with a config that lists its `names` and can `build` one, and
+one line in `EnvFamilies`, or a call of `register` in another package (docs/extending.md).
+That gives it its name and its options on the command line; a line here also gives it all
+tests of `tests/envs/test_every_env.py`.  What `__all__` lists is the public API.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -18,9 +36,10 @@ from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.episodes import Episodes, EpisodeSummary
 from envs.gridworld.config import GridConfig
-from envs.gridworld.gymnasium import register
+from envs.gridworld.gymnasium import register as register_in_gymnasium
 from envs.gym import GymConfig
 from envs.names import canonical, nearest
+from gridworld.options import Registry
 
 __all__ = [
     "EnvConfig",
@@ -33,6 +52,8 @@ __all__ = [
     "Step",
     "VecEnv",
     "find",
+    "register",
+    "registered",
 ]
 
 
@@ -54,16 +75,18 @@ class EnvConfig(Protocol):
 
 @dataclass(frozen=True)
 class EnvFamilies:
-    """The registry: one line per family, in the order in which a name is looked up."""
+    """The package's own families, one line each."""
 
     catch: CatchConfig = CatchConfig()
     gridworld: GridConfig = GridConfig()
     gym: GymConfig = GymConfig()
-    # Last, since listing its games imports their emulators, which takes a second.
     atari: AtariConfig = AtariConfig()
 
 
-register()
+register_in_gymnasium()
+
+_REGISTRY = Registry("environment family", EnvFamilies(), contract=EnvConfig)
+registered = _REGISTRY.registered
 
 HELD_OUT: Mapping[str, Callable[[GridConfig], GridConfig]] = {"gridworld": GridConfig.held_out}
 """Of families with worlds to learn in and others to be scored in: from the former to the latter."""
@@ -76,19 +99,20 @@ def find(name: str) -> tuple[str, str]:
     """Finds an environment by the name typed, whatever its case.
 
     Returns:
-        Its canonical name, and the family (a field of `EnvFamilies`) that builds it.
+        Its canonical name, and the family (of `registered`) that builds it.
 
     Raises:
         ValueError: if no family knows the name; suggests the nearest ones.
     """
     known: list[str] = []
-    families = EnvFamilies()
-    for family in fields(families):
-        config: EnvConfig = getattr(families, family.name)
+    families: dict[str, EnvConfig] = registered()
+    # Last, since listing its games imports their emulators, which takes a second.
+    families["atari"] = families.pop("atari")
+    for family, config in families.items():
         names = config.names()
         spelling = canonical(name, names)
         if spelling is not None:
-            return spelling, family.name
+            return spelling, family
         known.extend(names)
     cure = "Any Gymnasium id works too, such as CartPole-v1"
     if not installed_backends():
@@ -96,3 +120,28 @@ def find(name: str) -> tuple[str, str]:
     raise ValueError(
         f"Unknown environment '{name}': did you mean {', '.join(nearest(name, known))}? {cure}."
     )
+
+
+def register(family: str, config: Any) -> None:
+    """Adds a family of environments, which then can be chosen on the command line.
+
+    Args:
+        family: its name in lower case, with underscores; it is stored with a run.
+        config: an instance of a frozen dataclass that is an `EnvConfig`; its values are the
+            defaults.
+
+    Raises:
+        ValueError: the name is taken or no name, the config is not such an instance, or it lists
+            an environment that another family has.
+    """
+    _REGISTRY.check(family, config)
+    for name in config.names():
+        try:
+            _, other = find(name)
+        except ValueError:
+            continue
+        raise ValueError(
+            f"environment family {family} lists {name}, which is taken by {other}: choose "
+            "another name."
+        )
+    _REGISTRY.register(family, config)

@@ -191,21 +191,19 @@ def check_action_range(action: Tensor, spec: EnvSpec) -> None:
         )
 
 
-# Several environments of one kind as one, so that some play while others are thought about.
-#
-# With two halves a learner can choose actions for one while the emulators of the other
-# play ("double-buffered sampling": Petrenko et al. 2020, "Sample Factory",
-# https://arxiv.org/abs/2006.11751, section 3.2).  The parts keep their order, so
-# nothing depends on which of them is faster.
+class VecEnvParts(VecEnv):
+    """Several vectorized environments of one kind, joined into one that can be stepped in parts.
 
-
-class Pools(VecEnv):
-    """K equal parts, environment 0 of the first part being environment 0 of the whole.
-
-    For parts that play on the host, where the actions are moved.
+    With two parts the agent chooses actions for one while the emulators of the other
+    play: double-buffered sampling (Petrenko et al. 2020, "Sample Factory",
+    https://arxiv.org/abs/2006.11751, section 3.2).  The parts have equal size and keep
+    their order, so environment 0 of the whole is environment 0 of the first part and no
+    result depends on which part is faster.  Actions are moved to the host, where the
+    parts play.
     """
 
     def __init__(self, parts: Sequence[VecEnv]) -> None:
+        """Joins `parts`, which must all have the same spec, the number of environments included."""
         first = parts[0]
         assert len({part.spec for part in parts}) == 1, "the parts must be alike"
         self._parts = tuple(parts)

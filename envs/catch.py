@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
 from envs.names import departures, separated_seeds
+from gridworld.options import OptionError, at_least, require
 
 _NUM_ACTIONS = 3
 """Left, stay, right."""
@@ -36,14 +37,13 @@ class CatchConfig:
     """Agent steps until truncation, before the ball arrives; 0 for none."""
 
     def __post_init__(self) -> None:
-        if self.rows < 2:
-            raise ValueError(f"--env.rows must be at least 2 for a ball to fall, not {self.rows}.")
-        if self.columns < 1:
-            raise ValueError(f"--env.columns must be at least 1, not {self.columns}.")
+        require(self, "rows", self.rows >= 2, "at least 2 for a ball to fall")
+        at_least(self, 1, "columns")
         if not 0 <= self.max_episode_steps < self.rows - 1:
-            raise ValueError(
-                f"--env.max-episode-steps {self.max_episode_steps} has no effect on episodes of "
-                f"{self.rows - 1} steps: use 0 for no limit, or fewer steps than that."
+            raise OptionError(
+                "max_episode_steps",
+                f"{self.max_episode_steps} has no effect on episodes of "
+                f"{self.rows - 1} steps: use 0 for no limit, or fewer steps than that.",
             )
 
     @staticmethod

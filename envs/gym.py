@@ -18,6 +18,7 @@ from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
 from envs.names import canonical, departures, nearest, separated_seeds
+from gridworld.options import OptionError, mention
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class GymConfig:
 
     def __post_init__(self) -> None:
         if self.max_episode_steps < 0:
-            raise ValueError(
-                f"--env.max-episode-steps must not be negative, but is {self.max_episode_steps}; "
-                "use 0 for the environment's own limit."
+            raise OptionError(
+                "max_episode_steps",
+                f"must not be negative, but is {self.max_episode_steps}; "
+                "use 0 for the environment's own limit.",
             )
 
     @staticmethod
@@ -203,10 +205,12 @@ def _box(name: str, space: Any, key: str) -> spaces.Box:
             boxes = {k: entry for k, entry in space.items() if isinstance(entry, spaces.Box)}
             if key in boxes:
                 return boxes[key]
-            raise ValueError(
-                f"{name} observes a dictionary: set --env.observation-key to one of "
-                f"{', '.join(boxes)}."
+            raise OptionError(
+                "",
+                f"{name} observes a dictionary: set {mention('observation_key')} to one of "
+                f"{', '.join(boxes)}.",
             )
     if key:
-        raise ValueError(f"{name} observes no dictionary: drop --env.observation-key {key}.")
+        key = f"{mention('observation_key')} {key}"
+        raise OptionError("", f"{name} observes no dictionary: drop {key}.")
     raise ValueError(f"{name} observes {space}; only arrays (Box) are supported.")

@@ -1,4 +1,4 @@
-"""Names: of environments, as a person typed them, and of the protocol they are played by."""
+"""Names of environments and protocols, and the seeds of parallel environments."""
 
 from collections.abc import Iterable
 from dataclasses import Field, fields
@@ -7,23 +7,20 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-# Seeds for environments whose random streams must not overlap.
-#
-# Given one seed, envpool and Gymnasium seed environment i with seed + i.  Runs with
-# adjacent seeds would then share all environments but one, and their scores would
-# not be independent.  Hence every environment gets a seed of its own, hashed from
-# the run's seed by NumPy's `SeedSequence`.
-
 _INT32_BITS = 31
 """envpool keeps seeds in a signed 32-bit integer."""
 
 
 def separated_seeds(seed: int, count: int) -> list[int]:
-    """Hashes `seed` into distinct, non-negative 32-bit seeds; more of them extend fewer.
+    """Hashes `seed` into distinct, non-negative seeds, one per environment.
+
+    Given one seed, envpool and Gymnasium seed environment i with seed + i.  Runs with
+    adjacent seeds would then share all environments but one, and their scores would not be
+    independent.  NumPy's `SeedSequence` avoids that.  A longer list extends a shorter one.
 
     Args:
         seed: the run's seed, not negative.
-        count: how many seeds, one per environment.
+        count: how many seeds.
     """
     # Twice as many words as needed, for the rare word that occurs twice.
     words = np.random.SeedSequence(seed).generate_state(2 * count, np.uint32)
@@ -43,8 +40,14 @@ def canonical(name: str, names: Iterable[str]) -> str | None:
     return {known.lower(): known for known in names}.get(name.lower())
 
 
-def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """Ranks `names` by likeness to `name`, the likest first; of two alike the later version."""
+def nearest(name: str, names: Iterable[str], count: int | None = 3) -> list[str]:
+    """Ranks `names` by likeness to `name`, the likest first; of two alike the later version.
+
+    Args:
+        name: as typed.
+        names: that are known.
+        count: how many to return; none: all.
+    """
 
     def likeness(known: str) -> tuple[float, str]:
         return SequenceMatcher(None, name.lower(), known.lower()).ratio(), known

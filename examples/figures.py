@@ -10,13 +10,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.report.figures import colour, tidy
-from experiments.sweep.estimates import bootstrap
+from experiments.figures import colour, inks, tidy
+from experiments.statistics import bootstrap_means
 
 COLUMNS = 6
 SHADES = np.linspace(-1.0, 1.0, 9)
 """Of cosines."""
-DASHES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
@@ -106,15 +105,16 @@ def draw_lines(
         ticks: what places 0, 1 and so on stand for, if they are no numbers.
     """
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
+    ink_of = dict(zip(names, inks(names), strict=True))
     figure = Figure(figsize=(4.8 * len(panels), 4.4), layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=y != "", squeeze=False)[0]
     for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
         for line in lines:
-            number = names.index(line.name)
-            low, high = bootstrap(line.values)
-            style = {"color": colour(number), "linestyle": DASHES[number // 7]}
+            low, high = bootstrap_means(line.values)
+            ink = ink_of[line.name]
+            style = {"color": ink.colour, "linestyle": ink.dashes}
             axes.plot(line.place, line.values.mean(0), label=line.name, marker=".", **style)
-            axes.fill_between(line.place, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(line.place, low, high, color=ink.colour, alpha=0.15, linewidth=0)
         axes.set(xlabel=x, xscale="log" if logarithmic else "linear")
         axes.set_title(name, fontsize=10)
         if ticks:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from configs.errors import UsageError
-from experiments.sweep.estimates import Difference, differences
+from experiments.statistics import Difference, differences
 from experiments.training import run_folder as rundir
 
 DOTS_PER_INCH = 90
@@ -69,7 +69,7 @@ def words(found: Difference, pairs: int) -> str:
     """A difference, its interval, and the p-value of its sign-flip permutation test."""
     few = ", too few pairs to show anything" if pairs < FEWEST else ""
     return (
-        f"{found.mean:+.3g} (95 % {found.low:+.3g} to {found.high:+.3g}, "
+        f"{found.value:+.3g} (95 % {found.low:+.3g} to {found.high:+.3g}, "
         f"p = {found.p:.2g}, {pairs} pairs{few})."
     )
 

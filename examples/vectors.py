@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from agents.gates import AttittudConfig, Gate
 from examples.arms import MAIN, arms
 from examples.report import Row, Verdict, folder_of, publish, run
-from experiments.report.figures import colour, tidy
+from experiments.figures import colour, tidy
 
 COLUMNS = 6
 MAIN_GRADIENT = (1.0, 0.0)

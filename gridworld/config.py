@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gridworld.layouts import LAYOUTS
+from gridworld.options import OptionError, at_least, mention, require
 
 NUM_ACTIONS = 4
 """Up, right, down, left: clockwise, so that a slip is a number of quarter turns."""
@@ -55,61 +56,63 @@ class WorldConfig:
     """A world is kept if its optimal discounted return is positive (our choice of discount)."""
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {self.layout}.")
+        require(self, "layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}")
         _check_size("height", self.height, self.layout)
         _check_size("width", self.width, self.layout)
         if self.height * self.width > MOST_CELLS:
-            raise ValueError(
-                f"height times width must be at most {MOST_CELLS}, not {self.cells}: "
-                "use smaller worlds."
+            raise OptionError(
+                "height",
+                f"times {mention('width')} must be at most {MOST_CELLS}, not {self.cells}: "
+                "use smaller worlds.",
             )
         if (self.height - 2) * (self.width - 2) < 2:
-            raise ValueError(
+            raise OptionError(
+                "",
                 f"A world of {self.height} by {self.width} has no room for a reward beside its "
-                "start: use a height or width of at least 4."
+                f"start: use a {mention('height')} or {mention('width')} of at least 4.",
             )
         for name in ("wall_probability", "action_noise", "termination_probability"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a probability, from 0 to 1, not {value}.")
+            holds = value is None or 0 <= value <= 1
+            require(self, name, holds, "a probability, from 0 to 1")
         if self.terminal_probability < 0 or self.penalty_probability < 0:
-            raise ValueError(
-                "terminal_probability and penalty_probability must be 0 or more, not "
-                f"{self.terminal_probability} and {self.penalty_probability}."
+            raise OptionError(
+                "terminal_probability",
+                f"and {mention('penalty_probability')} must be 0 or more, not "
+                f"{self.terminal_probability} and {self.penalty_probability}.",
             )
         filled = self.penalty_probability + len(self.terminal_rewards) * self.terminal_probability
         if not filled <= 1:
-            raise ValueError(
-                "penalty_probability and terminal_probability of every terminal reward sum to "
-                f"{filled:g}: lower them to 1 at most."
+            raise OptionError(
+                "penalty_probability",
+                f"and {mention('terminal_probability')} of every terminal reward sum to "
+                f"{filled:g}: lower them to 1 at most.",
             )
-        if len(self.terminal_rewards) > 25 or not all(map(math.isfinite, self.terminal_rewards)):
-            raise ValueError(
-                f"terminal_rewards must be at most 25 finite numbers, not {self.terminal_rewards}."
-            )
+        few = len(self.terminal_rewards) <= 25 and all(map(math.isfinite, self.terminal_rewards))
+        require(self, "terminal_rewards", few, "at most 25 finite numbers")
         if self.terminal_probability == 0 or max(self.terminal_rewards, default=0.0) <= 0:
-            raise ValueError(
-                "No world would hold a positive reward: give terminal_rewards a positive one and "
-                "terminal_probability more than 0."
+            raise OptionError(
+                "",
+                "No world would hold a positive reward: give "
+                f"{mention('terminal_rewards')} a positive one and "
+                f"{mention('terminal_probability')} more than 0.",
             )
         if not -math.inf < self.penalty <= 0:
-            raise ValueError(
-                f"penalty must be 0 or less, not {self.penalty}: a reward that does not end the "
-                "episode could be collected for ever; put it among terminal_rewards."
+            raise OptionError(
+                "penalty",
+                f"must be 0 or less, not {self.penalty}: a reward that does not end the "
+                f"episode could be collected for ever; put it among {mention('terminal_rewards')}.",
             )
-        if self.start not in ("centre", "random"):
-            raise ValueError(f"start must be centre or random, not {self.start}.")
-        if self.time_limit < 0:
-            raise ValueError(f"time_limit must be 0 (none) or more, not {self.time_limit}.")
-        if self.view_radius < 0:
-            raise ValueError(f"view_radius must be 0 or more, not {self.view_radius}.")
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount must be above 0 and at most 1, not {self.discount}.")
+        require(self, "start", self.start in ("centre", "random"), "centre or random")
+        require(self, "time_limit", self.time_limit >= 0, "0 (none) or more")
+        at_least(self, 0, "view_radius")
+        require(self, "discount", 0 < self.discount <= 1, "above 0 and at most 1")
         if self.discount == 1 and self.termination_probability == 0:
-            raise ValueError(
-                "Returns need not be finite with discount 1 and termination_probability 0: lower "
-                "discount or give episodes a termination_probability."
+            discount, termination = mention("discount"), mention("termination_probability")
+            raise OptionError(
+                "",
+                f"Returns need not be finite with {discount} 1 and {termination} 0: lower "
+                f"{discount} or give episodes a {termination}.",
             )
 
     @property
@@ -149,4 +152,4 @@ def _check_size(name: str, size: int, layout: str) -> None:
     smallest, odd = LAYOUTS[layout].smallest, LAYOUTS[layout].odd
     if size < smallest or (odd and size % 2 == 0):
         wanted = f"an odd number of at least {smallest}" if odd else f"at least {smallest}"
-        raise ValueError(f"{name} must be {wanted} for layout {layout}, not {size}.")
+        raise OptionError(name, f"must be {wanted} for {mention('layout')} {layout}, not {size}.")

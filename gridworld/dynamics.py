@@ -1,15 +1,19 @@
-"""How the worlds move: pure functions of worlds, state, action and given randomness.
+"""Steps and observations: pure functions of worlds, state, action and given randomness.
 
 One step: the move slips by a random number of quarter turns, a wall stops it, the
 reward is that of the cell where it ends, and the episode ends on a terminal cell,
 or by chance after any step.  Shapes are fixed and nothing waits for the device, so
 a step can be captured in a CUDA graph.
+
+An observation is the square of cells around the agent: `symbols` as bytes, `one_hot` as
+planes, `observation_id` as a number per world.  Each is one gather, and writes to `out`
+where it is given: at large B a fresh result costs more in page faults than the gather.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from gridworld.config import FIRST_TERMINAL, NUM_ACTIONS, WorldConfig
@@ -127,3 +131,34 @@ def draw_worlds(
 ) -> Int64[Tensor, "..."]:
     """Draws worlds of the pool, all equally likely, on the generator's device."""
     return torch.randint(len(worlds), shape, generator=generator, device=generator.device)
+
+
+def symbols(
+    worlds: Worlds, state: Int64[Tensor, " B"], out: UInt8[Tensor, "B view view"] | None = None
+) -> UInt8[Tensor, "B view view"]:
+    """Looks up the kinds of the cells around each state; outside of the world is wall."""
+    return torch.index_select(worlds.state_window, 0, state, out=out)
+
+
+def one_hot(
+    symbol: UInt8[Tensor, "*batch view view"],
+    num_kinds: int,
+    out: Float32[Tensor, "*batch kinds view view"] | None = None,
+) -> Float32[Tensor, "*batch kinds view view"]:
+    """Codes symbols as one plane per kind, like an image's channels; flatten it for an MLP.
+
+    Args:
+        symbol: what `symbols` gives.
+        num_kinds: of the worlds' settings.
+        out: where to write.
+    """
+    if out is None:
+        shape = (*symbol.shape[:-2], num_kinds, *symbol.shape[-2:])
+        out = torch.empty(shape, dtype=torch.float32, device=symbol.device)
+    kind = torch.arange(num_kinds, dtype=torch.uint8, device=symbol.device)
+    return torch.eq(symbol.unsqueeze(-3), kind[:, None, None], out=out)
+
+
+def observation_id(worlds: Worlds, state: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+    """Looks up the number of what is seen: states of one world that look alike share it."""
+    return worlds.observation.view(-1).index_select(0, state)

@@ -16,6 +16,7 @@ from torch import Tensor
 from gridworld.config import EMPTY, FIRST_TERMINAL, PENALTY, WALL, WorldConfig
 from gridworld.hashing import Keys, Stream
 from gridworld.layouts import LAYOUTS
+from gridworld.options import OptionError, mention
 from gridworld.solve import is_solvable
 from gridworld.worlds import Worlds
 
@@ -60,10 +61,11 @@ def generate(
         pending = pending[~is_solvable(config, kind[pending], start[pending])]
         if not len(pending):
             return Worlds.build(config, seeds, world_id, kind, start)
-    raise ValueError(
+    raise OptionError(
+        "",
         f"World {world_id[pending[0]].tolist()} of seed {seed} had no reward worth its way in "
         f"{MOST_ATTEMPTS} attempts: use larger worlds, fewer walls and penalties, or a higher "
-        "terminal_probability."
+        f"{mention('terminal_probability')}.",
     )
 
 

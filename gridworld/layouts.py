@@ -12,7 +12,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gridworld.hashing import Keys, Stream
-from gridworld.maze import maze_walls
 
 Skeleton = Callable[[Keys, int, int], Tensor]
 """Draws `Bool[W, height, width]`, True at walls, from keys, height and width."""
@@ -83,3 +82,54 @@ LAYOUTS = {
     "empty": Layout(empty),
 }
 """The registry."""
+
+
+def maze_walls(
+    keys: Keys, stream: int, height: int, width: int
+) -> Bool[Tensor, "W {height} {width}"]:
+    """Carves one perfect maze per world: a random minimum spanning tree by Prim's algorithm.
+
+    Rooms lie on the cells with odd coordinates; two neighbouring rooms are joined where the
+    wall between them is taken out.  Random weights on these walls make the minimum spanning
+    tree a random maze, in which exactly one path joins any two rooms.
+
+    Args:
+        keys: the random numbers of each world.
+        stream: which of their streams the weights come from.
+        height: of the worlds, in cells; odd.
+        width: of the worlds, in cells; odd.
+    """
+    device = keys.lanes.device
+    rooms, passages = _maze_graph(height, width)
+    # [passages, 3]; a single room has none.
+    graph = torch.tensor(passages, dtype=torch.int64, device=device).view(-1, 3)
+    ends, between = graph[:, :2], graph[:, 2]
+    num_worlds = keys.lanes.shape[1]
+    walls = torch.ones(num_worlds, height * width, dtype=torch.bool, device=device)
+    walls[:, torch.tensor(rooms, device=device)] = False
+
+    opened = torch.zeros(num_worlds, len(passages), dtype=torch.bool, device=device)
+    # All candidates: the rank is a weight without ties.
+    weight = keys.rank(stream, torch.ones_like(opened))
+    reached = torch.zeros(num_worlds, len(rooms), dtype=torch.bool, device=device)
+    reached[:, 0] = True
+    for _ in range(len(rooms) - 1):
+        leads_out = reached[:, ends[:, 0]] ^ reached[:, ends[:, 1]]  # [W, passages]
+        lightest = torch.where(leads_out, weight, len(passages)).argmin(1, keepdim=True)
+        opened.scatter_(1, lightest, True)
+        reached.scatter_(1, ends[lightest.squeeze(1)], True)
+    walls[:, between] = ~opened
+    return walls.view(num_worlds, height, width)
+
+
+def _maze_graph(height: int, width: int) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """Lists the cells of the rooms, and per passage its two rooms' numbers and its cell."""
+    rooms = [y * width + x for y in range(1, height, 2) for x in range(1, width, 2)]
+    number = {cell: index for index, cell in enumerate(rooms)}
+    passages = [
+        (number[cell], number[cell + 2 * step], cell + step)
+        for cell in rooms
+        for step in (1, width)
+        if cell + 2 * step in number and (step == width or cell % width + 2 < width)
+    ]
+    return rooms, passages

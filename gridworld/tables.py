@@ -1,14 +1,41 @@
-"""What follows from the kinds of a world's cells: free ways, windows, observation ids."""
+"""Tables of moves, rewards and views.
+
+`Legend` holds what all worlds of a family share; the functions derive from the kinds of a
+world's cells which moves are free, what is seen from each cell, and which cells look alike.
+"""
 
 import math
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float32, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from gridworld.config import WALL, WorldConfig
-from gridworld.legend import WAY_SHIFT
+from gridworld.config import NUM_ACTIONS, WALL, WorldConfig
+
+WAY_SHIFT = 2
+"""Which ways are free is kept times 4: an action in the two lowest bits makes it an entry."""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What kinds and free ways mean: two small tables, the same for all worlds of a family."""
+
+    moves: Int64[Tensor, "64"]
+    """By how many cells one moves, by free ways and action: 0 where the way is not free."""
+    rewards: Float32[Tensor, " kinds"]
+    """Of each step that leads to (or stays on) a cell, by its kind."""
+
+    @staticmethod
+    def of(config: WorldConfig, device: torch.device | str) -> "Legend":
+        """Tabulates the settings."""
+        action = torch.arange(NUM_ACTIONS)
+        ways = torch.arange(2**NUM_ACTIONS)[:, None]
+        moves = (ways >> action & 1) * torch.tensor(config.offsets)
+        rewards = torch.tensor(config.kind_rewards, dtype=torch.float32)
+        return Legend(moves.view(-1).to(device), rewards.to(device))
+
 
 _RECORD = 16
 """A record is a multiple of so many bytes, so that few lie across two lines of the cache."""

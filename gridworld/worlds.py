@@ -16,8 +16,7 @@ from torch import Tensor
 
 from gridworld.config import FIRST_TERMINAL, NUM_ACTIONS, WALL, WorldConfig
 from gridworld.hashing import Keys
-from gridworld.legend import Legend
-from gridworld.tables import free_ways, observation_ids, records, windows
+from gridworld.tables import Legend, free_ways, observation_ids, records, windows
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 mpl.use("Agg")
 
+from agents.runtime.files import write_json  # noqa: E402
+from configs.evaluation import EvaluateOptions  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-from agents.runtime.files import write_json  # noqa: E402
 from agents.teachers import POLICY_FILE, export_policy, load_policy  # noqa: E402
-from configs.evaluation import EvaluateOptions  # noqa: E402
-from evaluate import evaluate  # noqa: E402
-from experiments.report.runs import command  # noqa: E402
+from experiments.evaluation.command import evaluate  # noqa: E402
+from experiments.report.command import command  # noqa: E402
 
 CARD = """\
 # A deliberately sub-optimal teacher for {env}

@@ -1,12 +1,17 @@
 """Fixtures that any test may ask for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from agents.gates import make
+from agents.learning.learner import Learner
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.recurrent import GRUConfig
 from agents.networks.torsos import MlpConfig
 from envs.catch import CatchConfig
+from tests.agents.updating import A2C, CONFIG, collect
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +76,26 @@ def opinionated():
         return agent
 
     return opinionated
+
+
+@pytest.fixture
+def build_learner(build_agent, catch):
+    """Builds a learner of Catch around an agent that is always the same."""
+
+    def build_learner(
+        heads=None, gate="cosine", algorithm=A2C, memory=0, device="cpu", seed=0, **config
+    ):
+        agent = build_agent(catch.spec, seed, memory=memory).to(device)
+        heads = heads or {}
+        for head in heads.values():
+            head.to(device)
+        return Learner(agent, algorithm, heads, make(gate).to(device), replace(CONFIG, **config))
+
+    return build_learner
+
+
+@pytest.fixture
+def collected(build_catch, build_agent):
+    """Six trajectories of Catch, played by an agent that does not learn."""
+    env = build_catch()
+    return collect(env, build_agent(env.spec), 6)

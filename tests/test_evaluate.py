@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluate
-import train
-from agents.runtime.files import load_tensors, save_tensors
-from configs.evaluation import EvaluateOptions
+from agents.runtime.checkpoint import load_tensors, save_tensors
+from configs.programs import EvaluateOptions
+from experiments.evaluation import command as evaluate
+from experiments.training import trainer as train
 
 SHORT = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 4 --steps 8 --device cpu --threads 1 "

@@ -15,7 +15,7 @@ from agents.gates import make
 from agents.heads import Schedule
 from agents.heads.distill import Distill
 from agents.learning.learner import Learner, LearnerConfig
-from agents.networks.actor_critic import ActorCritic, Choice
+from agents.networks.actor_critic import ActionSample, ActorCritic
 from agents.networks.torsos import MlpConfig
 from agents.rollout.collector import Collector
 from agents.runtime.random import generator, seeded
@@ -68,7 +68,7 @@ class Portable(ActorCritic):
         log_policy = output.logits[0].log_softmax(-1)
         passed = log_policy.exp().cumsum(-1) < torch.rand(len(observation), 1, generator=generator)
         action = passed[:, :-1].sum(-1)
-        return Choice(action, log_policy.gather(-1, action[:, None])[:, 0], output.value[0])
+        return ActionSample(action, log_policy.gather(-1, action[:, None])[:, 0], output.value[0])
 
 
 def build(spec, component):

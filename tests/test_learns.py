@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import evaluate
-from agents.runtime.files import load_tensors, save_tensors
-from configs.evaluation import EvaluateOptions
+from agents.runtime.checkpoint import load_tensors, save_tensors
+from configs.programs import EvaluateOptions
+from experiments.evaluation.command import evaluate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +30,7 @@ def train(folder, line):
 def score(run, episodes=100):
     """The mean return of 100 episodes, actions sampled."""
     options = EvaluateOptions((str(run),), episodes, device="cpu", threads=1)
-    (result,) = evaluate.evaluate(options)
+    (result,) = evaluate(options)
     return result.scores.mean
 
 

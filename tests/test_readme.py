@@ -3,14 +3,14 @@
 import re
 import shlex
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from configs.cli import parse, parse_evaluate, parse_sweep
+from configs.cli import is_resume, parse, parse_evaluate, parse_resume, parse_sweep
 from experiments.training import run_folder as rundir
-from experiments.training.run_folder import is_resume, parse_resume
 
 ROOT = Path(__file__).resolve().parent.parent
 TAKEN_AS_THEY_ARE = ("git", "pip", "tensorboard", "cd", "source", "torchrun")
@@ -82,7 +82,7 @@ def test_every_training_command_is_taken(arguments, tmp_path, monkeypatch):
         run = parse(["--env", "Catch"])
         folder = arguments[arguments.index("--resume") + 1]
         rundir.create(replace(run, run=replace(run.run, run_dir=folder)))
-        parse_resume(arguments)
+        rundir.resumed(parse_resume(arguments))
     elif "--help" in arguments:
         with pytest.raises(SystemExit) as stop:
             parse(arguments)
@@ -119,3 +119,30 @@ def test_commands_are_found_in_fenced_blocks_alone():
     block = "```bash\nmake a X=1  # why\npython b.py \\\n  --c && make d\n```"
     text = f"make no\n\n{block}\n\n```\nmake no\n```\n"
     assert commands_of(text) == [("make", "a", "X=1"), ("python", "b.py", "--c"), ("make", "d")]
+
+
+MIGRATION = (ROOT / "docs" / "migration.md").read_text("utf-8")
+
+
+def modules_told():
+    """The rows of the table of modules: the old name, and where its content is now."""
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", MIGRATION.partition("## Modules")[2], re.M)
+    assert len(rows) > 100
+    return [(old, re.findall(r"`([\w.]+)`(?: \(([^)]*)\))?", now)) for old, now in rows]
+
+
+@pytest.mark.parametrize(("old", "places"), modules_told(), ids=lambda value: str(value)[:40])
+def test_a_module_that_moved_is_where_the_migration_notes_say(old, places):
+    # `envs.atari` was a module and is a package now.
+    assert old == "envs.atari" or not is_module(old)
+    for module, names in places:
+        found = import_module(module)
+        for name in re.findall(r"\w+", names):
+            assert hasattr(found, name), f"{module}.{name}"
+
+
+def is_module(name):
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False

@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from sweep import main
+from experiments.sweep.command import main
 
 TINY = (
     *("--worlds", "3", "--updates", "4", "--points", "2", "--workers", "1", "--chunk", "10"),
@@ -74,7 +74,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweep.compute_all", interrupt)
+    monkeypatch.setattr("experiments.sweep.command.compute_all", interrupt)
     assert main([*TINY, "--output", str(folder)]) == 130
     assert f"go on by --resume {folder}" in capsys.readouterr().err
     monkeypatch.undo()

@@ -18,8 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, Event
 
 import agents.algorithms.a2c
 from agents.learning.learner import Learner
-from agents.runtime.files import load_tensors, save_tensors
-from train import DIVERGED, DONE, MISTAKEN, STOPPED, main
+from agents.runtime.checkpoint import load_tensors, save_tensors
+from experiments.training.build import Parts
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, STOPPED, main
 
 ROOT = Path(__file__).resolve().parent.parent
 CLOCKED = {"seconds", "sps", "environment", "acting", "learning"}
@@ -293,7 +294,7 @@ def wait_for_a_checkpoint(run, process):
         time.sleep(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
 def test_a_process_that_was_stopped_from_outside_goes_on_exactly(number):
     process = in_a_process(f"{LONG} --run-dir mine")
@@ -476,11 +477,10 @@ def test_a_disk_that_fills_up_after_a_checkpoint_leaves_it_to_go_on_from(made, c
     assert not [path for path in everything() if path.endswith(".tmp")]
 
 
-def test_an_interrupt_before_training_begins_is_no_traceback(monkeypatch, capsys):
+def test_an_interrupt_before_training_begins_is_no_traceback(capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("train.build", interrupt)
-    assert main(f"{SHORT} --run-dir mine".split()) == STOPPED
+    assert main(f"{SHORT} --run-dir mine".split(), Parts(learner=interrupt)) == STOPPED
     assert capsys.readouterr().err == ""
     assert everything() == []

@@ -1,4 +1,8 @@
-"""Main losses.  To add one: one file, one line in `Algorithms`."""
+"""Main losses.
+
+To add one here: one file, one line in `Algorithms`.  To add one from another package:
+`register` its config; see docs/extending.md.
+"""
 
 from dataclasses import dataclass
 
@@ -16,6 +20,7 @@ from agents.algorithms.base import (
 from agents.algorithms.ppg import PPGConfig
 from agents.algorithms.ppo import PPOConfig
 from agents.statistics import normalized
+from gridworld.options import Registry
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,10 @@ class Algorithms:
     ppo: PPOConfig = PPOConfig()
     ppg: PPGConfig = PPGConfig()
     none: NoneConfig = NoneConfig()
+
+
+_REGISTRY = Registry("algorithm", Algorithms())
+register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
 __all__ = [
@@ -42,4 +51,6 @@ __all__ = [
     "entropy",
     "log_probability",
     "normalized",
+    "register",
+    "registered",
 ]

@@ -7,6 +7,7 @@ from agents.algorithms.returns import vtrace
 from agents.runtime.distributed import ALONE, Processes
 from agents.statistics import normalized
 from agents.trajectory import AgentOutput, Targets, Trajectory
+from gridworld.options import at_least, require
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,10 @@ class A2CConfig:
     """Give the advantages of each update zero mean and unit variance over its valid steps."""
 
     def __post_init__(self) -> None:
-        for name in ("entropy_coefficient", "value_coefficient"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                flag = f"--algo.a2c.{name.replace('_', '-')}"
-                raise ValueError(f"{flag} must be 0 or more, not {getattr(self, name)}.")
-        if not 0 <= self.trace <= 1:
-            raise ValueError(f"--algo.a2c.trace must be between 0 and 1, not {self.trace}.")
-        if self.rho_clip <= 0 or self.c_clip <= 0:
-            raise ValueError("--algo.a2c.rho-clip and --algo.a2c.c-clip must be above 0.")
+        at_least(self, 0, "entropy_coefficient", "value_coefficient")
+        require(self, "trace", 0 <= self.trace <= 1, "between 0 and 1")
+        for name in ("rho_clip", "c_clip"):
+            require(self, name, getattr(self, name) > 0, "above 0")
 
     def build(self, discount: float, processes: Processes = ALONE) -> "A2C":
         """Makes the loss for a discount per agent step."""

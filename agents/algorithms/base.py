@@ -171,7 +171,7 @@ def approximate_kl(log_ratio: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
 
 @dataclass(frozen=True)
 class NoneConfig:
-    """No main loss: the auxiliary heads alone train the agent (with --gate sum)."""
+    """No main loss: the auxiliary heads alone train the agent (through the gate `sum`)."""
 
     def build(self, discount: float, processes: Processes = ALONE) -> "Nothing":
         """Makes the loss; there is nothing to discount."""

@@ -21,11 +21,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from agents.algorithms.base import MainLoss, Phase, PhaseLoss
-from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, agent_unit, clipped_value_loss
+from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, clipped_value_loss
 from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.trajectory import AgentOutput, Targets, Trajectory
+from gridworld.options import at_least
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class PPGConfig(PPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("every", "auxiliary_epochs", "auxiliary_minibatches"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("kl_coefficient", 0 <= self.kl_coefficient < float("inf"), "0 or more")
+        at_least(self, 1, "every", "auxiliary_epochs", "auxiliary_minibatches")
+        at_least(self, 0, "kl_coefficient")
 
     def build(self, discount: float, processes: Processes = ALONE) -> "PPG":
         """Makes the algorithm for a discount per agent step."""
@@ -83,7 +83,7 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "N B"]:
         """Computes the value of every observation, in the agent's precision."""
         lead = observation.shape[:2]
-        features = agent.look(observation.flatten(0, 1), self.torso).features.float()
+        features = agent.see(observation.flatten(0, 1), self.torso).features.float()
         values: Tensor = agent.value_scale(self.value(features).squeeze(-1)).unflatten(0, lead)
         return values
 
@@ -157,7 +157,8 @@ class PPG(PPO):
         self, value: Float[Tensor, "T B"], targets: PPGTargets, progress: float
     ) -> Float[Tensor, "T B"]:
         old = targets.value if self._config.clip_value else None
-        return clipped_value_loss(value, targets.value_target, old, self._clip(progress))
+        clip = self._clip(progress) * self._agent[0].value_scale.current
+        return clipped_value_loss(value, targets.value_target, old, clip)
 
     def phase(
         self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator
@@ -210,10 +211,10 @@ class PPG(PPO):
         # The critic goes on learning in this phase; its parameters are its alone.
         critic = self._value_loss(self._value(trajectory.observation[:-1]), targets, progress)
         main = self.policy_loss(output, trajectory, targets, progress)
-        unit = agent_unit(output)
+        scale, beta = self._agent[0].value_scale, self._config.kl_coefficient
         return PhaseLoss(
             main=main.loss - self.entropy_coefficient * main.entropy,
-            auxiliary=(distance + critic) / unit**2 + self._config.kl_coefficient * divergence,
+            auxiliary=(distance + critic) / scale.unit.square() + beta * divergence,
             metrics={"kl": divergence.detach(), "value_loss": distance.detach()},
         )
 

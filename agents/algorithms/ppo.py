@@ -19,6 +19,7 @@ from agents.algorithms.returns import gae
 from agents.runtime.distributed import ALONE, Processes
 from agents.statistics import normalized
 from agents.trajectory import AgentOutput, Targets, Trajectory
+from gridworld.options import at_least, require
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,12 @@ class PPOConfig:
     """End the epochs early once the mean KL of one is above this; none: never (Baselines)."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "minibatches"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("entropy_coefficient", "value_coefficient"):
-            self._require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
-        self._require("clip", self.clip > 0, "above 0")
-        self._require("clip_end", self.clip_end is None or self.clip_end >= 0, "0 or more")
-        self._require("trace", 0 <= self.trace <= 1, "between 0 and 1")
-        self._require("max_kl", self.max_kl is None or self.max_kl > 0, "above 0")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            flag = f"--algo.ppo.{name.replace('_', '-')}"
-            raise ValueError(f"{flag} must be {what}, not {getattr(self, name)}.")
+        at_least(self, 1, "epochs", "minibatches")
+        at_least(self, 0, "entropy_coefficient", "value_coefficient")
+        require(self, "clip", self.clip > 0, "above 0")
+        require(self, "clip_end", self.clip_end is None or self.clip_end >= 0, "0 or more")
+        require(self, "trace", 0 <= self.trace <= 1, "between 0 and 1")
+        require(self, "max_kl", self.max_kl is None or self.max_kl > 0, "above 0")
 
     def build(self, discount: float, processes: Processes = ALONE) -> "PPO":
         """Makes the loss for a discount per agent step."""
@@ -126,7 +120,7 @@ class PPO(Algorithm):
         assert trajectory.value is not None
         old = trajectory.value[:-1] if self._config.clip_value else None
         value = clipped_value_loss(
-            output.value[:-1], targets.value_target, old, self._clip(progress) * agent_unit(output)
+            output.value[:-1], targets.value_target, old, self._clip(progress) * output.value_unit
         )
         return MainLoss(
             policy=policy.loss,
@@ -169,15 +163,11 @@ class PPO(Algorithm):
         return start if end is None else start + (end - start) * progress
 
 
-def agent_unit(output: AgentOutput) -> float | Tensor:
-    return 1.0 if output.value_unit is None else output.value_unit
-
-
 def clipped_value_loss(
     value: Float[Tensor, "T B"],
     target: Float[Tensor, "T B"],
     old: Float[Tensor, "T B"] | None,
-    clip: float | Tensor,
+    clip: Float[Tensor, ""],
 ) -> Float[Tensor, "T B"]:
     """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one.
 

@@ -1,16 +1,27 @@
-"""Gates between the gradient of a main loss and those of its auxiliaries.
+"""Gates between the gradient of a main loss and those of auxiliary losses.
 
-They need torch and jaxtyping, not the rest of this repository:
+A gate looks at the gradients of several losses over the parameters that they share, and decides
+how much of each auxiliary gradient is added to the main one. `make` builds a gate by its name and
+`gated_backward` takes the place of `loss.backward()`. Both need only torch and jaxtyping, so they
+work in any training loop. Two losses that pull a weight in opposite directions:
 
-    gate = make("projection", decay=0.99)
-    for batch in batches:
-        optimizer.zero_grad()
-        losses = [main_loss(model, batch), auxiliary_loss(model, batch)]
-        shared, private = [*model.trunk.parameters()], [*model.heads.parameters()]
-        gated_backward(losses, gate, shared, private)
-        optimizer.step()
+    >>> import torch
+    >>> from agents.gates import gated_backward, make
+    >>> weight = torch.tensor([1.0, 1.0], requires_grad=True)
+    >>> main, auxiliary = weight[0] ** 2, -weight[0] + weight[1]
+    >>> judgement = gated_backward([main, auxiliary], make("cosine"), shared=[weight])
+    >>> judgement
+    Judgement(2 parameters, weights [1.0, 0.0])
+    >>> weight.grad
+    tensor([2., 0.])
 
-`Gates` lists them; adding one is a file with its config and one line there.
+The cosine of the two gradients is negative, so the auxiliary one is held back. Parameters of the
+heads, which only one loss trains, go into `private` and get their own, ungated gradient.
+`judgement.gramian.cosine` has the axes `[*batch, groups, rows, rows]`: row 0 is the main loss,
+then come the auxiliary losses, then references that a gate keeps (a moving average, for instance).
+
+`Gates` lists the gates that come with the package. To add one here, write a file in `methods` and
+add a line to `Gates`; another package calls `register` with its config (docs/extending.md).
 """
 
 from collections.abc import Iterable
@@ -23,14 +34,12 @@ from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
 from agents.gates.methods.attittud import AttittudConfig
-from agents.gates.methods.cagrad import CAGradConfig
+from agents.gates.methods.cagrad import CAGradConfig, MGDAConfig
 from agents.gates.methods.cosine import CosineConfig, CosineUnweightedConfig
 from agents.gates.methods.gradnorm import GradNormConfig
-from agents.gates.methods.gradvac import GradVacConfig
-from agents.gates.methods.mgda import MGDAConfig
+from agents.gates.methods.gradvac import GradVacConfig, PCGradConfig
 from agents.gates.methods.nash import AuxiNashConfig, NashConfig
 from agents.gates.methods.ol_aux import OLAuxConfig
-from agents.gates.methods.pcgrad import PCGradConfig
 from agents.gates.methods.projection import OrthogonalConfig, ProjectionConfig
 from agents.gates.methods.rotograd import RotoGradConfig
 from agents.gates.methods.significant import SignificantConfig
@@ -40,6 +49,8 @@ from agents.gates.methods.upgrad import UPGradConfig
 __all__ = [
     "Gates",
     "make",
+    "register",
+    "registered",
     "Gate",
     "Gramian",
     "Judgement",
@@ -92,13 +103,54 @@ class Gates:
     rotograd: RotoGradConfig = RotoGradConfig()
 
 
+RESERVED = ("scope", "every", "main", "metric")
+"""Options of `GatingConfig`, which stand on the command line where gates have their names."""
+
+_added: dict[str, Any] = {}
+
+
+def registered() -> dict[str, Any]:
+    """The default config of every gate, by name; those of plugins after the package's own."""
+    return {**vars(Gates()), **_added}
+
+
+def register(name: str, config: Any) -> None:
+    """Adds a gate, which then can be made by its name and chosen on the command line.
+
+    Args:
+        name: in lower case, with underscores.
+        config: an instance of a frozen dataclass whose `build` makes the gate; its values are
+            the defaults.
+
+    Raises:
+        ValueError: the name is taken or no name, or the config is not such an instance.
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"gate {name} needs a name in lower case, with underscores.")
+    if name in registered() or name in RESERVED:
+        raise ValueError(f"gate {name} is taken: choose another name.")
+    kind: Any = type(config)
+    try:
+        # Options without a default would fail here, as in `make`.
+        parameters: Any = getattr(kind, "__dataclass_params__", None)
+        fits = parameters is not None and parameters.frozen and isinstance(kind().build(), Gate)
+    except (AttributeError, TypeError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"gate {name} must be registered with an instance of a frozen dataclass whose options "
+            f"have defaults and whose build() makes a Gate, not {config!r}."
+        )
+    _added[name] = config
+
+
 def make(name: str, **options: Any) -> Gate:
     """Builds a gate by its command-line name; hyphens and underscores are the same.
 
     Raises:
         ValueError: if there is no such gate, or it has no such option, or not such a value.
     """
-    configs = {field: type(default) for field, default in vars(Gates()).items()}
+    configs = {field: type(default) for field, default in registered().items()}
     key = name.replace("-", "_")
     if key not in configs:
         raise ValueError(f"gate must be one of {_nearest_first(key, configs)}, not {name}.")

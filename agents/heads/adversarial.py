@@ -18,10 +18,11 @@ import torch
 from torch.nn import functional
 
 from agents.algorithms import A2CConfig
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import at_least
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,12 @@ class AdversarialConfig:
     negates: Literal["main", "policy"] = "main"
     """The whole main loss of A2C, or its policy term alone."""
     coefficient: float = 2.0
-    """Weight of the loss; under --gate sum, 1 cancels the main loss of A2C and 2 reverses it."""
+    """Weight of the loss; with the gate `sum`, 1 cancels A2C's main loss and 2 reverses it."""
     normalize_advantage: bool = False
     """Give the advantages zero mean and unit variance; for main losses that do so (PPO)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.adversarial.coefficient must be 0 or more, not {self.coefficient}."
-            )
+        at_least(self, 0, "coefficient")
 
     def build(self, context: HeadContext) -> "Adversarial":
         """Makes the head, which has no parameters."""
@@ -57,7 +55,7 @@ class Adversarial(AuxiliaryHead):
 
     def __init__(self, config: AdversarialConfig, discount: float) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self._whole = config.negates == "main"
         self._main = A2CConfig(normalize_advantage=config.normalize_advantage).build(discount)
 

@@ -36,7 +36,7 @@ class NamedModules(nn.ModuleDict):
         self._modules[name] = module
 
 
-__all__ = ["AuxiliaryHead", "HeadContext", "HeadLoss", "Schedule", "Targets"]
+__all__ = ["AuxiliaryHead", "HeadContext", "HeadLoss", "Schedule", "Targets", "constant"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Schedule:
         if self.curve == "exponential":
             return self.start * math.pow(self.end / self.start, progress)
         return self.start + (self.end - self.start) * progress
+
+
+def constant(value: float) -> Schedule:
+    """A number that stays as it is."""
+    return Schedule(value, value, 0)
 
 
 class AuxiliaryHead(nn.Module, ABC):

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.views import (
     MomentumCopy,
     RandomMask,
@@ -26,6 +26,7 @@ from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import OptionError, at_least, mention, require
 
 LOGIT_SCALE = 0.1
 """Factor of the bilinear products (curl_rainbow)."""
@@ -56,20 +57,13 @@ class CurlConfig:
     """Probability that an entry is hidden; none: 0.1. For all observations except images."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
-            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
-            "ahead": (self.ahead >= 0, "0 or more"),
-            "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
-            # Normalised, a single number is always the same.
-            "hidden": (self.hidden is None or self.hidden >= 2, "at least 2"),
-            "width": (self.width is None or self.width >= 2, "at least 2"),
-            "shift": (self.shift is None or self.shift >= 0, "0 or more"),
-            "mask": (self.mask is None or 0 <= self.mask < 1, "0 or more and below 1"),
-        }
-        for name, (holds, what) in checks.items():
-            if not holds:
-                raise ValueError(f"--aux.curl.{name} must be {what}, not {getattr(self, name)}.")
+        at_least(self, 0, "coefficient", "ahead", "shift")
+        # Normalised, a single number is always the same.
+        at_least(self, 2, "hidden", "width")
+        require(self, "fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
+        require(self, "momentum", 0 <= self.momentum <= 1, "between 0 and 1")
+        proper = self.mask is None or 0 <= self.mask < 1
+        require(self, "mask", proper, "0 or more and below 1")
 
     def build(self, context: HeadContext) -> "Curl":
         """Makes the head; copies the torso.
@@ -79,29 +73,33 @@ class CurlConfig:
         """
         spec, stream = context.spec, context.stream("observations")
         if self.ahead > context.unroll_length:
-            raise ValueError(
-                f"--aux.curl.ahead {self.ahead} is further than a trajectory of "
-                f"{context.unroll_length} steps reaches: use less, or a longer --unroll-length."
+            raise OptionError(
+                "ahead",
+                f"{self.ahead} is further than a trajectory of {context.unroll_length} "
+                f"steps reaches: use less, or a longer {mention('unroll_length')}.",
             )
         change: nn.Module
         if is_image(spec):
             if self.mask is not None:
-                raise ValueError(
-                    f"--aux.curl.mask is for symbols and vectors, but {spec.name} shows images: "
-                    "use --aux.curl.shift."
+                raise OptionError(
+                    "mask",
+                    f"is for symbols and vectors, but {spec.name} shows images: "
+                    f"use {mention('shift')}.",
                 )
             shift, side = 4 if self.shift is None else self.shift, min(spec.observation_shape[-2:])
             if shift >= side:
-                raise ValueError(
-                    f"--aux.curl.shift {shift} moves all of an image of {spec.name} out of sight: "
-                    f"use less than {side}."
+                raise OptionError(
+                    "shift",
+                    f"{shift} moves all of an image of {spec.name} out of sight: "
+                    f"use less than {side}.",
                 )
             change = RandomShift(shift, stream)
         else:
             if self.shift is not None:
-                raise ValueError(
-                    f"--aux.curl.shift needs images, but {spec.name} shows observations of shape "
-                    f"{spec.observation_shape}: use --aux.curl.mask."
+                raise OptionError(
+                    "shift",
+                    f"needs images, but {spec.name} shows observations of shape "
+                    f"{spec.observation_shape}: use {mention('mask')}.",
                 )
             probability = 0.1 if self.mask is None else self.mask
             change = RandomMask(probability, spec.num_symbols, stream)
@@ -139,7 +137,7 @@ class Curl(AuxiliaryHead):
 
     def __init__(self, config: CurlConfig, context: HeadContext, change: nn.Module) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.ahead = config.ahead
         self.sampler = StepSampler(config.fraction, context.stream("steps"))
         self.change = change
@@ -166,7 +164,7 @@ class Curl(AuxiliaryHead):
         after = (step + self.ahead).clamp(max=len(trajectory.action))
         query = self.change(at_steps(trajectory.observation, step).flatten(0, 1))
         key = self.change(at_steps(trajectory.observation, after).flatten(0, 1))
-        features = agent.look(key, self.key_torso).features.float()
+        features = agent.see(key, self.key_torso).features.float()
         lead = step.shape
         return CurlTargets(
             at_steps(reach, step),
@@ -180,7 +178,7 @@ class Curl(AuxiliaryHead):
         """Computes the contrastive loss at the steps drawn, and how often a query finds its key."""
         assert isinstance(targets, CurlTargets)
         valid = targets.valid
-        features = agent.look(targets.query.flatten(0, 1)).features.float()
+        features = agent.see(targets.query.flatten(0, 1)).features.float()
         query, key = self.project(features), targets.key.flatten(0, 1)
         logits = contrast(LOGIT_SCALE * query @ self.bilinear, key, valid.flatten())
         own = logits.diagonal()

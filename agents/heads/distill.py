@@ -19,8 +19,10 @@ from torch import Tensor
 from agents.algorithms import log_probability
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.networks.actor_critic import ActorCritic
+from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import OptionError, at_least, mention, require
 
 # Losses of policy distillation on the student's own states, per step.
 #
@@ -116,42 +118,35 @@ class DistillConfig:
     """How the weight moves: by equal differences, or by equal factors."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(
-                f"--aux.distill.temperature must be 0 (greedy) or more, not {self.temperature}."
-            )
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(
-                f"--aux.distill.smoothing must be 0 or more and below 1, not {self.smoothing}."
-            )
+        finite = 0 <= self.temperature < float("inf")
+        require(self, "temperature", finite, "0 (greedy) or more")
+        require(self, "smoothing", 0 <= self.smoothing < 1, "0 or more and below 1")
         if "entropy" in self.loss and self.temperature == self.smoothing == 0:
-            raise ValueError(
-                f"--aux.distill.loss {self.loss} takes the logarithm of the teacher's policy, "
-                "which is 0 where a greedy teacher does not go: give --aux.distill.smoothing "
-                "0.01, or a --aux.distill.temperature above 0."
+            raise OptionError(
+                "loss",
+                f"{self.loss} takes the logarithm of the teacher's policy, "
+                f"which is 0 where a greedy teacher does not go: give {mention('smoothing')} "
+                f"0.01, or a {mention('temperature')} above 0.",
             )
         self._check_coefficients()
 
     def _check_coefficients(self) -> None:
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.distill.coefficient must be 0 or more, not {self.coefficient}."
-            )
-        if self.coefficient_end is not None and not 0 <= self.coefficient_end < float("inf"):
-            raise ValueError(
-                f"--aux.distill.coefficient-end must be 0 or more, not {self.coefficient_end}."
-            )
-        if (self.coefficient_end is None) != (self.coefficient_steps <= 0):
-            raise ValueError(
-                "A schedule of the coefficient needs both --aux.distill.coefficient-end and a "
-                "positive --aux.distill.coefficient-steps."
+        at_least(self, 0, "coefficient", "coefficient_end")
+        ends, lasts = self.coefficient_end is not None, self.coefficient_steps > 0
+        if ends != lasts:
+            given, missing = "coefficient_end", f"a positive {mention('coefficient_steps')}"
+            if lasts:
+                given, missing = "coefficient_steps", f"a {mention('coefficient_end')}"
+            raise OptionError(
+                given, f"is half of a schedule of the coefficient: give {missing} too."
             )
         if self.coefficient_schedule == "exponential" and not (
             self.coefficient > 0 and self.coefficient_end
         ):
-            raise ValueError(
-                "--aux.distill.coefficient-schedule exponential needs --aux.distill.coefficient "
-                "and --aux.distill.coefficient-end above 0: end at 0.001, say, or go linearly."
+            raise OptionError(
+                "coefficient_schedule",
+                f"exponential needs {mention('coefficient')} "
+                f"and {mention('coefficient_end')} above 0: end at 0.001, say, or go linearly.",
             )
 
     def build(self, context: HeadContext) -> "Distill":
@@ -162,9 +157,10 @@ class DistillConfig:
         """
         teacher = context.load_teacher(self.teacher)
         if self.where == "better" and not teacher.logits_are_values:
-            raise ValueError(
-                "--aux.distill.where better compares values, and an exported policy has none: use "
-                "one of the gridworld's own teachers, or --aux.distill.where everywhere."
+            raise OptionError(
+                "where",
+                "better compares values, and an exported policy has none: use one of the "
+                f"gridworld's own teachers, or {mention('where')} everywhere.",
             )
         end = self.coefficient if self.coefficient_end is None else self.coefficient_end
         schedule = Schedule(
@@ -255,23 +251,18 @@ class Distill(AuxiliaryHead):
         log_policy = output.logits[:-1].log_softmax(-1)
         loss = distill_loss(self._loss, targets.probabilities, log_policy, trajectory)
         distance = cross_entropy(targets.probabilities, log_policy.detach()) - targets.entropy
-        counts = trajectory.valid.to(loss.dtype)
+        valid = trajectory.valid
         agrees = log_policy.argmax(-1) == targets.probabilities.argmax(-1)
         metrics = {
-            "kl": average(distance, counts),
-            "agreement": average(agrees.to(loss.dtype), counts),
-            "teacher_entropy": average(targets.entropy, counts),
+            "kl": masked_mean(distance, valid),
+            "agreement": masked_mean(agrees.to(loss.dtype), valid),
+            "teacher_entropy": masked_mean(targets.entropy, valid),
         }
         if targets.value is not None:
             better = targets.value > output.value[:-1].detach()
             loss = torch.where(better, loss, 0.0)
-            metrics["teacher_better"] = average(better.to(loss.dtype), counts)
-        return HeadLoss(loss, trajectory.valid, metrics)
-
-
-def average(value: Float[Tensor, "T B"], weight: Float[Tensor, "T B"]) -> Float[Tensor, ""]:
-    """Returns the weighted mean, with weights of 0 or 1."""
-    return (value * weight).sum() / weight.sum().clamp(min=1)
+            metrics["teacher_better"] = masked_mean(better.to(loss.dtype), valid)
+        return HeadLoss(loss, valid, metrics)
 
 
 def teacher_policy(

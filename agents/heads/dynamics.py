@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets, constant
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
-from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import OptionError, at_least
 
 # Inverse dynamics: which action led from one observation to the next?
 #
@@ -35,12 +36,8 @@ class InverseConfig:
     """Width of the hidden layer; none: 256 (as in ICM), or the torso's width if that is less."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.inverse.coefficient must be 0 or more, not {self.coefficient}."
-            )
-        if self.hidden is not None and self.hidden < 1:
-            raise ValueError(f"--aux.inverse.hidden must be at least 1, not {self.hidden}.")
+        at_least(self, 0, "coefficient")
+        at_least(self, 1, "hidden")
 
     def build(self, context: HeadContext) -> "Inverse":
         """Makes the head.
@@ -49,16 +46,17 @@ class InverseConfig:
             ValueError: there is only one action.
         """
         if context.spec.num_actions < 2:
-            raise ValueError(
-                f"--aux inverse has nothing to tell apart in {context.spec.name}, which has one "
-                "action: leave it out."
+            raise OptionError(
+                "aux",
+                f"inverse has nothing to tell apart in {context.spec.name}, which has one "
+                "action: leave it out.",
             )
         num_features = context.torso.num_features
         return Inverse(
             num_features,
             context.spec.num_actions,
             self.hidden or min(256, num_features),
-            Schedule(self.coefficient, self.coefficient, 0),
+            constant(self.coefficient),
         )
 
 
@@ -117,12 +115,8 @@ class ForwardConfig:
     """Width of the hidden layer; none: 256 (as in ICM), or the torso's width if that is less."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.forward.coefficient must be 0 or more, not {self.coefficient}."
-            )
-        if self.hidden is not None and self.hidden < 1:
-            raise ValueError(f"--aux.forward.hidden must be at least 1, not {self.hidden}.")
+        at_least(self, 0, "coefficient")
+        at_least(self, 1, "hidden")
 
     def build(self, context: HeadContext) -> "Forward":
         """Makes the head."""
@@ -131,7 +125,7 @@ class ForwardConfig:
             num_features,
             context.spec.num_actions,
             self.hidden or min(256, num_features),
-            Schedule(self.coefficient, self.coefficient, 0),
+            constant(self.coefficient),
         )
 
 
@@ -172,8 +166,8 @@ class Forward(AuxiliaryHead):
         target = output.torso[1:].detach()
         valid = trajectory.valid
         loss = 0.5 * (predicted - target).square().sum(-1)
-        seen = explained_variance_of_vectors(predicted.detach(), target, valid)
+        seen = explained_variance(predicted.detach(), target, valid)
         # Against the guess that nothing changes, which explains much of slow worlds.
-        still = explained_variance_of_vectors(output.torso[:-1].detach(), target, valid)
+        still = explained_variance(output.torso[:-1].detach(), target, valid)
         metrics = {"explained_variance": seen, "persistence": still}
         return HeadLoss(loss, valid, metrics)

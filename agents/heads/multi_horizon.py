@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from math import exp, log
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import orthogonal
+from agents.statistics import explained_variances
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import at_least, require
 
 
 def hyperbolic_discounts(longest: float, count: int, exponent: float) -> tuple[float, ...]:
@@ -47,19 +49,11 @@ class MultiHorizonConfig:
 
     def __post_init__(self) -> None:
         different = len(set(self.discounts)) == len(self.discounts)
-        if not self.discounts or not all(0 <= x < 1 for x in self.discounts) or not different:
-            raise ValueError(
-                "--aux.multi-horizon.discounts must be at least one number, each of 0 or more and "
-                f"below 1, and no two the same, not {self.discounts}."
-            )
-        if not 0 <= self.trace <= 1:
-            raise ValueError(
-                f"--aux.multi-horizon.trace must be between 0 and 1, not {self.trace}."
-            )
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.multi-horizon.coefficient must be 0 or more, not {self.coefficient}."
-            )
+        proper = bool(self.discounts) and all(0 <= x < 1 for x in self.discounts) and different
+        what = "at least one number, each of 0 or more and below 1, and no two the same"
+        require(self, "discounts", proper, what)
+        require(self, "trace", 0 <= self.trace <= 1, "between 0 and 1")
+        at_least(self, 0, "coefficient")
 
     def build(self, context: HeadContext) -> "MultiHorizon":
         """Makes the head."""
@@ -76,7 +70,7 @@ class MultiHorizon(AuxiliaryHead):
 
     def __init__(self, config: MultiHorizonConfig, num_features: int) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.values = orthogonal(nn.Linear(num_features, len(config.discounts)), gain=1.0)
         self.register_buffer("discounts", torch.tensor(config.discounts), persistent=False)
         self._longest = config.discounts.index(max(config.discounts))
@@ -90,7 +84,7 @@ class MultiHorizon(AuxiliaryHead):
         values = unit * self.values(output.features)  # [N, B, K]
         returns = lambda_returns(trajectory, values.detach(), self.discounts, self._trace)
         loss = 0.5 * ((returns - values[:-1]) / unit).square().mean(-1)
-        explained = _explained(values[:-1].detach(), returns, trajectory.valid)
+        explained = explained_variances(values[:-1].detach(), returns, trajectory.valid)
         metrics = {
             "explained_variance": explained.nanmean(),
             "explained_variance_longest": explained[self._longest],
@@ -125,18 +119,3 @@ def lambda_returns(
         kept = torch.where(terminated.unsqueeze(-1), 0.0, discounts * future)
         following = result[t] = trajectory.reward[t].unsqueeze(-1) + kept
     return result
-
-
-def _explained(
-    values: Float[Tensor, "T B K"], targets: Float[Tensor, "T B K"], valid: Bool[Tensor, "T B"]
-) -> Float[Tensor, " K"]:
-    """Returns 1 - Var(target - value) / Var(target) per discount; NaN for constant targets."""
-    counts = valid.unsqueeze(-1)
-    number = counts.sum().clamp(min=1)
-
-    def variance(x: Float[Tensor, "T B K"]) -> Float[Tensor, " K"]:
-        mean = torch.where(counts, x, 0.0).sum((0, 1)) / number
-        return torch.where(counts, (x - mean).square(), 0.0).sum((0, 1)) / number
-
-    spread = variance(targets)
-    return torch.where(spread > 0, 1 - variance(targets - values) / spread, torch.nan)

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets, constant
 from agents.heads.components.decoders import Decoder, amounts, decoder_for, mosaic
 from agents.heads.components.views import StepSampler, at_steps
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import arithmetic
+from agents.networks.actor_critic import ActorCritic, arithmetic
 from agents.trajectory import AgentOutput, Trajectory
 from envs.base import EnvSpec
+from gridworld.options import at_least, require
 
 PICTURED = 8
 """Observations in a picture."""
@@ -37,16 +37,9 @@ class ReconstructConfig:
     if that is less."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
-            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
-            "hidden": (self.hidden is None or self.hidden >= 1, "at least 1"),
-        }
-        for name, (holds, what) in checks.items():
-            if not holds:
-                raise ValueError(
-                    f"--aux.reconstruct.{name} must be {what}, not {getattr(self, name)}."
-                )
+        at_least(self, 0, "coefficient")
+        at_least(self, 1, "hidden")
+        require(self, "fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
 
     def build(self, context: HeadContext) -> "Reconstruct":
         """Makes the head, with a decoder for images or for other observations."""
@@ -56,7 +49,7 @@ class ReconstructConfig:
             context.spec,
             decoder_for(context.spec, num_features, hidden),
             StepSampler(self.fraction, context.stream("steps")),
-            Schedule(self.coefficient, self.coefficient, 0),
+            constant(self.coefficient),
         )
 
 
@@ -122,7 +115,7 @@ class Reconstruct(AuxiliaryHead):
     def _draw(
         self, agent: ActorCritic, observation: Shaped[Tensor, " batch *shape"]
     ) -> Float[Tensor, " batch *drawn"]:
-        features = agent.look(observation).features
+        features = agent.see(observation).features
         with arithmetic(agent.precision, observation.device):
             drawn: Tensor = self.decoder(features)
         return drawn

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.views import MomentumCopy, StepSampler, at_steps
-from agents.networks.actor_critic import ActorCritic
-from agents.networks.precision import arithmetic
+from agents.networks.actor_critic import ActorCritic, arithmetic
 from agents.networks.torsos import TorsoOutput, orthogonal
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import OptionError, at_least, mention, require
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,10 @@ class SprConfig:
     paper)."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "coefficient": (0 <= self.coefficient < float("inf"), "0 or more"),
-            "jumps": (self.jumps is None or self.jumps >= 1, "at least 1"),
-            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
-            "momentum": (0 <= self.momentum <= 1, "between 0 and 1"),
-        }
-        for name, (holds, what) in checks.items():
-            if not holds:
-                raise ValueError(f"--aux.spr.{name} must be {what}, not {getattr(self, name)}.")
+        at_least(self, 0, "coefficient")
+        at_least(self, 1, "jumps")
+        require(self, "fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
+        require(self, "momentum", 0 <= self.momentum <= 1, "between 0 and 1")
 
     def build(self, context: HeadContext) -> "Spr":
         """Makes the head; copies the torso.
@@ -55,9 +50,10 @@ class SprConfig:
         """
         length = context.unroll_length
         if self.jumps is not None and self.jumps > length:
-            raise ValueError(
-                f"--aux.spr.jumps {self.jumps} looks further ahead than a trajectory of {length} "
-                "steps reaches: use fewer, or a longer --unroll-length."
+            raise OptionError(
+                "jumps",
+                f"{self.jumps} looks further ahead than a trajectory of {length} "
+                f"steps reaches: use fewer, or a longer {mention('unroll_length')}.",
             )
         return Spr(self, context, min(5, length) if self.jumps is None else self.jumps)
 
@@ -94,7 +90,7 @@ class Spr(AuxiliaryHead):
     def __init__(self, config: SprConfig, context: HeadContext, jumps: int) -> None:
         super().__init__()
         torso, num_actions = context.torso, context.spec.num_actions
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.jumps = jumps
         self.sampler = StepSampler(config.fraction, context.stream("steps"))
         self.transition: nn.Module
@@ -122,7 +118,7 @@ class Spr(AuxiliaryHead):
         self, agent: ActorCritic, observation: Shaped[Tensor, " time B *shape"]
     ) -> Float[Tensor, "time B F"]:
         flat = observation.flatten(0, 1)
-        latent = latent_of(agent.look(flat, self.target))
+        latent = latent_of(agent.see(flat, self.target))
         with arithmetic(agent.precision, flat.device):
             goal = self.target.network.features_of(latent).float()
         unit: Tensor = F.normalize(goal, dim=-1)
@@ -140,7 +136,7 @@ class Spr(AuxiliaryHead):
         counts = (inside & at_steps(trajectory.valid, now.flatten(0, 1)).view_as(now)).cumprod(0)
         action = at_steps(trajectory.action, now.flatten(0, 1)).view(self.jumps, -1)
 
-        latent = latent_of(agent.look(at_steps(trajectory.observation, step).flatten(0, 1)))
+        latent = latent_of(agent.see(at_steps(trajectory.observation, step).flatten(0, 1)))
         latents = []
         with arithmetic(agent.precision, latent.device):
             for taken in action.unbind():

@@ -25,10 +25,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.trajectory import AgentOutput, Trajectory
+from gridworld.options import at_least
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,8 @@ class TerminationConfig:
     """Weight of the loss."""
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"--aux.termination.horizon must be at least 1, not {self.horizon}.")
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(
-                f"--aux.termination.coefficient must be 0 or more, not {self.coefficient}."
-            )
+        at_least(self, 1, "horizon")
+        at_least(self, 0, "coefficient")
 
     def build(self, context: HeadContext) -> "Termination":
         """Makes the head."""
@@ -71,7 +68,7 @@ class Termination(AuxiliaryHead):
 
     def __init__(self, config: TerminationConfig, num_features: int) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.hazard = nn.Linear(num_features, config.horizon)
 
     @torch.no_grad()

@@ -13,14 +13,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from agents.algorithms.returns import gae
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Targets, constant
 from agents.heads.components.replay import Replay, make_replay
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.random import Stream
 from agents.statistics import explained_variance
 from agents.trajectory import AgentOutput, Trajectory
-
-_FLAG = "--aux.value-replay"
+from gridworld.options import at_least, require
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,10 @@ class ValueReplayConfig:
     """Weight of the loss (1 in the paper)."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ValueError(
-                f"{_FLAG}.fraction must be above 0 and at most 1, not {self.fraction}."
-            )
-        if self.replay_steps is not None and self.replay_steps < 1:
-            raise ValueError(f"{_FLAG}.replay-steps must be at least 1, not {self.replay_steps}.")
-        if not 0 <= self.trace <= 1:
-            raise ValueError(f"{_FLAG}.trace must be between 0 and 1, not {self.trace}.")
-        if not 0 <= self.coefficient < float("inf"):
-            raise ValueError(f"{_FLAG}.coefficient must be 0 or more, not {self.coefficient}.")
+        require(self, "fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
+        at_least(self, 1, "replay_steps")
+        require(self, "trace", 0 <= self.trace <= 1, "between 0 and 1")
+        at_least(self, 0, "coefficient")
 
     def build(self, context: HeadContext) -> "ValueReplay":
         """Makes the head and its replay.
@@ -55,13 +48,7 @@ class ValueReplayConfig:
         Raises:
             ValueError: the replay does not fit into memory.
         """
-        replay = make_replay(
-            f"{_FLAG}.replay-steps",
-            self.replay_steps,
-            context.spec,
-            context.unroll_length,
-            context.device,
-        )
+        replay = make_replay(self.replay_steps, context.spec, context.unroll_length, context.device)
         return ValueReplay(self, replay, context.stream("replay"), context.discount)
 
 
@@ -105,7 +92,7 @@ class ValueReplay(AuxiliaryHead):
         self, config: ValueReplayConfig, replay: Replay, stream: Stream, discount: float
     ) -> None:
         super().__init__()
-        self.coefficient = Schedule(config.coefficient, config.coefficient, 0)
+        self.coefficient = constant(config.coefficient)
         self.replay = replay
         self.stream = stream
         self._fraction = config.fraction

@@ -27,7 +27,7 @@ from agents.gates import Gate, Judgement, gated_backward
 from agents.gates.algebra import solve
 from agents.gates.backward import Reduce
 from agents.learning.optimizer import OwnerOptimizer
-from agents.networks.rotation import rotate
+from agents.networks.actor_critic import rotate
 
 # Cuts a network in two: losses above, the network below, gradients handed down by hand.
 

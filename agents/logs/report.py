@@ -12,18 +12,15 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 
-from agents.logs.progress import Progress, Split, importance
 from agents.logs.tensorboard import EventFile
-from agents.logs.terminal import Terminal
-from agents.runtime.files import write_atomically
-
-# `metrics.csv`: one line per log line, whole at every moment.
+from agents.logs.terminal import Progress, Split, Terminal, importance
+from agents.runtime.checkpoint import write_atomically
 
 LEADING = ("step", "seconds")
 
 
 class Table:
-    """Appends rows of named numbers to a CSV file.
+    """Appends rows of named numbers to a CSV file, which is complete after every row.
 
     The first row decides the columns.  A name that comes later adds a column at the
     end: the file is then rewritten, once.

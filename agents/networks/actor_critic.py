@@ -3,21 +3,85 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from agents.networks.precision import Precision, arithmetic
 from agents.networks.recurrent import Core
-from agents.networks.rotation import rotate
 from agents.networks.torsos import Torso, TorsoOutput, orthogonal
 from agents.networks.value_scale import ValueScale
 from agents.trajectory import AgentOutput, Trajectory
 
+# Which arithmetic a torso uses, chosen from what the hardware can do, never from a timing.
+
+Precision = Literal["fp32", "bf16"]
+
+# Instruction sets of a CPU that multiply bfloat16 natively, as Linux names them.
+BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
+
+
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction sets, or nothing where the system does not list them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), ":")
+    return frozenset(line.split(":", 1)[1].split())
+
+
+def choose_precision(device: torch.device) -> tuple[Precision, str]:
+    """Picks bf16 where the hardware has it, and says why.
+
+    bf16 keeps the exponent of float32, so no loss scaling is needed; weights,
+    gradients, the gate and the optimizer stay in float32 either way.
+    """
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU has native bf16"
+        return "fp32", "the GPU has no native bf16"
+    if device.type == "cpu":
+        found = sorted(cpu_flags() & BF16_INSTRUCTIONS)
+        if found:
+            return "bf16", f"the CPU has {found[0]}"
+        return "fp32", "the CPU has no bf16 instructions"
+    return "fp32", f"bf16 is untested on {device.type}"
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Runs a block in `precision` (autocast for bf16, plain float32 otherwise)."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+# Features multiplied by a block-diagonal rotation, and a rotation folded into a layer.
+
+
+def rotate(
+    features: Float[Tensor, " *batch F"], matrix: Float[Tensor, "G D D"]
+) -> Float[Tensor, " *batch F"]:
+    """Multiplies the features by a matrix of blocks on a diagonal; those left over stay."""
+    num_blocks, size = matrix.shape[:2]
+    blocks, rest = features.split(
+        [num_blocks * size, features.shape[-1] - num_blocks * size], dim=-1
+    )
+    blocks = blocks.unflatten(-1, (num_blocks, size))
+    turned = torch.einsum("gij,...gj->...gi", matrix, blocks).flatten(-2)
+    return torch.cat([turned, rest], dim=-1)
+
+
+def folded(weight: Float[Tensor, "A F"], matrix: Float[Tensor, "G D D"]) -> Float[Tensor, "A F"]:
+    """The weight of a linear layer that does to features what `weight` does to rotated ones."""
+    # W (R z) = (W R) z, and row by row W R = (R^T W^T)^T.
+    return rotate(weight, matrix.mT)
+
 
 @dataclass(frozen=True)
-class Choice:
+class ActionSample:
     """Sampled actions, and what the agent knew when it chose."""
 
     action: Int[Tensor, " B"]
@@ -84,7 +148,7 @@ class ActorCritic(nn.Module):
             action: what was done at each of them, as far as it is known, for the core.
         """
         lead = observation.shape[:2]
-        seen = self.look(observation.flatten(0, 1))
+        seen = self.see(observation.flatten(0, 1))
         torso = seen.features.float().unflatten(0, lead)
         with arithmetic("fp32", observation.device):
             features, state = self._remember(torso, core_state, reset, action)
@@ -96,10 +160,10 @@ class ActorCritic(nn.Module):
                 logits=self.policy(turned),
                 value=self.value_scale(self.value(turned).squeeze(-1)),
                 core_state=state,
-                value_unit=self.value_scale.scale.clone() if self.value_scale.on else None,
+                value_unit=self.value_scale.current,
             )
 
-    def look(
+    def see(
         self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None
     ) -> TorsoOutput:
         """Computes what the torso, or another like it, makes of a flat batch of observations."""
@@ -119,7 +183,7 @@ class ActorCritic(nn.Module):
         generator: torch.Generator,
         core_state: Float[Tensor, "B F"] | None = None,
         reset: Bool[Tensor, " B"] | None = None,
-    ) -> Choice:
+    ) -> ActionSample:
         """Samples one action per environment."""
         output = self(
             observation.unsqueeze(0), core_state, None if reset is None else reset.unsqueeze(0)
@@ -157,7 +221,7 @@ class ActorCritic(nn.Module):
         return features, after
 
 
-def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> Choice:
+def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> ActionSample:
     """Samples from softmax(logits) without leaving the device.
 
     An exponential race (argmax of p / E with E ~ Exp(1), the Gumbel trick) is
@@ -167,4 +231,4 @@ def sample(logits: Float[Tensor, "B A"], generator: torch.Generator) -> Choice:
     clock = torch.empty_like(logits).exponential_(generator=generator)
     action = (log_probabilities.exp() / clock).argmax(-1)
     chosen = log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    return Choice(action, chosen)
+    return ActionSample(action, chosen)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agents.networks.torsos import orthogonal
+from gridworld.options import Registry, at_least
 
 
 class Core(nn.Module, ABC):
@@ -71,8 +72,7 @@ class GRUConfig:
     """Whether it reads what was done last (as IMPALA's LSTM does)."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"--core.gru.width must be at least 1, not {self.width}.")
+        at_least(self, 1, "width")
 
     def build(self, num_features: int, num_actions: int = 0) -> "GRU":
         """Makes the core on top of a torso of so many features.
@@ -112,12 +112,12 @@ class GRU(Core):
         cell = self.cell
         hidden, before = self._parted(state)
         done = self._done(before, len(features), action)  # [N + 1, B, A]
-        opens = reset.unsqueeze(-1)
+        episode_start = reset.unsqueeze(-1)
         # Not by a product, so that a state that is not finite ends with its episode.
-        seen = torch.cat([features, torch.where(opens, 0.0, done[:-1])], -1)
+        seen = torch.cat([features, torch.where(episode_start, 0.0, done[:-1])], -1)
         inputs = F.linear(seen, cell.weight_ih, cell.bias_ih)  # [N, B, 3 F3]
         states = []
-        for step, forgets in zip(inputs.unbind(), opens.unbind(), strict=True):
+        for step, forgets in zip(inputs.unbind(), episode_start.unbind(), strict=True):
             hidden = torch.where(forgets, 0.0, hidden)
             reset_in, update_in, new_in = step.chunk(3, -1)
             recurrent = F.linear(hidden, cell.weight_hh, cell.bias_hh)
@@ -166,3 +166,7 @@ class Cores:
 
     none: FeedForwardConfig = FeedForwardConfig()
     gru: GRUConfig = GRUConfig()
+
+
+_REGISTRY = Registry("core", Cores())
+register, registered = _REGISTRY.register, _REGISTRY.registered

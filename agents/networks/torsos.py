@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
+from gridworld.options import OptionError, Registry, at_least, mention, require
+
 SQRT_2 = 2.0**0.5
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
@@ -78,25 +80,25 @@ def check_image(
     Raises:
         ValueError: if the observation is no image, or too small for the torso.
     """
+    cure = f"use {mention('torso')} mlp."
     if num_symbols:
-        raise ValueError(
-            f"--torso {name} needs images, but the observation is made of {num_symbols} symbols: "
-            "use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images, but the observation is made of {num_symbols} symbols: {cure}",
         )
     if len(observation_shape) != 3:
-        raise ValueError(
-            f"--torso {name} needs images (C, H, W), but the observation has shape "
-            f"{observation_shape}: use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images (C, H, W), but the observation has shape "
+            f"{observation_shape}: {cure}",
         )
     if min(observation_shape[1:]) < smallest:
-        raise ValueError(
-            f"--torso {name} needs images of {smallest} x {smallest} pixels or more, but the "
-            f"observation has shape {observation_shape}: use --torso mlp."
+        raise OptionError(
+            "torso",
+            f"{name} needs images of {smallest} x {smallest} pixels or more, but the "
+            f"observation has shape {observation_shape}: {cure}",
         )
     return observation_shape[0]
-
-
-# The convolutional network of Mnih et al. 2015, Human-level control (Nature 518), Methods.
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,7 @@ class NatureConfig:
     """Features of the dense layer (512 in the paper)."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"--torso.nature.width must be at least 1, not {self.width}.")
+        at_least(self, 1, "width")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Nature":
         """Makes the torso for images of (C, H, W), which are no symbols."""
@@ -117,7 +118,10 @@ class NatureConfig:
 
 
 class Nature(Torso):
-    """Convolutions 32 x 8/4, 64 x 4/2, 64 x 3/1, then a dense layer, all rectified."""
+    """The convolutional network of Mnih et al. 2015 (Nature 518), Methods.
+
+    Convolutions 32 x 8/4, 64 x 4/2 and 64 x 3/1, then a dense layer, all rectified.
+    """
 
     def __init__(self, channels: int, image: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -145,9 +149,6 @@ class Nature(Torso):
         return torch.relu(self.dense(latent.flatten(1)))
 
 
-# The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
-
-
 @dataclass(frozen=True)
 class ImpalaConfig:
     """Three stages of convolution, pooling and two residual blocks."""
@@ -158,10 +159,9 @@ class ImpalaConfig:
     """Features of the dense layer (256 in the paper)."""
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError("--torso.impala.channels needs one or more positive numbers.")
-        if self.width < 1:
-            raise ValueError(f"--torso.impala.width must be at least 1, not {self.width}.")
+        positive = min(self.channels, default=0) >= 1
+        require(self, "channels", positive, "one or more positive numbers")
+        at_least(self, 1, "width")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Impala":
         """Makes the torso for images of (C, H, W), which are no symbols."""
@@ -185,7 +185,10 @@ class Residual(nn.Module):
 
 
 class Impala(Torso):
-    """The 15-layer network, without its recurrent core."""
+    """The residual network of Espeholt et al. 2018, IMPALA, Figure 3 (right).
+
+    It has 15 layers; the recurrent core of the paper is separate (`agents.networks.recurrent`).
+    """
 
     def __init__(
         self, channels: int, image: tuple[int, ...], stages: tuple[int, ...], width: int
@@ -216,9 +219,6 @@ class Impala(Torso):
         return torch.relu(self.dense(latent.flatten(1)))
 
 
-# A multilayer perceptron, for observations that are short vectors or a few symbols.
-
-
 @dataclass(frozen=True)
 class MlpConfig:
     """Dense layers with tanh between them."""
@@ -227,8 +227,8 @@ class MlpConfig:
     """Width of each layer (64, 64 for classic control in OpenAI Baselines)."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError("--torso.mlp.widths needs one or more positive numbers.")
+        positive = min(self.widths, default=0) >= 1
+        require(self, "widths", positive, "one or more positive numbers")
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Mlp":
         """Makes the torso for observations of any shape, which it flattens.
@@ -241,7 +241,11 @@ class MlpConfig:
 
 
 class Mlp(Torso):
-    """Flattens, then dense layers, each followed by tanh; a symbol enters as a one-hot vector."""
+    """A multilayer perceptron, for observations that are short vectors or a few symbols.
+
+    Flattens, then applies dense layers, each followed by tanh.  A symbol enters as a
+    one-hot vector.
+    """
 
     symbols: UInt8[Tensor, " symbols"]
 
@@ -266,16 +270,17 @@ class Mlp(Torso):
         return flat / 255 if flat.dtype == torch.uint8 else flat.float()
 
 
-# Torsos: from observations to features.  To add one: one file, one line in `Torsos`.
-
-
 @dataclass(frozen=True)
 class Torsos:
-    """The torsos by their command-line names."""
+    """The torsos by their command-line names; a new one is a config class and a line here."""
 
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()
     mlp: MlpConfig = MlpConfig()
+
+
+_REGISTRY = Registry("torso", Torsos())
+register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
 __all__ = ["Torso", "TorsoOutput", "Torsos", "NatureConfig", "ImpalaConfig", "MlpConfig"]

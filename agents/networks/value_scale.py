@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LEAST = 0.01
-"""The scale is at least this part of the targets' root mean square: equal returns have no spread."""
+"""The scale is at least this part of the targets' root mean square, for returns without spread."""
 
 
 class ValueScale(nn.Module):
@@ -56,6 +56,11 @@ class ValueScale(nn.Module):
         return torch.addcmul(self.mean, self.scale, normalised) if self.on else normalised
 
     @property
+    def current(self) -> Float[Tensor, ""]:
+        """The scale of the values as they are now; 1 where it is switched off."""
+        return self.scale.clone() if self.on else torch.ones_like(self.scale)
+
+    @property
     def unit(self) -> Float[Tensor, ""]:
         """The scale after the latest observation, in which losses are measured; 1 if unknown."""
         _, scale = self._latest()
@@ -81,12 +86,11 @@ class ValueScale(nn.Module):
             return
         mean, scale = self._latest()
         known = self.scale > 0
-        ratio = torch.where(known, self.scale / torch.where(scale > 0, scale, 1.0), 1.0)
+        divisor = torch.where(scale > 0, scale, 1.0)
+        ratio = torch.where(known, self.scale / divisor, 1.0)
         for layer in layers:
             layer.weight.mul_(ratio)
-            moved = (self.scale * layer.bias + self.mean - mean) / torch.where(
-                scale > 0, scale, 1.0
-            )
+            moved = (self.scale * layer.bias + self.mean - mean) / divisor
             layer.bias.copy_(torch.where(known, moved, layer.bias))
         self.mean.copy_(mean)
         self.scale.copy_(scale)

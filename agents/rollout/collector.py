@@ -1,7 +1,12 @@
-"""Plays the environments with the current agent."""
+"""Plays the environments with the current agent and records trajectories.
+
+`Collector` keeps what continues from one trajectory to the next; `Record` holds the
+buffers of the trajectory in progress.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +19,6 @@ from agents.trajectory import Trajectory
 from envs.base import Step, VecEnv
 from envs.episodes import Episodes
 
-# What is being collected: T agent steps of B environments, filled in part by part.
-
 
 class Record:
     """The buffers of one trajectory, on the environments' device; raw rewards until the end."""
@@ -24,7 +27,7 @@ class Record:
         self,
         length: int,
         observation: Shaped[Tensor, " B *shape"],
-        begins: Bool[Tensor, " B"],
+        episode_start: Bool[Tensor, " B"],
         core_state: Float[Tensor, "B F"] | None = None,
         state: Int[Tensor, " B"] | None = None,
     ) -> None:
@@ -33,7 +36,7 @@ class Record:
         Args:
             length: T.
             observation: the first one.
-            begins: where it opens an episode.
+            episode_start: True where `observation` is the first of an episode.
             core_state: of the recurrent core before it.
             state: of a gridworld at it.
         """
@@ -50,7 +53,7 @@ class Record:
         if state is not None:
             self._state = state.new_empty((length + 1, len(state)))
             self._state[0] = state
-        self._begins = begins
+        self._episode_start = episode_start
         self._core_state = core_state
 
     def write(self, t: int, where: slice, step: Step) -> None:
@@ -87,7 +90,7 @@ class Record:
             observation=self.observation,
             state=self._state,
             core_state=self._core_state,
-            begins=self._begins,
+            episode_start=self._episode_start,
             value=self.value if with_value else None,
         )
 
@@ -144,7 +147,7 @@ class Collector:
     def _begin(self, observation: Shaped[Tensor, " B *shape"]) -> None:
         num_envs, device = self.env.spec.num_envs, self.env.device
         self._observation = observation
-        self._opens = torch.ones(num_envs, dtype=torch.bool, device=device)
+        self._episode_start = torch.ones(num_envs, dtype=torch.bool, device=device)
         core = self._agent.core
         self._core_state = (
             None if core is None else torch.zeros(num_envs, core.state_size, device=device)
@@ -153,7 +156,11 @@ class Collector:
     def collect(self) -> Trajectory:
         """Plays T agent steps in every environment."""
         record = Record(
-            self._unroll_length, self._observation, self._opens, self._core_state, self.env.state
+            self._unroll_length,
+            self._observation,
+            self._episode_start,
+            self._core_state,
+            self.env.state,
         )
         with self._agent.frozen():
             for t in range(self._unroll_length + 1):
@@ -174,7 +181,7 @@ class Collector:
         start = time.perf_counter()
         state = None if self._core_state is None else self._core_state[where]
         choice = self._agent.act(
-            record.observation[t, where], self.generator, state, self._opens[where]
+            record.observation[t, where], self.generator, state, self._episode_start[where]
         )
         record.action[t, where] = choice.action
         record.log_probability[t, where] = choice.log_probability
@@ -194,14 +201,14 @@ class Collector:
         start = time.perf_counter()
         step = part.receive()
         record.write(t, where, step)
-        self._opens = _replaced(self._opens, where, ~step.valid)
+        self._episode_start = _replaced(self._episode_start, where, ~step.valid)
         self.clock.environment += time.perf_counter() - start
 
     @torch.no_grad()
     def _value_of_the_last(self) -> Float[Tensor, " B"]:
         """Of the observation that the next trajectory begins with, as the agent is now."""
         value: Tensor = self._agent(
-            self._observation.unsqueeze(0), self._core_state, self._opens.unsqueeze(0)
+            self._observation.unsqueeze(0), self._core_state, self._episode_start.unsqueeze(0)
         ).value
         return value[0]
 
@@ -214,7 +221,7 @@ class Collector:
         return {
             "acting": self.generator.get_state(),
             "episodes": self.episodes.state_dict(),
-            "opens": self._opens,
+            "opens": self._episode_start,
             "core_state": self._core_state,
         }
 
@@ -222,7 +229,7 @@ class Collector:
         """Continues from `state_dict`; the observation is left to `go_on_from`."""
         self.generator.set_state(state["acting"])
         self.episodes.load_state_dict(state["episodes"])
-        self._opens = state["opens"].to(self.env.device)
+        self._episode_start = state["opens"].to(self.env.device)
         if state["core_state"] is not None:
             self._core_state = state["core_state"].to(self.env.device)
 
@@ -244,3 +251,79 @@ def _replaced(
     changed = whole.clone()
     changed[where] = part
     return changed
+
+
+# Plays the next trajectory while the learner learns from the last one.
+#
+# The policy that plays is then one update behind the one that learns (policy lag 1), which
+# the importance ratios of V-trace and PPO correct: Espeholt et al. 2018, "IMPALA"
+# (https://arxiv.org/abs/1802.01561, section 3).  The lag is always exactly one, so runs of
+# one seed stay alike.
+
+
+class Pipeline:
+    """A collector in a thread of its own."""
+
+    def __init__(self, collector: Collector, player: ActorCritic, learned: ActorCritic) -> None:
+        """Starts nothing yet.
+
+        Args:
+            collector: plays with `player`.
+            player: a copy of the agent that only the collector uses.
+            learned: the agent, whose weights the player takes over between trajectories.
+        """
+        self.clock = Clock()
+        self._collector = collector
+        # Without gradient, but the very same memory.
+        self._player: list[Tensor] = list(player.state_dict().values())
+        self._learned: list[Tensor] = list(learned.state_dict().values())
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collector")
+        self._next: Future[Trajectory] | None = None
+
+    @property
+    def env(self) -> VecEnv:
+        """The environments that are played."""
+        return self._collector.env
+
+    @property
+    def episodes(self) -> Episodes:
+        """Finished episodes, those of the trajectory under way included."""
+        self._settle()
+        return self._collector.episodes
+
+    def collect(self) -> Trajectory:
+        """Hands out the trajectory that was played meanwhile, and starts the next one.
+
+        The clock counts as the environments' what the learner had to wait.
+        """
+        start = time.perf_counter()
+        if self._next is None:
+            self._follow()
+            self._next = self._thread.submit(self._collector.collect)
+        trajectory = self._next.result()
+        self._follow()
+        self._next = self._thread.submit(self._collector.collect)
+        self.clock.environment += time.perf_counter() - start
+        return trajectory
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        torch._foreach_copy_(self._player, self._learned)
+
+    def _settle(self) -> None:
+        """Waits until nothing is being played; what was played stays to be handed out."""
+        if self._next is not None:
+            self._next.result()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As the collector's; the trajectory under way is not saved."""
+        self._settle()
+        return self._collector.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state_dict`."""
+        self._collector.load_state_dict(state)
+
+    def close(self) -> None:
+        """Ends the thread, once what it plays is over."""
+        self._thread.shutdown()

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from agents.networks.actor_critic import ActorCritic
 from envs.base import Step, VecEnv
-
-BOOTSTRAP_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,6 @@ class Scores:
     def optimum(self) -> float | None:
         """Mean of the optima: what the mean of the returns could be."""
         return float(np.mean(self.optima)) if self.optima else None
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Percentile bootstrap interval of the mean over episodes (seeded: same in, same out)."""
-        return bootstrap_interval(np.asarray(self.returns), level)
-
-
-def bootstrap_interval(
-    values: Float[np.ndarray, " episodes"], level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean."""
-    draws = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP_SAMPLES, len(values)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(values[draws].mean(1), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def quotas(episodes: int, num_envs: int) -> list[int]:

@@ -2,7 +2,7 @@
 
     students = Students.fresh(worlds, world=numbers, teacher=policies)
     practice = Practice(students, SampledConfig(), stream=numbers, seed=1)
-    lesson = Lesson(students, [Arm(len(students), gate)], practice.signal, learning_rate=10.0)
+    lesson = Lesson(students, [GateGroup(len(students), gate)], practice.signal, learning_rate=10.0)
     for _ in range(500):
         lesson.update()
     students.expected_return()                                # exact, [S]
@@ -13,9 +13,8 @@ with its teacher's policy on the student's own states.  Either comes sampled, fr
 on-policy actor-critic (`Practice`), or exact, from linear solves (`exact_signal`).
 """
 
-from agents.tabular.lesson import Arm, Lesson, Signal, exact_signal, gradients
 from agents.tabular.practice import Practice, SampledConfig
-from agents.tabular.students import Students
+from agents.tabular.students import GateGroup, Lesson, Signal, Students, exact_signal, gradients
 
 __all__ = [
     "Students",
@@ -25,5 +24,5 @@ __all__ = [
     "SampledConfig",
     "exact_signal",
     "Lesson",
-    "Arm",
+    "GateGroup",
 ]

@@ -14,8 +14,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from agents.runtime.random import generator
-from agents.tabular.lesson import Signal
-from agents.tabular.students import Students
+from agents.tabular.students import Signal, Students
 from gridworld import NUM_ACTIONS, Chance, draw_chance, restart, step
 
 

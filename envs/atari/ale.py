@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from envs.atari.options import AtariOptions
-from envs.atari.vec_env import Emulators, Outcome
+from envs.atari.vec_env import AtariOptions, Emulators, Outcome
 
 _SIDE = 84
 """Of an observation, in pixels (Mnih et al. 2015)."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
-from envs.atari.options import AtariOptions
-from envs.atari.vec_env import AtariVecEnv, Emulators
-from envs.base import EnvSpec, Pools, VecEnv
+from envs.atari.vec_env import AtariOptions, AtariVecEnv, Emulators
+from envs.base import EnvSpec, VecEnv, VecEnvParts
 from envs.names import canonical, departures, nearest, separated_seeds
+from gridworld.options import OptionError, mention
 
 _FULL_ACTIONS = 18
 """The console's actions; every game's set of 18 is the same one, in the same order."""
@@ -63,7 +63,7 @@ class AtariConfig(AtariOptions):
             self._part(backend, game, seeds[start : start + size], device, render)
             for start in range(0, num_envs, size)
         ]
-        return parts[0] if len(parts) == 1 else Pools(parts)
+        return parts[0] if len(parts) == 1 else VecEnvParts(parts)
 
     def protocol(self, backend: Backend) -> str:
         """Names the nearest published protocol, the options that depart from it, and ale-py.
@@ -88,9 +88,10 @@ class AtariConfig(AtariOptions):
             )
         if self.backend not in installed:
             package = PACKAGES[self.backend].replace("_", "-")
-            raise ValueError(
-                f"--env.backend {self.backend} needs {package}, which is not installed: pip "
-                "install 'auxgate[atari]'."
+            raise OptionError(
+                "backend",
+                f"{self.backend} needs {package}, which is not installed: pip "
+                "install 'auxgate[atari]'.",
             )
         return self.backend
 
@@ -98,9 +99,10 @@ class AtariConfig(AtariOptions):
         if self.pools == 0:
             return 2 if num_envs % 2 == 0 and num_envs >= _WORTH_HALVING else 1
         if num_envs % self.pools:
-            raise ValueError(
-                f"--env.pools {self.pools} does not divide --num-envs {num_envs}: change one of "
-                "the two, or use --env.pools 0 to have it chosen."
+            raise OptionError(
+                "pools",
+                f"{self.pools} does not divide {mention('num_envs')} {num_envs}: change one of "
+                f"the two, or use {mention('pools')} 0 to have it chosen.",
             )
         return self.pools
 
@@ -141,7 +143,7 @@ BASELINES = AtariConfig(
     noop_max=30,  # Mnih et al. 2015, Extended Data Table 1: no-op max
     frame_skip=4,  # Mnih et al. 2015, Extended Data Table 1: action repeat
     frame_stack=4,  # Mnih et al. 2015, Extended Data Table 1: agent history length
-    max_episode_steps=27_000,  # Baselines plays the NoFrameskip-v4 games: 108,000 frames
+    max_episode_steps=27_000,  # 108,000 frames: ale-py, DQN Zoo, Dopamine
     episodic_life=True,  # Baselines, EpisodicLifeEnv
     sticky_actions=0.0,  # Baselines plays the NoFrameskip-v4 games
     full_action_space=False,  # Mnih et al. 2015, Methods: the game's own actions

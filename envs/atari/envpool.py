@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from envs.atari.options import AtariOptions
-from envs.atari.vec_env import Emulators, Outcome
+from envs.atari.vec_env import AtariOptions, Emulators, Outcome
 
 
 def games() -> tuple[str, ...]:

@@ -1,19 +1,18 @@
-"""Which Atari games there are, and by which emulators they can be played here."""
+"""The Atari games, their reference scores, and the emulators that can play them here."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, get_args
 
-# Scores of a random and of a human player, for human-normalised scores.
-#
-# The 57 games of Wang et al. 2016 (arXiv 1511.06581, appendix): games open with up to
-# 30 no-ops and last at most 108,000 frames.  The numbers agree with those in DQN Zoo's
-# `atari_data.py` and in DreamerV3's `baselines.yaml`, game by game.
-
 
 @dataclass(frozen=True)
 class Reference:
-    """Mean raw scores of one game."""
+    """Mean raw scores of a random and of a human player in one game.
+
+    From Wang et al. 2016 (https://arxiv.org/abs/1511.06581, appendix): games open with up to
+    30 no-ops and last at most 108,000 frames.  The numbers agree with those in DQN Zoo's
+    `atari_data.py` and in DreamerV3's `baselines.yaml`, game by game.
+    """
 
     random: float
     human: float

@@ -2,7 +2,8 @@
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,57 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
+from gridworld.options import OptionError, at_least
+
+# How an Atari game may be played, whoever plays it.
+
+
+@dataclass(frozen=True)
+class AtariOptions:
+    """How an Atari game is played; the defaults are the Baselines protocol."""
+
+    noop_max: int = 30
+    """Fewer no-ops than this open an episode, at random; 1 for none (Mnih et al. 2015: 30)."""
+    frame_skip: int = 4
+    """Frames an action is repeated for; the last two are max-pooled (Mnih et al. 2015)."""
+    frame_stack: int = 4
+    """Most recent frames in one observation (Mnih et al. 2015)."""
+    max_episode_steps: int = 27_000
+    """Agent steps until truncation: 108,000 frames, half an hour (ale-py, DQN Zoo, Dopamine)."""
+    episodic_life: bool = True
+    """Whether a lost life terminates (Mnih et al. 2015) or only game over (Machado et al. 2018)."""
+    sticky_actions: float = 0.0
+    """Probability of repeating the last action instead, each frame (Machado et al. 2018: 0.25)."""
+    full_action_space: bool = False
+    """Whether all 18 actions are offered instead of the game's own (Machado et al. 2018: yes)."""
+    fire_reset: bool = True
+    """Whether an episode opens with FIRE, in games that have it (Baselines)."""
+    backend: Literal["auto", "envpool", "ale"] = "auto"
+    """Who plays: envpool, ale-py, or the first of them that is installed."""
+    # Not compared: the same games are played whatever the number of threads and pools.
+    num_threads: int = field(default=0, compare=False)
+    """Threads that play in each pool; 0 for one per environment, at most the available cores."""
+    pools: int = field(default=0, compare=False)
+    """Parts that play in turn while others wait for their actions; 0 for two if that pays."""
+
+    def __post_init__(self) -> None:
+        if self.noop_max < 1:
+            raise OptionError(
+                "noop_max", f"{self.noop_max} would crash envpool; for no no-ops use 1."
+            )
+        at_least(self, 1, "frame_skip", "frame_stack", "max_episode_steps")
+        if not 0 <= self.sticky_actions < 1:
+            raise OptionError(
+                "sticky_actions",
+                f"is a probability below 1, not {self.sticky_actions}; use 0 for none.",
+            )
+        for option in ("num_threads", "pools"):
+            if getattr(self, option) < 0:
+                raise OptionError(
+                    option,
+                    f"must not be negative, but is {getattr(self, option)}; "
+                    "use 0 to have it chosen.",
+                )
 
 
 @dataclass(frozen=True)

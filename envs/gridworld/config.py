@@ -5,7 +5,6 @@ https://arxiv.org/abs/1902.02186); see `gridworld`.  Here are its options: which
 how many, and how they are seen.
 """
 
-import re
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -15,7 +14,8 @@ from envs.base import EnvSpec
 from envs.gridworld.vec_env import Encoding, GridVecEnv, observation_of
 from envs.gridworld.world_pool import pool
 from envs.names import departures
-from gridworld import NUM_ACTIONS, WorldConfig
+from gridworld import NUM_ACTIONS, OptionError, WorldConfig
+from gridworld.options import at_least, mention, require
 
 HELD_OUT_WORLDS = 1000
 """Worlds that a trained policy is scored in (as many as Du et al. 2018, Figure 4, average)."""
@@ -67,30 +67,26 @@ class GridConfig:
     """Of the worlds' own teachers; a world needs an optimal return above 0 under it."""
 
     def __post_init__(self) -> None:
-        if self.num_worlds < 1:
-            raise ValueError(f"--env.num-worlds must be at least 1, not {self.num_worlds}.")
+        at_least(self, 1, "num_worlds")
         if not 0 <= self.first_world <= 2**32 - self.num_worlds:
-            raise ValueError(
-                "--env.first-world must be 0 or more, and the last world's number below 2**32; "
-                f"it is {self.first_world}."
+            raise OptionError(
+                "first_world",
+                "must be 0 or more, and the last world's number below 2**32; "
+                f"it is {self.first_world}.",
             )
-        if not 0 <= self.world_seed < 2**63:
-            raise ValueError(
-                f"--env.world-seed must be 0 or more and below 2**63, not {self.world_seed}."
-            )
+        require(self, "world_seed", 0 <= self.world_seed < 2**63, "0 or more and below 2**63")
         if not 0 <= self.without_copies_of <= self.first_world:
-            raise ValueError(
-                "--env.without-copies-of must be 0 or more and at most --env.first-world "
-                f"{self.first_world}, not {self.without_copies_of}: no more worlds come before."
+            raise OptionError(
+                "without_copies_of",
+                f"must be 0 or more and at most {mention('first_world')} "
+                f"{self.first_world}, not {self.without_copies_of}: no more worlds come before.",
             )
-        if self.observation not in ("symbols", "one-hot", "flat"):
-            raise ValueError(
-                f"--env.observation must be symbols, one-hot or flat, not {self.observation}."
-            )
+        known = self.observation in ("symbols", "one-hot", "flat")
+        require(self, "observation", known, "symbols, one-hot or flat")
         try:
             self.worlds()
-        except ValueError as error:
-            raise ValueError(in_flags(str(error))) from error
+        except OptionError as error:
+            raise error.renamed(_RENAMED) from error
 
     def worlds(self) -> WorldConfig:
         """The settings of the worlds themselves.
@@ -162,18 +158,6 @@ class GridConfig:
         numbers = (self.first_world, self.num_worlds, self.without_copies_of)
         try:
             known = pool(worlds, self.world_seed, *numbers, device)
-        except ValueError as error:
-            raise ValueError(in_flags(str(error))) from error
+        except OptionError as error:
+            raise error.renamed(_RENAMED) from error
         return GridVecEnv(known, self.observation, spec, seed, render)
-
-
-def in_flags(sentence: str) -> str:
-    """Writes the settings that a message of the gridworld names as flags of the command line.
-
-    Names of one word are told from ordinary words by where they stand: at the beginning.
-    """
-    names = [field.name for field in fields(WorldConfig)]
-    flags = {name: "--env." + _RENAMED.get(name, name).replace("_", "-") for name in names}
-    compound = "|".join(name for name in names if "_" in name)
-    pattern = rf"\b(?:{compound})\b|^(?:{'|'.join(names)})\b"
-    return re.sub(pattern, lambda found: flags[found.group()], sentence)

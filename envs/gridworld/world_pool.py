@@ -1,4 +1,4 @@
-"""A pool of worlds, and what is known of them: their optimum, and teachers of their own."""
+"""Pools of worlds with their optimum and teachers, and the randomness of the episodes in them."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -22,12 +22,6 @@ from gridworld import (
 )
 from gridworld.hashing import Keys, mix
 
-# The chance of B environments by counting: environment i of a seed has numbers of its own.
-#
-# They depend on nothing but (seed, environment, step): not on how many environments play,
-# nor on the device.  One number of 32 bits serves one step, of which many are made ahead,
-# so that a step launches no kernel for them.
-
 _BITS = 32
 _USE = 0x6368_616E
 """Keeps these numbers apart from those that the worlds of the same seed are made of."""
@@ -36,7 +30,12 @@ _AHEAD = 2**15
 
 
 class ChanceStream:
-    """What happens to each environment by chance, step by step."""
+    """Draws slips, ends and worlds for B environments, step by step.
+
+    The numbers are hashes of (seed, environment, step), so they depend neither on how many
+    environments play nor on the device.  One 32-bit number serves one step; many are made
+    ahead, so that a step launches no kernel for them.
+    """
 
     def __init__(
         self, config: WorldConfig, num_worlds: int, num_envs: int, seed: int, device: torch.device

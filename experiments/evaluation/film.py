@@ -1,4 +1,9 @@
-"""The film of one episode: who plays, what is seen of it, and what is said about it."""
+"""Films one episode: plays it, enlarges and captions its pictures, encodes them as GIF or MP4.
+
+Enlarging repeats pixels without smoothing, so that a game looks as it is.  Pillow writes a GIF
+picture by picture, each with its own palette and only the pixels that changed; PyAV, an optional
+dependency, writes an MP4 (H.264).
+"""
 
 import io
 import math
@@ -14,27 +19,21 @@ from jaxtyping import Bool, UInt8
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from agents.rollout.evaluation import Moment, watch
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from experiments.evaluation.players import check_writable, load_player
 from experiments.training.hardware import Hardware
-
-# Films of an episode: pictures enlarged and captioned, written as GIF or MP4.
-#
-# Enlarging repeats pixels (no smoothing), so that a game looks as it is.  A GIF is
-# written by Pillow picture by picture, each with a palette of its own and only what
-# has changed; an MP4 (H.264) by PyAV, which is an optional dependency.
 
 MOST_HIGH, MOST_WIDE, LEAST_WIDE = 640, 1280, 320
 """Pixels of the enlarged picture; the caption needs some width."""
 BAR, MARGIN, GAP = 36, 10, 18
-"""Pixels: the caption's height, its distance from the border, the gap between its parts."""
+"""Pixels: the caption's height, its distance from the border, the gap between its texts."""
 FONT_SIZES = range(22, 9, -1)
 BACKGROUND, BRIGHT, DIM = (18, 18, 18), (255, 255, 255), (170, 170, 170)
 WIDEST = ("score -8,888,888", "step 888,888")
-"""Their room is kept free from the start, so that nothing moves when numbers grow."""
+"""Space for these texts is reserved, so that nothing moves when numbers grow."""
 
 HOLD = 1.0
 """Seconds for which the last picture stays."""
@@ -73,7 +72,13 @@ class Screen:
     def show(
         self, picture: UInt8[np.ndarray, "H W 3"], score: float, step: int
     ) -> UInt8[np.ndarray, "H2 W2 3"]:
-        """Makes one picture of the film."""
+        """Makes one picture of the film.
+
+        Args:
+            picture: of the game.
+            score: so far.
+            step: agent steps so far.
+        """
         screen = Image.new("RGB", (self._width, self._height), BACKGROUND)
         draw = ImageDraw.Draw(screen)
         for place, text, colour in (
@@ -89,7 +94,7 @@ class Screen:
 
 
 def points(score: float) -> str:
-    """A score as it is read: without decimals where it has none."""
+    """Formats a score, without decimals if it is whole."""
     return f"{score:,.0f}" if score.is_integer() else f"{score:,.2f}"
 
 
@@ -154,7 +159,10 @@ ENCODERS: dict[str, Encoder] = {".mp4": mp4, ".gif": gif}
 def _thinned(
     pictures: Iterable[UInt8[np.ndarray, "H W 3"]], rate: float
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "H W 3"]]]:
-    """The pictures that a GIF shows, the last one always, and when, in hundredths of a second."""
+    """The pictures that a GIF shows, with their times in hundredths of a second.
+
+    The last picture is always among them.
+    """
     every = max(1, math.ceil(rate / GIF_RATE))
     left_out = None
     for index, picture in enumerate(pictures):
@@ -168,7 +176,7 @@ def _thinned(
 
 def _gif_header(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
     height, width = picture.shape[:2]
-    # No palette for all; then the extension by which a GIF repeats, here without end.
+    # No global palette; then the extension that makes a GIF repeat without end.
     return struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0) + (
         b"!\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
     )
@@ -186,10 +194,10 @@ def _differs(
 def _gif_frame(
     picture: UInt8[np.ndarray, "H W 3"], changed: Bool[np.ndarray, "H W"], hundredths: int
 ) -> bytes:
-    """The part of the picture that has changed; elsewhere the one before shines through."""
+    """Encodes the pixels that changed; the others are transparent."""
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    # Up to 255 colours stay as they are; one place in the palette is for none.
+    # Up to 255 colours are exact; the last entry of the palette is transparent.
     colours = Image.fromarray(picture[changed][None]).quantize(255, dither=Image.Dither.NONE)
     indices = np.asarray(colours)[0]
     none = int(indices.max()) + 1
@@ -223,13 +231,13 @@ def _length(font: _Font, *texts: str) -> int:
 
 
 def _shortened(text: str, font: _Font, room: int) -> str:
-    """As much of the text as there is room for."""
+    """Cuts the text to the room there is."""
     cuts = (text, *(f"{text[:end]}..." for end in range(len(text) - 1, 0, -1)))
     return next((cut for cut in cuts if _length(font, cut) <= room), "")
 
 
 class Episode:
-    """The pictures of an episode, made while it is played; remembers how far it has come."""
+    """The pictures of an episode, made while it is played; `str` tells what has happened so far."""
 
     def __init__(self, moments: Iterator[Moment], title: str, most_steps: int) -> None:
         """Plays nothing yet.
@@ -265,7 +273,7 @@ def check_film(options: EvaluateOptions) -> None:
     """Refuses a film that could not be written, before anything is played.
 
     Raises:
-        UsageError: its kind is unknown, or its folder not to be written to.
+        UsageError: the file's kind is unknown, or its folder cannot be written.
     """
     path = Path(options.video)
     try:
@@ -276,10 +284,17 @@ def check_film(options: EvaluateOptions) -> None:
 
 
 def film(options: EvaluateOptions, hardware: Hardware) -> str:
-    """Films one episode; says in a sentence what happens in it.
+    """Films one episode and writes the film.
+
+    Args:
+        options: with one run and the film's file.
+        hardware: what the policy computes on.
+
+    Returns:
+        A sentence on the episode.
 
     Raises:
-        UsageError: the policy cannot be played, or its environment not be drawn.
+        UsageError: the policy cannot be played, or its environment cannot be drawn.
     """
     (run,) = options.runs
     player = load_player(run, hardware, render=True)

@@ -1,4 +1,4 @@
-"""Trained policies, ready to play in the environments that they were trained in."""
+"""Trained policies with the environments that they were trained in, and where scores go."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -7,21 +7,20 @@ from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
 from agents.teachers import PolicyCard, load_policy
+from configs import choice as plugins
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
-from envs import HELD_OUT, EnvFamilies, VecEnv, find
+from configs.programs import EvaluateOptions
+from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
-from experiments.training.run_folder import CONFIG
-
-# Where `evaluate.py` writes, and whether it can: known before hours of play, not after.
+from experiments.training.run_folder import CONFIG, read_config
 
 EVALUATION = "evaluation.json"
 
 
 def destination(run: str, options: EvaluateOptions) -> Path | None:
-    """The file for a run's scores: `--output`, or one in its folder.
+    """The file for a run's scores: `--output`, or one in the run's folder.
 
-    None in the folder of a shipped teacher: what is there belongs to its card.
+    The folder of a shipped teacher gets none (None), because its card has its scores.
     """
     if options.output:
         return Path(options.output)
@@ -29,11 +28,13 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
 
 
 def check_writable(path: Path, cure: str) -> None:
-    """Refuses a file that cannot be written, by making one beside it that is gone at once.
+    """Refuses a file that cannot be written; called before hours of play, not after.
+
+    Creates a temporary file in the same folder to find out.
 
     Args:
         path: of the file.
-        cure: the option that chooses another one.
+        cure: the option that chooses another file.
 
     Raises:
         UsageError: it cannot be written.
@@ -50,7 +51,7 @@ def check_writable(path: Path, cure: str) -> None:
 
 @dataclass(frozen=True)
 class Player:
-    """A policy and what it says of itself."""
+    """A policy with its card."""
 
     run: str
     """As typed on the command line."""
@@ -58,12 +59,22 @@ class Player:
     card: PolicyCard
 
     def build(self, num_envs: int, seed: int, hardware: Hardware, *, render: bool) -> VecEnv:
-        """Builds the environment that the policy was trained in, or the held-out worlds of it.
+        """Builds the environment that the policy was trained in, or its held-out worlds.
 
-        Options that do not change the game (threads, say) are chosen anew.
+        Options that do not change the game, such as threads, are chosen anew.
+
+        Args:
+            num_envs: environments stepped together.
+            seed: of the environments.
+            hardware: what they compute on.
+            render: whether pictures will be asked for.
         """
-        name, family = find(self.card.env)
-        usual: Any = getattr(EnvFamilies(), family)
+        try:
+            name, family = find(self.card.env)
+        except ValueError as error:
+            needs = " ".join(f"--plugin {module}" for module in self.card.plugins)
+            raise ValueError(f"{error} It was trained with {needs}." if needs else error) from error
+        usual: Any = registered()[family]
         chosen_anew = {field.name for field in fields(usual) if not field.compare}
         options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
         config: Any = replace(usual, **options)
@@ -74,7 +85,7 @@ class Player:
 
 
 def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
-    """Loads a policy, and builds its environment once to see that the two still fit.
+    """Loads a policy, and builds its environment once to check that the two still fit.
 
     Args:
         run: a run's folder, a shipped teacher's folder, or an exported policy.
@@ -82,8 +93,9 @@ def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
         render: whether pictures will be asked for.
 
     Raises:
-        UsageError: there is no such policy, or its environment is not to be had.
+        UsageError: there is no such policy, or its environment cannot be built.
     """
+    load_plugins_of(run)
     try:
         player = Player(run, *load_policy(Path(run), hardware.device, hardware.precision))
         env = player.build(1, 0, hardware, render=render)
@@ -92,6 +104,17 @@ def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
     return player
+
+
+def load_plugins_of(run: str) -> None:
+    """Loads the plugins that a run was trained with; an exported policy only names them.
+
+    Raises:
+        UsageError: one cannot be loaded.
+    """
+    path = Path(run) / CONFIG
+    if path.is_file():
+        plugins.load(read_config(Path(run)).plugins)
 
 
 def _check(card: PolicyCard, env: VecEnv) -> None:

@@ -1,4 +1,4 @@
-"""The scores of `evaluate.py`: as a sentence, as a table, as files."""
+"""The scores of `evaluate.py` as a sentence, a table, and JSON or CSV files."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.padding import Padding
@@ -16,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.rollout.evaluation import Scores
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from envs.atari.games import REFERENCES
+from experiments.statistics import bootstrap, mean
 
 CSV_COLUMNS = (
     *("run", "env", "protocol", "trained_steps", "episodes", "seed", "precision"),
@@ -25,11 +27,13 @@ CSV_COLUMNS = (
 )
 HEADINGS = ("env (protocol)", "trained", "episodes", "mean", "95 % interval", "median")
 INDENT, GAP, NARROWEST = 2, 2, 12
+REPLICATES = 10_000
+"""Bootstrap replicates of the mean over episodes."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one policy scored, and how it was played."""
+    """The scores of one policy, and how it was played."""
 
     run: str
     """As typed on the command line."""
@@ -41,19 +45,24 @@ class Result:
     scores: Scores
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the mean over episodes."""
+        return interval_of(self.scores)
+
+    @property
     def human_normalised(self) -> float | None:
-        """0 for a random player, 1 for a human; None where there is no reference."""
+        """0 for a random player, 1 for a human; None for an environment without references."""
         reference = REFERENCES.get(self.env)
         return None if reference is None else reference.normalised(self.scores.mean)
 
     @property
     def of_optimum(self) -> float | None:
-        """The fraction of what the best policy scores; None where nobody knows that."""
+        """The mean as a fraction of the best policy's score; None where that is unknown."""
         optimum = self.scores.optimum
         return None if optimum is None else self.scores.mean / optimum
 
     def to_json(self) -> dict[str, Any]:
-        """All but the name of the run, which may be moved."""
+        """Everything except the path of the run, which may be moved."""
         return {
             "env": self.env,
             "protocol": self.protocol,
@@ -63,7 +72,7 @@ class Result:
             "precision": self.precision,
             "mean": self.scores.mean,
             "median": self.scores.median,
-            "interval_95": list(self.scores.interval()),
+            "interval_95": list(self.interval),
             "human_normalised": self.human_normalised,
             "optimum": self.scores.optimum,
             "returns": list(self.scores.returns),
@@ -71,8 +80,8 @@ class Result:
         }
 
     def summary(self) -> str:
-        """The score in words, the protocol beside it."""
-        low, high = self.scores.interval()
+        """A sentence with score, protocol and number of episodes."""
+        low, high = self.interval
         text = (
             f"{self.env} ({self.protocol} protocol), {len(self.scores.returns)} episodes after "
             f"{self.trained_steps:,} steps: mean {self.scores.mean:.2f} "
@@ -85,6 +94,12 @@ class Result:
         return text + "."
 
 
+def interval_of(scores: Scores) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the mean over episodes."""
+    found = bootstrap(mean, [np.asarray(scores.returns)], replicates=REPLICATES)
+    return found.low, found.high
+
+
 class Scoreboard:
     """The results for the terminal: each run's name above its line, in the order given."""
 
@@ -92,9 +107,9 @@ class Scoreboard:
         self._results = results
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        """Lays the lines out for the width that there is; the first column alone gives way."""
+        """Lays the lines out for the width of the terminal; only the first column shrinks."""
         rows = [_cells(result) for result in self._results]
-        # The last column compares with a human or with the optimum: no environment has both.
+        # The last column compares with a human or with the optimum; no environment has both.
         of_optimum = any(result.of_optimum is not None for result in self._results)
         of_human = any(result.human_normalised is not None for result in self._results)
         headings = (*HEADINGS, "human" if not of_optimum else "ratio" if of_human else "optimum")
@@ -111,7 +126,7 @@ class Scoreboard:
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    low, high = result.scores.interval()
+    low, high = result.interval
     human = result.human_normalised
     return (
         f"{result.env} ({result.protocol})",
@@ -137,12 +152,12 @@ def _line(cells: Sequence[str], widths: Sequence[int], indent: int) -> Table:
 
 
 def write_one(path: Path, result: Result) -> None:
-    """Writes one result, as JSON or, by the ending, as CSV."""
+    """Writes one result as JSON, or as CSV if the name ends in .csv."""
     _write(path, [result], result.to_json())
 
 
 def write_all(path: Path, results: Sequence[Result]) -> None:
-    """Writes the results of several runs: a JSON list or, by the ending, a CSV."""
+    """Writes several results as a JSON list, or as CSV if the name ends in .csv."""
     _write(path, results, [{"run": result.run} | result.to_json() for result in results])
 
 
@@ -159,14 +174,14 @@ def _csv(results: Sequence[Result]) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for result in results:
-        low, high = result.scores.interval()
+        low, high = result.interval
         ends = {"interval_low": low, "interval_high": high}
         writer.writerow({"run": result.run} | result.to_json() | ends)
     return text.getvalue()
 
 
 def _number(value: float) -> str:
-    """Four digits at least, and never a fraction where scores are large."""
+    """Formats a score with fewer decimals the larger it is."""
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2
     return f"{value:,.{digits}f}" if math.isfinite(value) else str(value)
@@ -177,7 +192,7 @@ def _percentage(fraction: float | None) -> str:
 
 
 def _count(steps: int) -> str:
-    """In thousands or millions where it is many."""
+    """Formats steps in thousands or millions if there are that many."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
         if steps >= size:
             return f"{steps / size:.3g}{unit}"

@@ -1,6 +1,6 @@
-"""What `experiments/report/__main__.py` is made of.
+"""What `python -m experiments.report` is made of, in the order of the data.
 
-In the order of the data: `thin` makes a small CSV of a run's folder and `runs` reads it, `arms`
-groups and names runs by their options (`command`), `scores` measures arms with the statistics of
-`estimates`; `tables`, `words`, `figure_curves` and `figure_improvement` (`look`) say it.
+`runs` makes a small CSV from the folder of a run and reads it back, `arms` groups and names runs
+by their options (`command`), `scores` compares the arms with `experiments.statistics`; `tables` and
+`figures` present the numbers.
 """

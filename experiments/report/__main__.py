@@ -12,20 +12,20 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from agents.runtime.files import write_atomically
+from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
 from experiments.report.arms import group, name_runs, same_run
 from experiments.report.figures import draw_curves, draw_improvement
-from experiments.report.runs import Run, is_run, parse, read
+from experiments.report.runs import Run, is_run, parse, read, thin
 from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report, for_terminal, sentences, write
-from experiments.report.thin import thin
 
 DOTS_PER_INCH = 130
 
@@ -42,27 +42,31 @@ class Options:
     first: Annotated[str, tyro.conf.arg(metavar="ARM")] = ""
     """The arm that the others are compared with; empty: the one without heads."""
     teacher: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
-    """A score to draw a line at, beside those of the teachers that the runs name."""
+    """A score to draw a line at, besides those of the teachers that the runs name."""
 
 
 def report(options: Options) -> None:
     """Adds the given runs to the output folder and writes the report of all that is there.
 
+    What is no run, or one without a finished episode, or another run's twin is skipped with a
+    warning: `runs/*` may name anything.
+
     Raises:
-        UsageError: a run cannot be read, or there is none.
+        UsageError: there is no run, or a file of the output folder is damaged.
     """
     output = Path(options.output)
     try:
         held = [read(path) for path in _curves(output)]
-        added = {path: _text(path) for name in options.runs for path in _expand(Path(name))}
-        new = [parse(text, path) for path, text in added.items()]
+        added, skipped = _given(options.runs)
+        new = [run for run, _ in added]
         kept = [run for run in held if not any(same_run(run, other) for other in new)]
         if not kept + new:
-            raise UsageError(
+            nothing = (
                 f"there are no runs in {output}: give the folders of some, "
-                "as in 'python -m experiments.report runs/*'."
+                "as in 'python -m experiments.report runs/*'"
             )
-        # All mistakes come before anything is written.
+            raise UsageError(f"{(skipped or [nothing])[0]}.")
+        # Mistakes are reported before anything is written.
         group(kept + new, options.first)
     except UsageError:
         raise
@@ -71,10 +75,12 @@ def report(options: Options) -> None:
     names = name_runs(kept + new)
     output.mkdir(parents=True, exist_ok=True)
     placed = list(kept)
-    for run in new:
+    for reason in skipped:
+        print(f"report.py: skipped: {reason}.", file=sys.stderr)
+    for run, text in added:
         before = [other.path for other in held if same_run(run, other)]
         path = before[0] if before else _free(output, run, names[run.path])
-        write_atomically(path, added[run.path].encode())
+        write_atomically(path, text.encode())
         placed.append(replace(run, path=path))
         print(f"{run.path} -> {path}")
     arms = group(sorted(placed, key=lambda run: run.path), options.first)
@@ -90,6 +96,30 @@ def report(options: Options) -> None:
     _show(made, words)
 
 
+def _given(names: Sequence[str]) -> tuple[list[tuple[Run, str]], list[str]]:
+    """The runs that are named, with the text of their CSVs, and why others are skipped."""
+    found: list[tuple[Run, str]] = []
+    expanded = {name: _expand(Path(name)) for name in names}
+    skipped = [
+        f"{name} holds no run: give folders with a config.json and a metrics.csv"
+        for name, inside in expanded.items()
+        if not inside
+    ]
+    for path in chain.from_iterable(expanded.values()):
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else thin(path)
+            run = parse(text, path)
+        except ValueError as error:
+            skipped.append(str(error))
+            continue
+        twin = next((other for other, _ in found if same_run(run, other)), None)
+        if twin is None:
+            found.append((run, text))
+        else:
+            skipped.append(f"{path} is the same arm and seed as {twin.path}")
+    return found, skipped
+
+
 def _curves(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.csv")) if is_run(path)]
 
@@ -100,18 +130,11 @@ def _expand(path: Path) -> list[Path]:
         return [path]
     if not path.exists():
         raise UsageError(f"{path} does not exist: give run folders, or CSVs of another report.")
-    inside = [each.parent for each in sorted(path.glob("*/config.json"))] + _curves(path)
-    if not inside:
-        raise UsageError(f"{path} holds no run: give folders with a config.json and a metrics.csv.")
-    return inside
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else thin(path)
+    return [each.parent for each in sorted(path.glob("*/config.json"))] + _curves(path)
 
 
 def _free(folder: Path, run: Run, arm: str) -> Path:
-    """A file of its own for a run, named by what it is."""
+    """A new file for a run, named by its game, arm and seed."""
     name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{run.env} {arm}").strip("_")
     candidates: Iterator[Path] = (
         folder / f"{name}{suffix}-s{run.seed}.csv" for suffix in _suffixes()
@@ -136,7 +159,7 @@ def _show(made: Report, words: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code; a mistake of the user's is one sentence."""
+    """Makes the report; prints a mistake as one sentence and returns the exit code."""
     options = tyro.cli(Options, args=arguments, prog="report.py", description=__doc__)
     try:
         report(options)

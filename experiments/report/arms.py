@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but their seed form an arm, named by what sets it apart."""
+"""Runs that differ only in their seed form an arm, named by what distinguishes it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.report.command import components, options
+from experiments.report.command import NO_HEADS, components, description, options
 from experiments.report.runs import Run
 
 CHOSEN = ("torso", "core")
@@ -21,25 +21,22 @@ class Arm:
     runs: Mapping[str, tuple[Run, ...]]
     """By game, in the order of their seeds."""
 
+    @property
+    def gate(self) -> str:
+        """The gate of all its runs, or `main only` without heads."""
+        run = next(iter(self.runs.values()))[0]
+        return str(run.config["choice"]["gate"]) if run.config["choice"]["aux"] else NO_HEADS
+
     def seeds(self, env: str) -> tuple[int, ...]:
-        """Of its runs on one game."""
+        """The seeds of its runs on one game."""
         return tuple(run.seed for run in self.runs[env])
-
-
-def parts(config: Mapping[str, Any]) -> str:
-    """What a run is made of, in short: its heads and its gate."""
-    choice = config["choice"]
-    if not choice["aux"]:
-        return "main only"
-    name = f"{' + '.join(choice['aux'])}, {choice['gate']}"
-    return f"{name}, no main loss" if choice["algo"] == "none" else name
 
 
 def name_runs(runs: Sequence[Run]) -> dict[Path, str]:
     """The arm of each run, by the run's file.
 
-    Beside heads and gate, an arm names whatever differs among the runs of the same game
-    that have it at all: what is not named is the same for all of them.
+    Next to heads and gate, the name says every option in which runs of the same game differ;
+    what it does not say is the same for all of them.
     """
     names: dict[Path, str] = {}
     for env in dict.fromkeys(run.env for run in runs):
@@ -53,7 +50,7 @@ def name_runs(runs: Sequence[Run]) -> dict[Path, str]:
                     for flag, value in settings[run.path].items()
                     if flag in differing
                 ]
-                names[run.path] = ", ".join([parts(run.config), *said])
+                names[run.path] = ", ".join([description(run.config), *said])
     return names
 
 
@@ -62,10 +59,10 @@ def group(runs: Sequence[Run], first: str = "") -> list[Arm]:
 
     Args:
         runs: of any number of games.
-        first: the name of the arm to put first, against which the others are compared.
+        first: the name of the arm that comes first and that the others are compared with.
 
     Raises:
-        ValueError: two runs are the same but for where they lie, or there is no such arm.
+        ValueError: two runs have the same arm, game and seed, or no arm is called `first`.
     """
     names = name_runs(runs)
     found: dict[str, dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
@@ -82,7 +79,7 @@ def group(runs: Sequence[Run], first: str = "") -> list[Arm]:
         found,
         key=lambda name: (
             name != first,
-            not name.startswith("main only"),
+            not name.startswith(NO_HEADS),
             "no main loss" in name,
             name,
         ),
@@ -104,17 +101,17 @@ def same_run(first: Run, second: Run) -> bool:
     return (
         first.env == second.env
         and first.seed == second.seed
-        and parts(first.config) == parts(second.config)
+        and description(first.config) == description(second.config)
         and _settings(first.config) == _settings(second.config)
     )
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that may set a run apart from others of its heads and gate."""
-    made_of = components(config)
+    """Everything in which runs with the same heads and gate may differ."""
+    chosen_by_slot = components(config)
     # Without a main loss there is no algorithm to name.
-    algorithm = {} if made_of["algo"] == "none" else {"": made_of["algo"]}
-    chosen = {slot: made_of[slot] for slot in CHOSEN}
+    algorithm = {} if chosen_by_slot["algo"] == "none" else {"": chosen_by_slot["algo"]}
+    chosen = {slot: chosen_by_slot[slot] for slot in CHOSEN}
     rest = {flag: value for flag, value in options(config).items() if flag != "seed"}
     variant = {"autoreset steps": config.get("variant", "masked")}
     return {**algorithm, **chosen, **variant, **rest}

@@ -22,22 +22,33 @@ PROGRAMS = {
     "": ("train.py",),
     "unmasked": ("-m", "experiments.studies.autoreset", "--unmasked", "--"),
 }
+"""The program that makes a run of each variant; the flags of `train.py` follow."""
 
-"""What makes a run of each variant; the flags of `train.py` follow."""
+NO_HEADS = "main only"
+"""The name of a run without auxiliary heads."""
 
 Config = Mapping[str, Any]
 
 
+def description(config: Config) -> str:
+    """A run in short: its heads and its gate."""
+    choice = config["choice"]
+    if not choice["aux"]:
+        return NO_HEADS
+    name = f"{' + '.join(choice['aux'])}, {choice['gate']}"
+    return f"{name}, no main loss" if choice["algo"] == "none" else name
+
+
 def components(config: Config) -> dict[str, Any]:
-    """What a run is made of, by slot (`torso`); a slot younger than the config has its default."""
+    """The components of a run by slot (`torso`); a slot added since has its default."""
     younger = {slot.name: slot.default for slot in fields(Choice) if slot.default is not MISSING}
     return {**younger, **config["choice"]}
 
 
 def options(config: Config) -> dict[str, Any]:
-    """All options that bear on what is learnt, by flag (`aux.distill.temperature`).
+    """All options that affect learning, by flag (`aux.distill.temperature`).
 
-    An option that is younger than the config has its default.
+    An option added since the config was written has its default.
     """
     template = _template(config)
     ignored: set[str] = set(HOUSEKEEPING)
@@ -65,7 +76,7 @@ def command(config: Config) -> str:
 
 
 def _template(config: Config) -> TrainConfig | None:
-    """The defaults of what a config has chosen; none if this version does not know it."""
+    """The defaults of the components that a config names; None if this version lacks one."""
     chosen = dict(config["choice"])
     try:
         return defaults(Choice(**{**chosen, "aux": tuple(chosen["aux"])}))
@@ -84,19 +95,19 @@ def _flatten(config: Config) -> dict[str, Any]:
     for section, content in config.items():
         match section:
             case "choice" | "variant":
-                parts = {}
+                sections = {}
             case "run":
-                parts = {"": content}
+                sections = {"": content}
             case "heads":
-                parts = {f"aux.{name}.": head for name, head in content.items()}
+                sections = {f"aux.{name}.": head for name, head in content.items()}
             case "judging":
-                # Without heads nothing is judged.
-                parts = {"gate.": content} if choice["gate"] else {}
+                # Without heads no gradients are weighed.
+                sections = {"gate.": content} if choice["gate"] else {}
             case "env":
-                parts = {"env.": content}
+                sections = {"env.": content}
             case _:
-                parts = {f"{section}.{choice[section]}.": content}
-        for prefix, values in parts.items():
+                sections = {f"{section}.{choice[section]}.": content}
+        for prefix, values in sections.items():
             found |= {f"{prefix}{name}": value for name, value in (values or {}).items()}
     return found
 

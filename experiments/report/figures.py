@@ -1,4 +1,4 @@
-"""`curves.png`: return, cosine and passed while training."""
+"""The figures of a report: `curves.png` and `improvement.png`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,37 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from experiments.figures import DASHES, Ink, inks, tidy
 from experiments.report.arms import Arm
-from experiments.report.estimates import bootstrap_band
 from experiments.report.runs import Run
-from experiments.report.scores import FINAL, Comparison, Estimate, Summary, games_of
+from experiments.report.scores import FINAL, Comparison, Summary, games_of
 from experiments.report.tables import Report
+from experiments.statistics import Estimate, bootstrap_means
 
-# How all figures look: colours, frames, labels that do not overlap.
-
-# Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/): told apart
-# with any colour vision; without its yellow, which is too pale for a line on white.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Labels that do not overlap.
 
 LABEL_WIDTH = 24
 """Characters in a line of a label."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def colour(index: int) -> str:
-    """Of an arm, by its place."""
-    return COLOURS[index % len(COLOURS)]
-
-
-def tidy(axes: Axes) -> None:
-    """Leaves of the frame and the grid what helps to read."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-
-
 def wrap(name: str) -> str:
     """Breaks an arm's name into lines, at its commas where that is enough."""
-    unbroken = ", ".join(part.replace(" ", _NO_BREAK) for part in name.split(", "))
+    unbroken = ", ".join(words.replace(" ", _NO_BREAK) for words in name.split(", "))
     return fill(unbroken, LABEL_WIDTH).replace(_NO_BREAK, " ")
 
 
@@ -56,8 +42,8 @@ def spread(
         low: no label reaches below it.
         high: nor above it, if there is room at all.
     """
-    # Less the distance it keeps from the first, each label has only not to lie below the
-    # one before: those that do are pooled at their mean.
+    # Minus its distance from the first label, each place must not lie below the one before:
+    # those that do are pooled at their mean.
     gaps = [(first + second) / 2 for first, second in pairwise(heights)]
     offset = np.concatenate([[0.0], np.cumsum(gaps)])
     pools: list[list[float]] = []
@@ -72,12 +58,13 @@ def spread(
     return [float(place) for place in flat + offset]
 
 
-# `improvement.png`: where each arm ended, and how probably it beats the first.
+# `improvement.png`: where each arm ended, and its probability of beating the first.
 
 
 def draw_improvement(report: Report) -> Figure:
     """Draws a row of two panels for each game, and for all of them."""
     first, order = report.arms[0].name, [arm.name for arm in report.arms]
+    colours = [ink.colour for ink in _inks(report.arms)]
     finals = [row for row in report.summaries if row.measure == FINAL]
     scopes = list(dict.fromkeys((row.env, row.unit) for row in finals))
     # One unit of each game: the raw score stands first.
@@ -93,10 +80,10 @@ def draw_improvement(report: Report) -> Figure:
             for row in report.comparisons
             if (row.against, row.env, row.measure) == (first, env, FINAL)
         ]
-        _draw_finals(left, rows, order)
+        _draw_finals(left, rows, order, colours)
         left.set_title(f"{env}: final return", fontsize=10)
         left.set_xlabel(f"IQM over runs ({unit}); dots: single runs", fontsize=9)
-        _draw_probabilities(right, beats, order)
+        _draw_probabilities(right, beats, order, colours)
         right.set_title(f"probability of ending above\n{first}", fontsize=10)
     figure.supxlabel(
         "Bar: 95 % stratified bootstrap interval. Hollow: no interval (a single run, or all "
@@ -106,7 +93,13 @@ def draw_improvement(report: Report) -> Figure:
     return figure
 
 
-def _draw_finals(axes: Axes, rows: Sequence[Summary], order: Sequence[str]) -> None:
+def _inks(arms: Sequence[Arm]) -> list[Ink]:
+    return inks([arm.gate for arm in arms])
+
+
+def _draw_finals(
+    axes: Axes, rows: Sequence[Summary], order: Sequence[str], colours: Sequence[str]
+) -> None:
     for row in rows:
         place = order.index(row.arm)
         axes.plot(
@@ -114,23 +107,25 @@ def _draw_finals(axes: Axes, rows: Sequence[Summary], order: Sequence[str]) -> N
             [place + 0.22] * len(row.values),
             marker=".",
             linestyle="none",
-            color=colour(place),
+            color=colours[place],
             alpha=0.5,
         )
-        _draw_estimate(axes, row.iqm, place, "{:.3g}")
-    _name_rows(axes, order)
+        _draw_estimate(axes, row.iqm, place, "{:.3g}", colours[place])
+    _name_rows(axes, order, colours)
 
 
-def _draw_probabilities(axes: Axes, rows: Sequence[Comparison], order: Sequence[str]) -> None:
+def _draw_probabilities(
+    axes: Axes, rows: Sequence[Comparison], order: Sequence[str], colours: Sequence[str]
+) -> None:
     axes.axvline(0.5, color="black", linewidth=0.8)
     for row in rows:
-        _draw_estimate(axes, row.probability, order.index(row.arm), "{:.2f}")
-    _name_rows(axes, [""] * len(order))
+        place = order.index(row.arm)
+        _draw_estimate(axes, row.probability, place, "{:.2f}", colours[place])
+    _name_rows(axes, [""] * len(order), colours)
     axes.set_xlim(-0.04, 1.04)
 
 
-def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str) -> None:
-    ink = colour(place)
+def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str, ink: str) -> None:
     known = estimate.interval is not None
     axes.plot(
         [estimate.value], [place], marker="o", color=ink, markerfacecolor=ink if known else "white"
@@ -155,16 +150,18 @@ def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str) -> N
     )
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def _name_rows(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [wrap(name) for name in names], fontsize=9)
     for index, label in enumerate(axes.get_yticklabels()):
-        label.set_color(colour(index))
+        label.set_color(colours[index])
     # The first arm is read first.
     axes.set_ylim(len(names) - 0.4, -0.7)
     tidy(axes)
 
 
-DASHES = ("-", "--", ":", "-.")
+# `curves.png`: return, cosine and passed while training.
+
+BAND_REPLICATES = 2_000
 POINTS = 200
 ENOUGH_FOR_AN_INTERVAL = 3
 LINE_HEIGHT = 0.036
@@ -178,7 +175,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Band:
-    """The mean over an arm's runs, and what is drawn around it."""
+    """The mean over an arm's runs, and the lower and upper edge of the area around it."""
 
     step: Float[np.ndarray, " points"]
     mean: Float[np.ndarray, " points"]
@@ -199,7 +196,7 @@ def band(runs: Sequence[Run], column: str) -> Band | None:
     step = np.linspace(start, max(start, end), POINTS)
     curves = np.stack([np.interp(step, *curve) for curve in measured])
     if len(curves) >= ENOUGH_FOR_AN_INTERVAL:
-        low, high = bootstrap_band(curves)
+        low, high = bootstrap_means(curves, BAND_REPLICATES)
     else:
         low, high = curves.min(0), curves.max(0)
     return Band(step, curves.mean(0), low, high)
@@ -221,8 +218,8 @@ def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
     """Draws a column of panels for each game.
 
     Args:
-        arms: in their order.
-        teacher: a score to draw a line at, beside those that the runs name.
+        arms: in the order of their colours.
+        teacher: a score to draw a line at, besides those that the runs name.
     """
     rows = _rows(arms)
     envs = games_of(arms)
@@ -254,7 +251,7 @@ def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
 
 
 def _rows(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
-    """The columns of `metrics.csv` in each row of panels; rows that nobody measured are left out.
+    """The columns of `metrics.csv` in each row of panels; rows that no run measured are left out.
 
     Several heads share a panel.
     """
@@ -273,14 +270,14 @@ def _rows(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
 
 
 def _draw_panel(axes: Axes, arms: Sequence[Arm], env: str, columns: Sequence[str]) -> None:
-    for index, arm in enumerate(arms):
+    for arm, ink in zip(arms, _inks(arms), strict=True):
         for column, dashes in zip(columns, DASHES, strict=False):
             curve = band(arm.runs.get(env, ()), column)
             if curve is None:
                 continue
-            axes.plot(curve.step, curve.mean, dashes, color=colour(index), linewidth=1.8)
+            axes.plot(curve.step, curve.mean, dashes, color=ink.colour, linewidth=1.8)
             axes.fill_between(
-                curve.step, curve.low, curve.high, color=colour(index), alpha=0.18, linewidth=0
+                curve.step, curve.low, curve.high, color=ink.colour, alpha=0.18, linewidth=0
             )
     if len(columns) > 1:
         for column, dashes in zip(columns, DASHES, strict=False):
@@ -306,28 +303,28 @@ def _draw_teachers(axes: Axes, runs: Sequence[Run], teacher: float | None) -> No
 
 
 def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> None:
-    """Writes each arm's name beside the end of its line."""
+    """Writes each arm's name next to the end of its line."""
     ends = []
-    for index, arm in enumerate(arms):
+    for arm, ink in zip(arms, _inks(arms), strict=True):
         curve = band(arm.runs.get(env, ()), "return")
         if curve is not None:
             count = len(arm.runs[env])
             text = wrap(arm.name) + f"\n{count} seed{'s' if count > 1 else ''}"
-            ends.append((float(curve.mean[-1]), text, colour(index)))
+            ends.append((float(curve.mean[-1]), text, ink.colour))
     ends.sort()
     # Everything is drawn: from here on the limits stay.
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     heights = [(text.count("\n") + 1.5) * LINE_HEIGHT * (high - low) for _, text, _ in ends]
     places = spread([end for end, _, _ in ends], heights, low, high)
-    for place, (_, text, ink) in zip(places, ends, strict=True):
+    for place, (_, text, colour) in zip(places, ends, strict=True):
         axes.annotate(
             text,
             (1, place),
             (6, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            color=ink,
+            color=colour,
             fontsize=9,
             verticalalignment="center",
         )

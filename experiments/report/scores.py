@@ -8,23 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from envs.atari.games import REFERENCES
-from experiments.report import estimates
+from experiments import statistics
 from experiments.report.arms import Arm
-from experiments.report.estimates import Games, Interval, stratified_bootstrap
 from experiments.report.runs import Run
+from experiments.statistics import Estimate, Games, stratified_bootstrap, stratified_sign_flip_test
 
 ALL = "all games"
 """Stands for the games that every arm has played, where there are two or more."""
 FINAL, AREA = "final", "area"
 RAW, HUMAN = "score", "human-normalised"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % bootstrap interval; none where the runs cannot tell."""
-
-    value: float
-    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def final_is_evaluation(arms: Sequence[Arm]) -> bool:
     """Whether every run's final policy was evaluated.
 
     If so, `final` is the mean of its evaluation.json, else the mean return in the last
-    tenth of the training curve: for all runs alike, so that they compare.
+    tenth of the training curve; the same for all runs, so that they compare.
     """
     return all(
         run.evaluation is not None and run.evaluation["trained_steps"] >= run.steps
@@ -87,7 +79,7 @@ def final_is_evaluation(arms: Sequence[Arm]) -> bool:
 
 
 def measures(arms: Sequence[Arm]) -> dict[str, Callable[[Run], float]]:
-    """What is measured of every run, by name."""
+    """The measures of a run, by name."""
     evaluated = final_is_evaluation(arms)
 
     def final(run: Run) -> float:
@@ -109,7 +101,7 @@ def common_games(arms: Sequence[Arm]) -> tuple[str, ...]:
 
 
 def units(envs: Sequence[str]) -> tuple[str, ...]:
-    """In which units scores of these games can be averaged."""
+    """The units in which scores of these games can be averaged."""
     known = [env in REFERENCES for env in envs]
     if len(envs) == 1:
         return (RAW, HUMAN) if all(known) else (RAW,)
@@ -141,7 +133,7 @@ def compare(arms: Sequence[Arm]) -> list[Comparison]:
 
 
 def _scopes(arms: Sequence[Arm]) -> list[tuple[str, tuple[str, ...]]]:
-    """What is reported on: each game alone, then all of them."""
+    """The scopes of a report: each game by itself, then all of them."""
     common = common_games(arms)
     alone: list[tuple[str, tuple[str, ...]]] = [(env, (env,)) for env in games_of(arms)]
     return [*alone, (ALL, common)] if len(common) > 1 else alone
@@ -179,10 +171,10 @@ def _summary(
         unit=unit,
         runs=sum(map(len, scores)),
         steps=min(run.steps for env in envs for run in arm.runs[env]),
-        iqm=_estimate(estimates.iqm, scores),
-        mean=_estimate(estimates.mean, scores),
-        median=_estimate(_median_run if len(envs) == 1 else estimates.median, scores),
-        optimality_gap=_estimate(estimates.optimality_gap, scores) if unit == HUMAN else None,
+        iqm=_estimate(statistics.iqm, scores),
+        mean=_estimate(statistics.mean, scores),
+        median=_estimate(_median_run if len(envs) == 1 else statistics.median, scores),
+        optimality_gap=_estimate(statistics.optimality_gap, scores) if unit == HUMAN else None,
         values=tuple(float(score) for game in scores for score in game),
     )
 
@@ -207,10 +199,10 @@ def _comparison(
         runs=sum(map(len, scores)),
         runs_against=sum(map(len, others)),
         # Whether one score is above another does not depend on the unit.
-        probability=_estimate(estimates.probability_of_improvement, scores, others),
+        probability=_estimate(statistics.probability_of_improvement, scores, others),
         pairs=sum(map(len, differences)),
-        difference=_estimate(estimates.mean, differences) if differences else None,
-        p_value=estimates.sign_flip_test(differences) if differences else None,
+        difference=_estimate(statistics.mean, differences) if differences else None,
+        p_value=stratified_sign_flip_test(differences) if differences else None,
     )
 
 

@@ -11,7 +11,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.report.arms import Arm
-from experiments.report.estimates import LEVEL, REPLICATES
 from experiments.report.runs import Run
 from experiments.report.scores import (
     ALL,
@@ -19,7 +18,6 @@ from experiments.report.scores import (
     FINAL,
     HUMAN,
     Comparison,
-    Estimate,
     Summary,
     common_games,
     final_is_evaluation,
@@ -27,6 +25,7 @@ from experiments.report.scores import (
     measures,
     units,
 )
+from experiments.statistics import LEVEL, REPLICATES, Estimate
 
 Row = dict[str, str]
 
@@ -42,7 +41,7 @@ COMPARISON_LINES = (
 
 @dataclass(frozen=True)
 class Report:
-    """All numbers, and what they come from."""
+    """All numbers and the arms that they come from."""
 
     arms: Sequence[Arm]
     summaries: Sequence[Summary]
@@ -197,7 +196,7 @@ FEW = 5
 
 
 def sentences(report: Report) -> list[str]:
-    """What to say beneath the tables."""
+    """The sentences below the tables."""
     return [_what_is_final(report), *_comparisons(report), *_cautions(report)]
 
 
@@ -300,7 +299,7 @@ def _cautions(report: Report) -> list[str]:
 
 
 def _scales(report: Report) -> list[str]:
-    """What an average over games is worth."""
+    """Caveats of an average over games."""
     common = common_games(report.arms)
     if len(common) < 2 or units(common) == (HUMAN,):
         return []

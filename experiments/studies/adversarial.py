@@ -1,10 +1,10 @@
-"""What a harmful head does to a run, through every gate.
+"""How much harm a harmful head does to a run, through every gate.
 
 The arms learn the same task from the same seeds: one without a head, one with the head
 for each gate.  A run's result is the mean return in the last tenth of its steps; an arm's
 is the mean difference from the arm without a head, seed by seed, with a 95 % bootstrap
-interval.  An arm is harmed where that interval lies below zero.  A head that does not
-harm `sum` is no probe: raise its coefficient.
+interval.  An arm is harmed where that interval lies below zero.  A head that does no
+harm through `sum` tests nothing: raise its coefficient.
 
 Flags of `train.py` go after `--`; those of heads and gates (`--aux.`, `--gate.`) are left out
 where there is no head:
@@ -15,26 +15,38 @@ where there is no head:
 """
 
 import sys
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import tyro
+from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from agents.gates import Gates
-from benchmarks.measure import header, read_table, split_flags
+from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
 from experiments.report.runs import LATE
-from experiments.studies.harm import ALONE, Result, draw, judge, table
-from experiments.studies.trained import average, train_log, without_heads
+from experiments.results import Row, Table, split_flags
+from experiments.statistics import Interval, compare_with
+from experiments.studies.engine import (
+    ALONE,
+    Key,
+    Study,
+    average,
+    by_seed,
+    number,
+    parse_number,
+    train_arm,
+)
 
 RUNS, FIGURE, SUMMARY = "runs.csv", "probe.png", "summary.csv"
+COLUMNS = ("arm", "seed", "final", "cosine", "passed")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to probe."""
+    """What to train."""
 
     env: str = "Catch"
     """The task."""
@@ -43,101 +55,186 @@ class Options:
     steps: int = 60_000
     """Agent steps of each run."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Each for every arm."""
+    """Every arm is trained with each."""
     gates: tuple[str, ...] = tuple(field.name for field in fields(Gates))
-    """Through which the head is to be kept in check."""
+    """One arm with the head for each."""
     output: Path = Path("benchmarks/results/adversarial")
     """A folder for runs.csv, summary.csv and probe.png."""
     keep: bool = False
-    """Run only what the runs.csv that is there lacks."""
+    """Run only what the existing runs.csv lacks."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run."""
+
+    arm: str
+    seed: int
+    final: float
+    """Mean return in the last tenth of the steps."""
+    cosine: float
+    """Mean over the run, between the gradients of head and main loss."""
+    passed: float
+    """Mean over the run of the part of the head's gradient that passes."""
+
+    def cells(self) -> list[str]:
+        """The numbers as `runs.csv` has them."""
+        return [f"{self.final:.4f}", number(self.cosine, ".4f"), number(self.passed, ".4f")]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One arm, compared with the one without a head."""
+
+    arm: str
+    finals: Float[np.ndarray, " seeds"]
+    difference: float
+    interval: Interval | None
+    """Of the difference; none of a single seed, nor of the arm without a head."""
+    cosine: float
+    passed: float
+
+    @property
+    def word(self) -> str:
+        """Whether the head did harm."""
+        if self.arm == ALONE:
+            return "-"
+        if self.interval is None:
+            return "unknown"
+        if self.interval.high < 0:
+            return "harmed"
+        return "helped" if self.interval.low > 0 else "unharmed"
 
 
 def run(arm: str, seed: int, options: Options, flags: Sequence[str]) -> Result:
-    """Trains once, in this process.
+    """Trains one arm with one seed, in this process, and says how it ended.
+
+    Args:
+        arm: a gate, or `main only`.
+        seed: of the run.
+        options: of the study.
+        flags: of `train.py`.
 
     Raises:
-        ValueError: `train.py` refused or failed; holds what it said.
+        ValueError: `train.py` refused or failed; holds its message.
     """
-    if arm == ALONE:
-        aux, flags = [], without_heads(flags)
-    else:
-        aux = ["--aux", options.head, "--gate", arm]
-    arguments = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
+    task = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
     logs = ["--log-steps", str(max(1, options.steps // 100))]
-    try:
-        rows = train_log([*arguments, *aux, *logs, *flags])
-    except ValueError as error:
-        raise ValueError(f"{arm}, seed {seed}: {error}") from error
-    late = [row for row in rows if int(row["step"]) >= LATE * options.steps]
-    return Result(
+    head = None if arm == ALONE else ["--aux", options.head, "--gate", arm]
+    rows, seconds = train_arm(f"{arm}, seed {seed}", [*task, *logs], head, flags)
+    result = Result(
         arm,
         seed,
-        average("return", late),
+        average("return", [row for row in rows if int(row["step"]) >= LATE * options.steps]),
         average(f"{options.head}/cosine", rows),
         average(f"{options.head}/passed", rows),
     )
+    print(f"{arm:18} seed {seed}: {result.final:+.2f} ({seconds:.0f} s)", flush=True)
+    return result
 
 
-def measured(
-    options: Options, flags: Sequence[str], done: Collection[tuple[str, int]]
-) -> Iterator[Result]:
-    """Runs all arms that are not done, seed by seed, and says how long each took."""
-    for seed in options.seeds:
-        for arm in (ALONE, *options.gates):
-            if (arm, seed) in done:
-                continue
-            began = time.process_time()
-            result = run(arm, seed, options, flags)
-            seconds = time.process_time() - began
-            print(f"{arm:18} seed {seed}: {result.final:+.2f} ({seconds:.0f} s)", flush=True)
-            yield result
+def parse_result(row: Row) -> Result:
+    """Reads a row of `runs.csv`."""
+    numbers = (parse_number(row[name]) for name in COLUMNS[2:])
+    return Result(row["arm"], int(row["seed"]), *numbers)
 
 
-def read(path: Path) -> tuple[list[str], list[Result]]:
-    """The remarks and the runs of a `runs.csv`."""
-    remarks, rows = read_table(path)
-    results = [
-        Result(
-            row["arm"],
-            int(row["seed"]),
-            *(float(row[name] or "nan") for name in ("final", "cosine", "passed")),
+def compare(results: Sequence[Result]) -> list[Verdict]:
+    """Compares each arm with the one without a head, the best first.
+
+    Raises:
+        ValueError: an arm lacks a seed.
+    """
+    by_arm: dict[str, dict[int, Result]] = {}
+    for result in results:
+        by_arm.setdefault(result.arm, {})[result.seed] = result
+    finals = {arm: {seed: run.final for seed, run in runs.items()} for arm, runs in by_arm.items()}
+    compared = compare_with(finals, ALONE)
+    verdicts = [
+        Verdict(
+            arm,
+            np.array([runs[seed].final for seed in by_arm[ALONE]]),
+            compared[arm].value,
+            None if arm == ALONE else compared[arm].interval,
+            float(np.mean([result.cosine for result in runs.values()])),
+            float(np.mean([result.passed for result in runs.values()])),
         )
-        for row in rows
+        for arm, runs in by_arm.items()
     ]
-    return remarks, results
+    return sorted(verdicts, key=lambda verdict: -verdict.finals.mean())
 
 
-def record(result: Result) -> str:
-    """A line of `runs.csv`."""
-    numbers = ("" if np.isnan(x) else f"{x:.4f}" for x in (result.cosine, result.passed))
-    return ",".join([result.arm, str(result.seed), f"{result.final:.4f}", *numbers])
+def summary(verdicts: Sequence[Verdict]) -> list[str]:
+    """The lines of `summary.csv`."""
+    lines = ["arm,seeds,final,difference,low,high,verdict,cosine,passed"]
+    for verdict in verdicts:
+        low, high = ("", "")
+        if verdict.interval is not None:
+            low, high = f"{verdict.interval.low:.3f}", f"{verdict.interval.high:.3f}"
+        lines.append(
+            f"{verdict.arm},{len(verdict.finals)},{verdict.finals.mean():.3f},"
+            f"{verdict.difference:.3f},{low},{high},{verdict.word},"
+            f"{number(verdict.cosine, '.3f')},{number(verdict.passed, '.3f')}"
+        )
+    return lines
+
+
+def draw(verdicts: Sequence[Verdict], title: str) -> Figure:
+    """Draws a line per arm: a point for each seed, the mean, and the interval around it."""
+    figure = Figure(figsize=(7.5, 1.4 + 0.32 * len(verdicts)), layout="constrained")
+    axes = figure.subplots()
+    alone = next(verdict for verdict in verdicts if verdict.arm == ALONE).finals.mean()
+    axes.axvline(alone, color="black", linewidth=0.8, linestyle=":")
+    inks = {"harmed": VERMILLION, "unharmed": BLUE, "helped": GREEN}
+    for place, verdict in enumerate(reversed(verdicts)):
+        ink = inks.get(verdict.word, BLACK)
+        spots = np.full(len(verdict.finals), place)
+        axes.plot(verdict.finals, spots, "o", color=ink, alpha=0.35, markersize=4)
+        axes.plot(verdict.finals.mean(), place, "D", color=ink, markersize=6)
+        if verdict.interval is not None:
+            ends = [alone + verdict.interval.low, alone + verdict.interval.high]
+            axes.plot(ends, [place, place], color=ink, linewidth=2)
+    axes.set_yticks(
+        range(len(verdicts)),
+        [
+            verdict.arm if verdict.arm == ALONE else f"{verdict.arm}: {verdict.word}"
+            for verdict in reversed(verdicts)
+        ],
+    )
+    axes.set_xlabel(
+        "mean return in the last tenth of the steps\n"
+        "bar: 95 % interval of the difference from main only, at the mean of main only"
+    )
+    axes.set_title(title, fontsize=10)
+    tidy(axes)
+    return figure
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs, judges and draws; returns the exit code."""
+    """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
     options = tyro.cli(Options, args=own, description=__doc__)
-    path = options.output / RUNS
-    options.output.mkdir(parents=True, exist_ok=True)
-    remarks, kept = read(path) if options.keep and path.is_file() else ([], [])
-    done = {(result.arm, result.seed) for result in kept}
-    missing = {(arm, seed) for arm in (ALONE, *options.gates) for seed in options.seeds} - done
-    if missing:
-        remarks += header("-m experiments.studies.adversarial", arguments)
-    lines = [*remarks, "arm,seed,final,cosine,passed", *map(record, kept)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for result in measured(options, flags, done):
-        # At once: what is interrupted goes on with --keep.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(record(result) + "\n")
-    remarks, results = read(path)
-    verdicts = judge(results)
-    lines = table(verdicts)
+    runs = Table(options.output / RUNS, COLUMNS)
+    study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (runs,))
+
+    def train(key: Key) -> list[list[str]]:
+        arm, seed = key
+        return [run(arm, int(seed), options, flags).cells()]
+
+    arms = [(arm,) for arm in (ALONE, *options.gates)]
+    try:
+        study.complete(by_seed(arms, options.seeds), train, arguments, keep=options.keep)
+        remarks, rows = runs.read()
+        verdicts = compare([parse_result(row) for row in rows])
+    except ValueError as error:
+        print(f"adversarial: {error}", file=sys.stderr)
+        return 2
+    lines = summary(verdicts)
     (options.output / SUMMARY).write_text("\n".join([*remarks, *lines]) + "\n", encoding="utf-8")
-    title = (
-        f"{options.env}, {options.steps:,} steps, {len(verdicts[0].finals)} seeds: a harmful head"
-    )
-    draw(verdicts, f"{title} ({options.head})", options.output / FIGURE)
+    seeds = len(verdicts[0].finals)
+    title = f"{options.env}, {options.steps:,} steps, {seeds} seeds: a harmful head"
+    figure = draw(verdicts, f"{title} ({options.head})")
+    figure.savefig(options.output / FIGURE, dpi=140)
     print("\n".join(lines))
     return 0
 

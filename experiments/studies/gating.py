@@ -1,12 +1,12 @@
-"""What the options of judging do to learning.
+"""What the options of gating do to learning.
 
-Four studies, each against the same reference, `cosine` with its defaults: judging every n-th
-update (`every`), the reference of the cosine (`main`), its metric (`metric`), and the gate that
-acts on significant signs alone (`significant`).  After `--` come flags of `train.py`, the
+Four studies compare with the same reference, `cosine` with its defaults: weighing the gradients
+every n-th update (`every`), the reference of the cosine (`main`), its metric (`metric`), and the
+gate that acts on significant signs alone (`significant`).  After `--` come flags of `train.py`, the
 environment and the heads among them; every arm is trained with every seed, one run after the
-other.  Runs stay in the folder: called again, the script goes on where it stopped.
+other.  Runs stay in the folder: called again, the study resumes them.
 
-    python -m experiments.studies.gating --folder runs/judging \
+    python -m experiments.studies.gating --folder runs/gating \
         -- --env Gridworld --aux distill --steps 1000000
 
 One line per arm and seed: the last return (a mean over 100 episodes, as logged), the mean over
@@ -18,7 +18,7 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from statistics import fmean, median
 from typing import Annotated, Literal
@@ -26,14 +26,15 @@ from typing import Annotated, Literal
 import tyro
 
 from agents.logs.report import METRICS_FILE
-from benchmarks.measure import header, publish, run_alone, split_flags
 from configs.cli import parse
+from experiments.results import Table, run_alone, split_flags
+from experiments.studies.engine import Key, Study, by_seed, number
 from experiments.training.run_folder import read_config
 
-Study = Literal["every", "main", "metric", "significant"]
+Question = Literal["every", "main", "metric", "significant"]
 
 REFERENCE = "cosine"
-STUDIES: dict[Study, dict[str, list[str]]] = {
+STUDIES: dict[Question, dict[str, list[str]]] = {
     "every": {f"every {n}": ["--gate.every", str(n)] for n in (2, 4, 8, 16)},
     "main": {"main policy": ["--gate.main", "policy"]},
     "metric": {"metric optimizer": ["--gate.metric", "optimizer"]},
@@ -45,7 +46,8 @@ STUDIES: dict[Study, dict[str, list[str]]] = {
 """Arms by name, with their flags; all but those that name a gate use the reference's."""
 
 LOGGED = ("cosine", "cosine_all", "sign_differs", "known", "weight", "passed", "open")
-COLUMNS = ",".join(["arm", "seed", "last_return", "last_tenth", *LOGGED, "steps_per_second"])
+COLUMNS = ("arm", "seed", "last_return", "last_tenth", *LOGGED, "steps_per_second")
+TABLE = "gating.csv"
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,16 @@ class Options:
     """What to train."""
 
     folder: Annotated[str, tyro.conf.arg(metavar="DIR")]
-    """For the runs."""
-    studies: tuple[Study, ...] = ("every", "main", "metric", "significant")
+    """The runs go there."""
+    studies: tuple[Question, ...] = ("every", "main", "metric", "significant")
     """Which of the studies; the reference is always trained."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Arms of one seed share initial weights and the seeds of their environments."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """A CSV file to write; empty: print only."""
+    """The CSV file to write; empty: gating.csv among the runs."""
 
 
-def arms(studies: Sequence[Study]) -> dict[str, list[str]]:
+def arms(studies: Sequence[Question]) -> dict[str, list[str]]:
     """Flags by the arms' names, the reference first."""
     found = {REFERENCE: ["--gate", REFERENCE]}
     for study in studies:
@@ -72,7 +74,7 @@ def arms(studies: Sequence[Study]) -> dict[str, list[str]]:
 
 
 def train(flags: Sequence[str], folder: Path) -> list[dict[str, str]]:
-    """Trains to the end, or goes on with what is there; returns the lines of the log.
+    """Trains to the end, or resumes the run in the folder; returns the lines of the log.
 
     Raises:
         UsageError: `train.py` refuses the flags.
@@ -92,7 +94,7 @@ def train(flags: Sequence[str], folder: Path) -> list[dict[str, str]]:
 
 
 def read(folder: Path) -> list[dict[str, str]]:
-    """The lines of a run's log; none before its first."""
+    """The lines of a run's log; empty before the first one."""
     path = folder / METRICS_FILE
     if not path.exists():
         return []
@@ -115,40 +117,39 @@ def summary(rows: Sequence[Mapping[str, str]], heads: Sequence[str]) -> list[flo
 
 
 def _mean(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> float:
-    """Of what was measured."""
+    """Mean over rows and columns of the measured cells; NaN without any."""
     cells = [cell for row in rows for column in columns if (cell := row.get(column, ""))]
     return fmean(float(cell) for cell in cells) if cells else nan
-
-
-def number(value: float) -> str:
-    """Five digits; empty for what was not measured."""
-    return "" if isnan(value) else f"{value:.5g}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Trains all arms with all seeds and prints the table; returns the exit code."""
     own, extra = split_flags(arguments)
-    lines = [COLUMNS]
+    options = tyro.cli(Options, args=own, description=__doc__)
+    folder = Path(options.folder).resolve()
+    table = Table(Path(options.output) if options.output else folder / TABLE, COLUMNS)
+    study = Study("-m experiments.studies.gating", COLUMNS[:2], (table,))
+    every_arm = arms(options.studies)
     try:
-        options = tyro.cli(Options, args=own, description=__doc__)
         heads = parse(extra).choice.aux
         if not heads:
-            raise ValueError(
-                "-- FLAGS must name a head, else there is nothing to judge: add --aux."
-            )
-        for seed in options.seeds:
-            for name, flags in arms(options.studies).items():
-                folder = Path(options.folder).resolve() / f"{name} seed {seed}".replace(
-                    ",", ""
-                ).replace(" ", "-")
-                rows = train([*extra, *flags, "--seed", str(seed)], folder)
-                cells = [f'"{name}"', str(seed), *map(number, summary(rows, heads))]
-                lines.append(",".join(cells))
-                print(lines[-1], flush=True)
+            raise ValueError("-- FLAGS must name a head, else no gate has work to do: add --aux.")
+
+        def learn(key: Key) -> list[list[str]]:
+            arm, seed = key
+            run = f"{arm} seed {seed}".replace(",", "").replace(" ", "-")
+            rows = train([*extra, *every_arm[arm], "--seed", seed], folder / run)
+            cells = list(map(number, summary(rows, heads)))
+            print(",".join([f'"{arm}"', seed, *cells]), flush=True)
+            return [cells]
+
+        # Not from the table, but from the runs: those that are complete are only read again.
+        wanted = by_seed([(arm,) for arm in every_arm], options.seeds)
+        study.complete(wanted, learn, arguments, keep=False)
     except ValueError as error:
         print(f"gating: {error}", file=sys.stderr)
         return 2
-    publish([*header("-m experiments.studies.gating", arguments), *lines], options.output)
+    print(f"Table: {table.path}")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""How well a network does in gridworlds that it was not trained in, by the steps of its training.
+"""Draws how well networks do in held-out gridworlds, by the steps of their training.
 
     python -m experiments.studies.generalisation RUN... --output benchmarks/results/gridworld_agent
 
-Each RUN is a folder that `held_out` wrote.  Runs that differ in nothing but their
+Each RUN is a folder that `held_out` wrote.  Runs that differ only in their
 seed are one arm.  The output folder gets `held_out.csv`, all scores with how they were made, and
 `held_out.png`: the mean return as a fraction of what the best policy, which knows the whole world,
 is expected to score in the same episodes.
@@ -18,21 +18,17 @@ from itertools import cycle
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
 import numpy as np
 import tyro
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.figures import COLOURS, tidy
 from experiments.studies.held_out import TABLE
 from experiments.training.run_folder import VERSIONS, read_config
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Told apart by everyone (Okabe and Ito 2008)."""
 GOAL = 0.7
 COLUMNS = "arm,seed,step,cpu_seconds,return,low,high,optimum,fraction"
 
@@ -41,7 +37,7 @@ Column = Float[np.ndarray, " points"]
 
 @dataclass(frozen=True)
 class Options:
-    """Which runs, where their figure goes, and what else it shows."""
+    """Which runs to draw, and where."""
 
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]],
@@ -51,19 +47,19 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
     """Where held_out.csv and held_out.png go."""
     explorer: float | None = None
-    """A fraction to draw a line at: the best of `benchmarks/explorer.py`."""
+    """A fraction to draw a line at: the best of `experiments.evaluation.explorer`."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What one run scored."""
+    """The scores of one run."""
 
     arm: str
     seed: int
     told: str
-    """What it was told, but for its seed and folder; alike in all runs of an arm."""
+    """Its options without seed and folder; the same in all runs of an arm."""
     made: str
-    """At which commit, and on what."""
+    """Commit and hardware."""
     rows: tuple[dict[str, str], ...]
 
     def column(self, name: str) -> Column:
@@ -81,7 +77,7 @@ def read(folder: Path) -> Curve:
     """Reads one run.
 
     Raises:
-        UsageError: `held_out.py` did not write it, or not to the end of its first score.
+        UsageError: `held_out` did not write it, or it holds no score yet.
     """
     try:
         versions = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
@@ -104,7 +100,7 @@ def read(folder: Path) -> Curve:
 
 
 def arm_of(config: TrainConfig) -> str:
-    """Names what a run is, in words of the figure's legend."""
+    """The name of a run's arm, as in the legend of the figure."""
     choice = config.choice
     memory = {"none": "feed-forward", "gru": "GRU"}[choice.core]
     heads = "".join(f", {head} ({choice.gate})" for head in choice.aux)
@@ -113,16 +109,16 @@ def arm_of(config: TrainConfig) -> str:
 
 
 def check(curves: Sequence[Curve]) -> None:
-    """Refuses runs that would be taken for seeds of one arm, and are not.
+    """Refuses runs that have the name of one arm but are not seeds of it.
 
     Raises:
-        UsageError: says which.
+        UsageError: two runs of an arm differ in more than their seed, or have the same seed.
     """
     for arm in {curve.arm for curve in curves}:
         mine = [curve for curve in curves if curve.arm == arm]
         if len({curve.told for curve in mine}) > 1:
             raise UsageError(
-                f"The runs called '{arm}' differ in more than their seed: give those alike."
+                f"The runs called '{arm}' differ in more than their seed: give others."
             )
         if len({curve.seed for curve in mine}) < len(mine):
             raise UsageError(f"Two runs called '{arm}' have the same seed: give one of them.")
@@ -140,9 +136,10 @@ def table(curves: Sequence[Curve]) -> list[str]:
 
 def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
     """A thin line for each run, a thick one for the mean of an arm."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    axes = figure.subplots()
     arms = dict.fromkeys(curve.arm for curve in curves)
-    for colour, arm in zip(cycle(COLOURS), arms, strict=False):
+    for colour, arm in zip(cycle(COLOURS[1:]), arms, strict=False):
         mine = [curve for curve in curves if curve.arm == arm]
         for curve in mine:
             axes.plot(
@@ -161,11 +158,9 @@ def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
         axes.text(0, explorer + 0.01, "planner that forgets nothing", va="bottom", fontsize=8)
     axes.set_xlabel("million agent steps of training")
     axes.set_ylabel("return in held-out worlds / optimum")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    tidy(axes)
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=140)
-    plt.close(figure)
 
 
 def generalisation(options: Options) -> list[str]:
@@ -180,7 +175,7 @@ def generalisation(options: Options) -> list[str]:
     check(curves)
     made = [f"# {curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
     told = [f"# {arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
-    command = shlex.join(["python", "experiments/studies/generalisation.py", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "experiments.studies.generalisation", *sys.argv[1:]])
     options.output.mkdir(parents=True, exist_ok=True)
     text = "\n".join([f"# command: {command}", *made, *told, *table(curves)]) + "\n"
     (options.output / "held_out.csv").write_text(text, encoding="utf-8")
@@ -193,7 +188,7 @@ def generalisation(options: Options) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code; a mistake of the user's is one sentence."""
+    """Draws; prints a mistake as one sentence and returns the exit code."""
     try:
         options = tyro.cli(Options, args=list(arguments), description=__doc__)
         print("\n".join(generalisation(options)))

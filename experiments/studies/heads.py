@@ -4,8 +4,8 @@ The arms learn the same task from the same seeds: one without a head, and for ea
 gate.  A run's results are its mean return in the last tenth of its steps (`final`) and over all
 of them (`whole`); an arm's are the mean differences from the arm without a head, seed by seed,
 with 95 % bootstrap intervals.  A head `helped` or `harmed` where a sign-flip test of the pairs says
-so after Holm's correction for the number of arms; else it is `open`.  With 22 arms that takes 10
-seeds at the least: fewer show which way it goes, no more.
+so after Holm's correction for the number of arms; else it is `open`.  With 22 arms that takes at
+least 10 seeds: fewer only show a direction.
 
 Flags of `train.py` go after `--`; those of heads and gates are left out where there is no head:
 
@@ -14,26 +14,51 @@ Flags of `train.py` go after `--`; those of heads and gates are left out where t
 """
 
 import sys
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from agents.heads import Heads
-from benchmarks.measure import header, read_table, split_flags
 from configs.choice import names
+from experiments.figures import NO_GATE, Ink, inks, tidy
 from experiments.report.runs import LATE
-from experiments.studies.harm import ALONE
-from experiments.studies.trained import average, train_log, without_heads
-from experiments.studies.worth import POINTS, Outcome, draw, summary
+from experiments.results import Row, Table, split_flags
+from experiments.statistics import Difference, bootstrap_means, compare_with, holm
+from experiments.studies.engine import (
+    ALONE,
+    Key,
+    Study,
+    average,
+    by_seed,
+    number,
+    parse_number,
+    train_arm,
+)
 
 RUNS, CURVES, SUMMARY, FIGURE = "runs.csv", "curves.csv", "summary.csv", "heads.png"
+KEY = ("head", "gate", "seed")
 COLUMNS = ("final", "whole", "cosine", "passed", "seconds")
-PROBE = "adversarial"
+HARMFUL = "adversarial"
 """Made to do harm: experiments/studies/adversarial.py is about it."""
+
+POINTS = 50
+"""Of a curve: means over equal parts of the steps."""
+BAND_REPLICATES = 2_000
+PANELS = 4
+"""In a row of the figure."""
+LIKELY = 0.05
+"""A corrected p-value below it is a verdict."""
+
+Measure = Literal["final", "whole"]
+HeadArm = tuple[str, str]
+"""A head and a gate."""
 
 
 @dataclass(frozen=True)
@@ -42,47 +67,92 @@ class Options:
 
     env: str = "Gridworld"
     """The task."""
-    heads: tuple[str, ...] = tuple(name for name in names(Heads) if name != PROBE)
+    heads: tuple[str, ...] = tuple(name for name in names("aux") if name != HARMFUL)
     """One at a time."""
     gates: tuple[str, ...] = ("sum", "cosine")
-    """Through which each passes."""
+    """One arm of each head for each."""
     scale: float = 1.0
-    """Times each head's own coefficient."""
+    """Multiplies each head's own coefficient."""
     steps: int = 1_000_000
     """Agent steps of each run."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Each for every arm."""
+    """Every arm is trained with each."""
     output: Path = Path("benchmarks/results/heads_gridworld")
     """A folder for runs.csv, curves.csv, summary.csv and heads.png."""
     keep: bool = False
-    """Run only what the runs.csv that is there lacks."""
+    """Run only what the existing runs.csv lacks."""
 
     @property
-    def arms(self) -> list[tuple[str, str]]:
+    def arms(self) -> list[HeadArm]:
         """Heads and gates."""
         return [(ALONE, ""), *((head, gate) for head in self.heads for gate in self.gates)]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """One run."""
+
+    head: str
+    """`main only` for the run without."""
+    gate: str
+    seed: int
+    final: float
+    """Mean return in the last tenth of the steps."""
+    whole: float
+    """Mean return over all of them."""
+    cosine: float
+    """Mean over the run, between the gradients of head and main loss."""
+    passed: float
+    """Mean over the run of the part of the head's gradient that passes."""
+    seconds: float
+    """Processor time."""
+    curve: Float[np.ndarray, " points"]
+    """Mean returns; NaN where no episode had ended."""
+
+    def cells(self) -> tuple[list[str], list[str]]:
+        """The numbers as `curves.csv` and as `runs.csv` have them."""
+        return list(map(number, self.curve)), [number(getattr(self, name)) for name in COLUMNS]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """One arm, compared with the one without a head in one measure."""
+
+    mean: float
+    difference: Difference
+    p: float
+    """Corrected by Holm's method for the number of arms."""
+
+    @property
+    def word(self) -> str:
+        """What the difference shows."""
+        if not self.p < LIKELY:
+            return "open"
+        return "helped" if self.difference.value > 0 else "harmed"
+
+
 def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str]) -> Outcome:
-    """Trains once, in this process.
+    """Trains one arm with one seed, in this process, and says how it ended.
+
+    Args:
+        head: its name, or `main only`.
+        gate: its name; empty without a head.
+        seed: of the run.
+        options: of the study.
+        flags: of `train.py`.
 
     Raises:
-        ValueError: `train.py` refused or failed; holds what it said.
+        ValueError: `train.py` refused or failed; holds its message.
     """
-    if head == ALONE:
-        aux, flags = [], without_heads(flags)
-    else:
-        aux = ["--aux", head, "--gate", gate, *_coefficient(head, options.scale)]
-    began = time.process_time()
-    arguments = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
+    task = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
     logs = ["--log-steps", str(max(1, options.steps // (4 * POINTS)))]
-    try:
-        rows = train_log([*arguments, *aux, *logs, *flags])
-    except ValueError as error:
-        raise ValueError(f"{head}, {gate}, seed {seed}: {error}") from error
+    aux = None
+    if head != ALONE:
+        aux = ["--aux", head, "--gate", gate, *_coefficient(head, options.scale)]
+    rows, seconds = train_arm(f"{head}, {gate}, seed {seed}", [*task, *logs], aux, flags)
     steps = np.array([int(row["step"]) for row in rows])
     places = np.minimum(POINTS * steps // (options.steps + 1), POINTS - 1)
-    return Outcome(
+    outcome = Outcome(
         head,
         gate,
         seed,
@@ -90,7 +160,7 @@ def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str])
         whole=average("return", rows),
         cosine=average(f"{head}/cosine", rows),
         passed=average(f"{head}/passed", rows),
-        seconds=time.process_time() - began,
+        seconds=seconds,
         curve=np.array(
             [
                 average("return", [row for row, at in zip(rows, places, strict=True) if at == bin])
@@ -98,6 +168,9 @@ def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str])
             ]
         ),
     )
+    said = f"{outcome.final:+.2f}, whole {outcome.whole:+.2f}, {outcome.seconds:.0f} s"
+    print(f"{head:18} {gate:18} seed {seed}: {said}", flush=True)
+    return outcome
 
 
 def _coefficient(head: str, scale: float) -> list[str]:
@@ -107,84 +180,152 @@ def _coefficient(head: str, scale: float) -> list[str]:
     return [f"--aux.{head.replace('_', '-')}.coefficient", f"{scale * own:g}"]
 
 
-def measured(
-    options: Options, flags: Sequence[str], done: Collection[tuple[str, str, int]]
-) -> Iterator[Outcome]:
-    """Trains all arms that are not done, seed by seed, and says how each ended."""
-    for seed in options.seeds:
-        for head, gate in options.arms:
-            if (head, gate, seed) in done:
-                continue
-            outcome = run(head, gate, seed, options, flags)
-            said = f"{outcome.final:+.2f}, whole {outcome.whole:+.2f}, {outcome.seconds:.0f} s"
-            print(f"{head:18} {gate:18} seed {seed}: {said}", flush=True)
-            yield outcome
+def study_in(folder: Path) -> Study:
+    """The tables in a folder: `curves.csv`, and `runs.csv`, written last."""
+    curves = Table(folder / CURVES, (*KEY, *map(str, range(POINTS))))
+    return Study("-m experiments.studies.heads", KEY, (curves, Table(folder / RUNS, KEY + COLUMNS)))
 
 
-def record(outcome: Outcome, folder: Path) -> None:
-    """Adds a run to `curves.csv` and, last, to `runs.csv`: what is there is whole."""
-    about = f"{outcome.head},{outcome.gate},{outcome.seed}"
-    with (folder / CURVES).open("a", encoding="utf-8") as file:
-        file.write(",".join([about, *map(_number, outcome.curve)]) + "\n")
-    with (folder / RUNS).open("a", encoding="utf-8") as file:
-        file.write(",".join([about, *(_number(getattr(outcome, x)) for x in COLUMNS)]) + "\n")
+def read(study: Study) -> tuple[list[str], list[Outcome]]:
+    """The remarks above the tables, and the runs in them."""
+    curves, runs = study.tables
+    remarks, rows = runs.read()
+    by_run = {study.key_of(row): row for row in curves.read()[1]}
+    return remarks, [_parse(row, by_run[study.key_of(row)]) for row in rows]
 
 
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.5g}"
+def _parse(row: Row, curve: Row) -> Outcome:
+    return Outcome(
+        row["head"],
+        row["gate"],
+        int(row["seed"]),
+        **{name: parse_number(row[name]) for name in COLUMNS},
+        curve=np.array([parse_number(curve[str(point)]) for point in range(POINTS)]),
+    )
 
 
-def read(folder: Path) -> tuple[list[str], list[Outcome]]:
-    """The remarks and the runs that a folder holds; none if it is new."""
-    if not (folder / RUNS).is_file():
-        return [], []
-    remarks, rows = read_table(folder / RUNS)
-    _, curves = read_table(folder / CURVES)
-    by_run = {
-        (row["head"], row["gate"], row["seed"]): np.array(
-            [float(row[str(point)] or "nan") for point in range(POINTS)]
-        )
-        for row in curves
+def verdicts(outcomes: Sequence[Outcome], measure: Measure) -> dict[HeadArm, Worth]:
+    """Compares each arm with the one without a head.
+
+    Raises:
+        ValueError: an arm lacks a seed.
+    """
+    arms = {name(each.head, each.gate): (each.head, each.gate) for each in outcomes}
+    by_arm: dict[str, dict[int, float]] = {arm: {} for arm in arms}
+    for each in outcomes:
+        by_arm[name(each.head, each.gate)][each.seed] = getattr(each, measure)
+    compared = compare_with(by_arm, ALONE)
+    del compared[ALONE]
+    corrected = holm([each.p for each in compared.values()])
+    return {
+        arms[arm]: Worth(float(np.mean(list(by_arm[arm].values()))), compared[arm], p)
+        for arm, p in zip(compared, corrected, strict=True)
     }
-    return remarks, [
-        Outcome(
-            row["head"],
-            row["gate"],
-            int(row["seed"]),
-            **{name: float(row[name] or "nan") for name in COLUMNS},
-            curve=by_run[row["head"], row["gate"], row["seed"]],
-        )
-        for row in rows
+
+
+def name(head: str, gate: str) -> str:
+    """The name of an arm."""
+    return f"{head}, {gate}" if gate else head
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """The lines of `summary.csv`, in the order of the arms.
+
+    Raises:
+        ValueError: an arm lacks a seed.
+    """
+    measures: tuple[Measure, ...] = ("final", "whole")
+    columns = [
+        f"{measure}{suffix}"
+        for measure in measures
+        for suffix in ("", "_difference", "_low", "_high", "_p", "_verdict")
     ]
+    lines = [",".join(["head,gate,seeds", *columns, "cosine,passed"])]
+    alone = [each for each in outcomes if each.head == ALONE]
+    means = [f"{np.mean([getattr(each, measure) for each in alone]):.3f}" for measure in measures]
+    lines.append(f"{ALONE},,{len(alone)},{means[0]},,,,,,{means[1]},,,,,,,")
+    by_measure = [verdicts(outcomes, measure) for measure in measures]
+    for head, gate in by_measure[0]:
+        cells = [head, gate, str(len(alone))]
+        for each in by_measure:
+            worth = each[head, gate]
+            interval = worth.difference.interval
+            ends = [f"{interval.low:.3f}", f"{interval.high:.3f}"] if interval else ["", ""]
+            cells += [f"{worth.mean:.3f}", f"{worth.difference.value:.3f}", *ends]
+            cells += [f"{worth.p:.4f}", worth.word]
+        runs = [each for each in outcomes if (each.head, each.gate) == (head, gate)]
+        logged = (np.mean([run.cosine for run in runs]), np.mean([run.passed for run in runs]))
+        lines.append(",".join([*cells, *(number(float(x), ".3f") for x in logged)]))
+    return lines
 
 
-def begin(options: Options, arguments: Sequence[str]) -> list[Outcome]:
-    """Makes the tables ready to be added to; returns the runs that they hold already."""
-    options.output.mkdir(parents=True, exist_ok=True)
-    remarks, kept = read(options.output) if options.keep else ([], [])
-    missing = {(*arm, seed) for arm in options.arms for seed in options.seeds}
-    if missing - {(each.head, each.gate, each.seed) for each in kept}:
-        remarks += header("-m experiments.studies.heads", arguments)
-    for name, columns in (CURVES, map(str, range(POINTS))), (RUNS, COLUMNS):
-        lines = [*remarks, ",".join(["head,gate,seed", *columns])]
-        (options.output / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for outcome in kept:
-        record(outcome, options.output)
-    return kept
+def draw(outcomes: Sequence[Outcome], steps: int, title: str) -> Figure:
+    """Draws a panel per head: the curves of its gates and of the arm without a head.
+
+    Args:
+        outcomes: all runs.
+        steps: agent steps of each.
+        title: of the figure.
+    """
+    heads = list(dict.fromkeys(each.head for each in outcomes if each.head != ALONE))
+    gates = list(dict.fromkeys(each.gate for each in outcomes if each.head != ALONE))
+    columns = min(PANELS, len(heads))
+    rows = -(-len(heads) // columns)
+    figure = Figure(figsize=(3.2 * columns + 0.4, 2.5 * rows + 1.1), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    found = verdicts(outcomes, "whole")
+    ink_of = dict(zip(gates, inks(gates), strict=True))
+    for axes, head in zip(panels.flat, heads, strict=False):
+        _curve(axes, [each for each in outcomes if each.head == ALONE], steps, ALONE, NO_GATE)
+        words = []
+        for gate, ink in ink_of.items():
+            runs = [each for each in outcomes if (each.head, each.gate) == (head, gate)]
+            if runs:
+                _curve(axes, runs, steps, gate, ink)
+                verdict = found[head, gate]
+                words.append(f"{gate} {verdict.difference.value:+.3g} {verdict.word}")
+        axes.set_title(f"{head}\n" + "; ".join(words), fontsize=8)
+        tidy(axes)
+    for axes in panels.flat[len(heads) :]:
+        axes.set_axis_off()
+    panels[0, 0].legend(loc="lower right", frameon=False, fontsize=8)
+    figure.supxlabel(
+        "million agent steps; band: 95 % bootstrap interval of the mean\n"
+        "numbers: difference of the mean return over the whole run from main only; "
+        "verdicts corrected for their number",
+        fontsize=9,
+    )
+    figure.supylabel("episode return", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _curve(axes: Axes, runs: Sequence[Outcome], steps: int, label: str, ink: Ink) -> None:
+    curves = np.stack([each.curve for each in runs])
+    known = ~np.isnan(curves).any(0)
+    at = (np.arange(POINTS) + 0.5)[known] * steps / POINTS / 1e6
+    curves = curves[:, known]
+    axes.plot(at, curves.mean(0), ink.dashes, color=ink.colour, linewidth=1.5, label=label)
+    if len(runs) > 1:
+        low, high = bootstrap_means(curves, BAND_REPLICATES)
+        axes.fill_between(at, low, high, color=ink.colour, alpha=0.15, linewidth=0)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains, judges and draws; returns the exit code."""
+    """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
     options = tyro.cli(Options, args=own, description=__doc__)
-    kept = begin(options, arguments)
+    study = study_in(options.output)
+
+    def train(key: Key) -> tuple[list[str], list[str]]:
+        head, gate, seed = key
+        return run(head, gate, int(seed), options, flags).cells()
+
     try:
-        for outcome in measured(options, flags, {(x.head, x.gate, x.seed) for x in kept}):
-            # At once: what is interrupted goes on with --keep.
-            record(outcome, options.output)
-        remarks, outcomes = read(options.output)
-        # What was run later (--keep) takes its place.
-        outcomes.sort(key=lambda outcome: (ALONE, *names(Heads)).index(outcome.head))
+        study.complete(by_seed(options.arms, options.seeds), train, arguments, keep=options.keep)
+        remarks, outcomes = read(study)
+        # Arms that were trained later (--keep) come in the same order.
+        outcomes.sort(key=lambda outcome: (ALONE, *names("aux")).index(outcome.head))
         lines = summary(outcomes)
     except ValueError as error:
         print(f"heads: {error}", file=sys.stderr)
@@ -195,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     seeds = len({outcome.seed for outcome in outcomes})
     weight = "" if options.scale == 1 else f", coefficients times {options.scale:g}"
     title = f"{options.env}, {options.steps:,} steps, {seeds} seeds{weight}"
-    draw(outcomes, options.steps, title, options.output / FIGURE)
+    draw(outcomes, options.steps, title).savefig(options.output / FIGURE, dpi=130)
     return 0
 
 

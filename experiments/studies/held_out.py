@@ -1,11 +1,10 @@
-"""Trains as `train.py` does, and plays the gridworld's held-out worlds as it goes.
+"""Trains as `train.py` does, and scores the policy in the gridworld's held-out worlds on the way.
 
     python -m experiments.studies.held_out -- --env Gridworld --core gru --run-dir runs/gru-s1
 
-Flags of `train.py` follow after `--`.  The run's folder has the config, the versions and the
-policy as ever, and `held_out.csv` instead of a log: what the policy of that moment scores in
-worlds that it is not trained in, the same episodes each time.  `generalisation`
-draws them.
+Flags of `train.py` follow after `--`.  The run's folder has config, versions and policy as usual,
+and `held_out.csv` instead of a log: the score of the policy, every so many steps, in worlds that
+it is not trained in.  Every score plays the same episodes.  `generalisation` draws them.
 """
 
 import sys
@@ -15,12 +14,14 @@ from dataclasses import dataclass
 
 import tyro
 
-import train
 from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
-from benchmarks.measure import split_flags
+from configs.cli import parse
 from configs.errors import UsageError
 from envs import HELD_OUT, VecEnv
+from experiments.evaluation.scoreboard import interval_of
+from experiments.results import split_flags
+from experiments.training.trainer import Run, Trainer, start
 
 TABLE = "held_out.csv"
 COLUMNS = "step,cpu_seconds,return,low,high,optimum,length"
@@ -28,16 +29,16 @@ COLUMNS = "step,cpu_seconds,return,low,high,optimum,length"
 
 @dataclass(frozen=True)
 class Options:
-    """When to score and how; flags of `train.py` follow after `--`."""
+    """When and how to score; flags of `train.py` follow after `--`."""
 
     every: int = 500_000
     """Agent steps between scores."""
     episodes: int = 2_000
-    """Whole ones, of each score."""
+    """Whole episodes for each score."""
     num_envs: int = 500
     """Environments stepped together in the held-out worlds."""
     seed: int = 1_000_001
-    """Of the held-out environments and the actions in them."""
+    """Seed of the held-out environments and of the actions in them."""
 
     def __post_init__(self) -> None:
         for name in ("every", "episodes", "num_envs"):
@@ -48,16 +49,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Score:
-    """What a policy was worth at one time of its training."""
+    """The score of a policy at one step of its training."""
 
     step: int
     cpu_seconds: float
-    """Processor time of training alone."""
+    """Processor time of training, without scoring."""
     scores: Scores
 
     def line(self) -> str:
         """One line of the table."""
-        low, high = self.scores.interval()
+        low, high = interval_of(self.scores)
         length = sum(self.scores.lengths) / len(self.scores.lengths)
         return (
             f"{self.step},{self.cpu_seconds:.1f},{self.scores.mean:.4f},{low:.4f},{high:.4f},"
@@ -65,11 +66,11 @@ class Score:
         )
 
 
-def held_out(run: train.Run, options: Options) -> VecEnv:
-    """Builds the worlds that the run is not trained in; the same every time.
+def held_out(run: Run, options: Options) -> VecEnv:
+    """Builds the worlds that the run is not trained in; they are the same every time.
 
     Raises:
-        UsageError: its environment has none, or nobody knows what can be scored in them.
+        UsageError: the environment has no held-out worlds, or their optimum is unknown.
     """
     choice, device = run.config.choice, run.session.env.device
     if choice.family not in HELD_OUT:
@@ -83,23 +84,23 @@ def held_out(run: train.Run, options: Options) -> VecEnv:
     return env
 
 
-def scores(run: train.Run, options: Options) -> Iterator[Score]:
-    """Trains to the end; scores at the beginning, every so many steps, and at the end."""
-    session, steps = run.session, run.config.run.steps
-    learner, spent, due = session.learner, 0.0, 0
+def scores(run: Run, options: Options) -> Iterator[Score]:
+    """Trains to the end; yields a score at the start, at every interval, and at the end."""
+    trainer = Trainer(run)
+    learner, updates = trainer.learner, trainer.updates()
+    spent, due = 0.0, 0
     while True:
-        over = learner.steps >= steps
-        if over or learner.steps >= due:
+        if trainer.finished or learner.steps >= due:
             env = held_out(run, options)
             actions = generator(options.seed, "evaluation", env.device)
             with learner.agent.frozen():
                 played = play(env, learner.agent, options.episodes, actions)
             yield Score(learner.steps, spent, played)
             due += options.every
-        if over:
+        if trainer.finished:
             return
         began = time.process_time()
-        session.update()
+        next(updates)
         spent += time.process_time() - began
 
 
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     own, flags = split_flags(arguments)
     options = tyro.cli(Options, args=own, description=__doc__)
     try:
-        run = train.start(flags)
+        run = start(parse(flags))
         held_out(run, options)
     except UsageError as error:
         print(f"held_out.py: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Who learns in each world: main-only, and each gate with each teacher."""
+"""The students of each world: main-only, and each gate with each teacher."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.runtime.random import generator
-from configs.sweep import Setting, SweepConfig
+from configs.programs import Setting, SweepConfig
 from gridworld import (
     QLearningConfig,
     Worlds,
@@ -33,7 +33,7 @@ def pairs(config: SweepConfig, device: torch.device) -> tuple[Worlds, Worlds]:
 def teacher_policies(
     config: SweepConfig, before: Worlds, after: Worlds, seed: int
 ) -> list[Float[Tensor, "W cells A"]]:
-    """What the teachers do on each cell, in the order of `teachings`.
+    """The policies of the teachers on each cell, in the order of `teachings`.
 
     Args:
         config: the sweep's.
@@ -63,14 +63,14 @@ MAIN = "main-only"
 
 @dataclass(frozen=True)
 class Teaching:
-    """A teacher: of which world, how decided."""
+    """A teacher: the world it comes from, and the temperature of its policy."""
 
     setting: Setting
     temperature: float
 
 
 @dataclass(frozen=True)
-class Arm:
+class SweepArm:
     """One student of each world."""
 
     gate: str
@@ -88,11 +88,11 @@ def teachings(config: SweepConfig) -> tuple[Teaching, ...]:
     )
 
 
-def arms(config: SweepConfig) -> tuple[Arm, ...]:
+def arms(config: SweepConfig) -> tuple[SweepArm, ...]:
     """All students of one world: main-only, then gate by gate.
 
     Students live in the modified world whatever the setting, so that the settings differ in
     the teacher alone, and main-only learning is the same in both.
     """
-    taught = [Arm(gate, teaching) for gate in config.gates for teaching in teachings(config)]
-    return (Arm(MAIN, None), *taught)
+    taught = [SweepArm(gate, teaching) for gate in config.gates for teaching in teachings(config)]
+    return (SweepArm(MAIN, None), *taught)

@@ -1,69 +1,53 @@
-"""A chunk: some worlds with all their students, learnt apart from all others.
+"""Trains the students of a sweep chunk by chunk, in several processes.
 
-It is what one process does at once, and what is written at once.
+A chunk is some worlds with all their students: one process trains it at once, and writes it at
+once.  Chunks are independent of each other.
 """
 
-from collections.abc import Callable
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from multiprocessing.connection import wait
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from threading import Thread
 
 import torch
-from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from agents.runtime.random import derived_seed
-from agents.tabular import Arm, Lesson, Practice, Students, exact_signal
-from configs.sweep import SweepConfig, parse_gate
+from agents.tabular import GateGroup, Lesson, Practice, Students, exact_signal
+from configs.programs import SweepConfig, parse_gate
 from experiments.sweep.arms import arms, pairs, teacher_policies, teachings
+from experiments.sweep.folder import Chunk, save
 from gridworld import NUM_ACTIONS, Worlds, evaluate, optimal_values
-
-CHUNK = {"cpu": 1_000, "cuda": 40_000}
-"""Students at once: what fits the cache of a CPU, or keeps a GPU busy."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The results of R rows, a row being a world with one set of random numbers."""
-
-    expected_return: Float64[Tensor, "points K R"]
-    """Of each arm, exact."""
-    cosine: Float32[Tensor, "intervals K R"]
-    """Between main and auxiliary gradients, averaged between points; 0 without a teacher."""
-    weight: Float32[Tensor, "intervals K R"]
-    """That the gate gave the auxiliary gradient."""
-    teacher: Float64[Tensor, "teachings R"]
-    """What each teacher earns in the student's world."""
-    optimum: Float64[Tensor, " R"]
-    random: Float64[Tensor, " R"]
-    """What the uniform policy earns."""
-    cells: Int64[Tensor, " R"]
-    """On which one can come to act."""
-    aliased: Int64[Tensor, " R"]
-    """Of these, cells that look like another of them."""
 
 
 def rows_per_chunk(config: SweepConfig) -> int:
-    """How many rows learn at once, in a settled sweep."""
+    """How many rows each chunk of a settled sweep has."""
     return max(1, config.chunk // len(arms(config)))
 
 
 def num_chunks(config: SweepConfig) -> int:
-    """Into how many chunks a settled sweep falls."""
+    """How many chunks a settled sweep has."""
     return -(-config.num_worlds * config.seeds // rows_per_chunk(config))
 
 
 def compute(
     config: SweepConfig, number: int, device: torch.device, learnt: Callable[[int], None]
 ) -> Chunk:
-    """Teaches the students of one chunk.
+    """Trains the students of one chunk.
 
     Args:
         config: the sweep's.
         number: of the chunk.
         device: to compute on.
-        learnt: is told how many updates of how many students, together, are done since the
-            last call.
+        learnt: called with the number of updates, summed over students, since its last call.
     """
     size = rows_per_chunk(config)
     rows = range(number * size, min((number + 1) * size, config.num_worlds * config.seeds))
@@ -96,14 +80,14 @@ def compute(
 
 
 def _begin(config: SweepConfig, worlds: Worlds, teachers: list[Tensor], seed: int) -> Lesson:
-    """Seats the students, arm by arm: all rows of the first arm, all of the second, ..."""
+    """Lines up the students: all rows of the first arm, all of the second, and so on."""
     numbers = torch.arange(len(worlds), device=worlds.device)
     known = dict(zip(teachings(config), teachers, strict=True))
     everyone = arms(config)
     students = Students.fresh(
         worlds,
         numbers.repeat(len(everyone)),
-        # Main-only students have no teacher; any will do, since nothing is made of it.
+        # Main-only students have no teacher: any will do, since it is not used.
         torch.cat(
             [teachers[0] if arm.teaching is None else known[arm.teaching] for arm in everyone]
         ),
@@ -115,16 +99,16 @@ def _begin(config: SweepConfig, worlds: Worlds, teachers: list[Tensor], seed: in
         else Practice(students, config.practice, streams, seed).signal
     )
     taught = len(teachers) * len(worlds)
-    judged = [Arm(taught, parse_gate(gate)) for gate in config.gates]
-    return Lesson(students, [Arm(len(worlds), None), *judged], signal, config.rate)
+    gated = [GateGroup(taught, parse_gate(gate)) for gate in config.gates]
+    return Lesson(students, [GateGroup(len(worlds), None), *gated], signal, config.rate)
 
 
 def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
-    """What to compare the students of each row with."""
+    """Returns and cells to compare the students of each row with."""
     discount = worlds.config.discount
     uniform = torch.full_like(teachers[0], 1 / NUM_ACTIONS)
     idle = evaluate(worlds, uniform, discount)
-    # A walk at random comes wherever one can come.
+    # A random walk reaches every cell that can be reached.
     live = (idle.visitation > 0) & ~worlds.terminal
     seen = torch.zeros_like(live, dtype=torch.int64)
     seen.scatter_add_(1, worlds.observation, live.long())
@@ -139,3 +123,115 @@ def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
         "aliased": alike.sum(1),
     }
     return {name: level.cpu() for name, level in levels.items()}
+
+
+# Several processes, of one thread each, that compute chunks until none is left.
+# One thread each, since the kernels are small: two processes do twice what one does, two
+# threads of one process a fraction more.
+
+PATIENCE = 0.2
+"""Seconds between two checks of the workers."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all workers are given."""
+
+    config: SweepConfig
+    folder: Path
+    missing: Sequence[int]
+    """The chunks to compute."""
+
+    def do(self, number: int, learnt: Callable[[int], None]) -> None:
+        """Computes one chunk and writes it."""
+        chunk = compute(self.config, number, torch.device(self.config.device), learnt)
+        save(self.folder, number, chunk)
+
+
+def choose_workers(config: SweepConfig) -> int:
+    """One process per core that this process may use, on a CPU; one alone feeds a GPU."""
+    if torch.device(config.device).type != "cpu":
+        return 1
+    return config.workers or len(os.sched_getaffinity(0))
+
+
+class WorkerError(RuntimeError):
+    """A worker died."""
+
+
+def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None:
+    """Computes all missing chunks; each one done stays done if the sweep is interrupted.
+
+    Args:
+        work: the sweep and its missing chunks.
+        workers: number of processes; with 1 all is computed in this process.
+        learnt: called with the number of updates, summed over students, since its last call.
+
+    Raises:
+        ValueError: no world can be made with these settings.
+        WorkerError: a worker died; its own output says why.
+    """
+    if min(workers, len(work.missing)) <= 1:
+        torch.set_num_threads(1)
+        for number in work.missing:
+            work.do(number, learnt)
+        return
+    context = multiprocessing.get_context("spawn")
+    # Signed, of 64 bits.
+    taken, done = context.Value("q", 0), context.Value("q", 0)
+    complaints = context.SimpleQueue()
+    team = [
+        context.Process(target=_labour, args=(work, taken, done, complaints), daemon=True)
+        for _ in range(min(workers, len(work.missing)))
+    ]
+    try:
+        for process in team:
+            process.start()
+        told = 0
+        while any(process.is_alive() for process in team):
+            wait([process.sentinel for process in team if process.is_alive()], PATIENCE)
+            now = done.value
+            learnt(now - told)
+            told = now
+            if not complaints.empty():
+                raise ValueError(complaints.get())
+            if any(process.exitcode for process in team):
+                raise WorkerError("A worker died; see above.")
+    finally:
+        for process in team:
+            process.terminate()
+
+
+def _labour(
+    work: Work,
+    taken: "Synchronized[int]",
+    done: "Synchronized[int]",
+    complaints: "SimpleQueue[str]",
+) -> None:
+    # The parent handles interrupts; without a parent the worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+
+    def learnt(count: int) -> None:
+        with done.get_lock():
+            done.value += count
+
+    while True:
+        with taken.get_lock():
+            place = taken.value
+            taken.value += 1
+        if place >= len(work.missing):
+            return
+        try:
+            work.do(work.missing[place], learnt)
+        except ValueError as error:
+            complaints.put(str(error))
+            return
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    wait([parent.sentinel])
+    os._exit(1)

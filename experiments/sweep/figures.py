@@ -1,21 +1,20 @@
 """`sweep.png`: learning curves, one row per setting, one column per temperature."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.sweep.arms import MAIN, Arm, Teaching, teachings
-from experiments.sweep.estimates import Difference, bootstrap, differences
+from experiments.figures import BLUE, VERMILLION, inks, tidy
+from experiments.statistics import Difference, bootstrap_means, differences
+from experiments.sweep.arms import MAIN, SweepArm, Teaching, teachings
 from experiments.sweep.folder import Results
 
 # `finals.png`: how far above or below main-only learning each gate ends, under each teacher.
 
-WORSE, SAME, BETTER = "#D55E00", "#999999", "#0072B2"
-"""Of Okabe and Ito's colours: told apart with any colour vision."""
+WORSE, SAME, BETTER = VERMILLION, "#999999", BLUE
 
 TEACHERS = {"cross": "teacher of another world", "same": "teacher of its own world"}
 
@@ -23,8 +22,8 @@ TEACHERS = {"cross": "teacher of another world", "same": "teacher of its own wor
 def draw_finals(results: Results) -> Figure:
     """Draws the figure: one panel per teacher, one line per gate, the safest gate at the top."""
     ways, gates = teachings(results.config), results.config.gates
-    found = {way: differences(_beside_main(results, way)) for way in ways}
-    worst = [min(found[way][gate].mean for way in ways) for gate in range(len(gates))]
+    found = {way: differences(_above_main(results, way)) for way in ways}
+    worst = [min(found[way][gate].value for way in ways) for gate in range(len(gates))]
     order = np.argsort(worst, kind="stable")
     size = (2.0 + 1.9 * len(ways), 1.5 + 0.24 * len(gates))
     figure = Figure(figsize=size, layout="constrained")
@@ -43,10 +42,10 @@ def write_finals(results: Results, path: Path) -> None:
     save(draw_finals(results), path)
 
 
-def _beside_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
+def _above_main(results: Results, way: Teaching) -> Float[np.ndarray, "W gates"]:
     final, places = results.final(), {arm: place for place, arm in enumerate(results.arms)}
-    taught = [final[places[Arm(gate, way)]] for gate in results.config.gates]
-    return np.asarray(np.stack(taught, 1) - final[places[Arm(MAIN, None)]][:, None])
+    taught = [final[places[SweepArm(gate, way)]] for gate in results.config.gates]
+    return np.asarray(np.stack(taught, 1) - final[places[SweepArm(MAIN, None)]][:, None])
 
 
 def _draw_finals_panel(axes: Axes, found: list[Difference]) -> None:
@@ -54,23 +53,18 @@ def _draw_finals_panel(axes: Axes, found: list[Difference]) -> None:
     for place, difference in enumerate(found):
         ink = (WORSE, SAME, BETTER)[difference.sign + 1]
         axes.plot([difference.low, difference.high], [place, place], color=ink, linewidth=2)
-        axes.plot(difference.mean, place, "o", color=ink, markersize=4)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+        axes.plot(difference.value, place, "o", color=ink, markersize=4)
+    tidy(axes)
     axes.tick_params(labelsize=8)
 
 
-# Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/), and dashes,
-# so that lines are told apart in grey too.
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (5, 1)), "-", (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (6, 1, 1, 1, 1, 1)), "-")
 MEANINGS = {
     "cross": "teacher of the world before\nits rewards were changed",
     "same": "teacher of the student's own world",
 }
 
 NEAR = 0.05
-"""Of the way from random to the optimum; labels of lines nearer to each other would overlap."""
+"""Fraction of the way from random to the optimum; labels of lines nearer than this overlap."""
 
 
 def draw(results: Results) -> Figure:
@@ -110,7 +104,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def heading(results: Results) -> str:
-    """What was done, in one line."""
+    """What the sweep did, in one line."""
     return (
         f"Distillation as an auxiliary loss in {results.num_worlds:,} partially observable "
         f"gridworlds, {results.config.gradients} gradients"
@@ -128,22 +122,21 @@ def _title(results: Results) -> str:
 
 def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     gates = [(MAIN, None), *((gate, teaching) for gate in results.config.gates)]
-    for number, (gate, way) in enumerate(gates):
+    for (gate, way), ink in zip(gates, inks([gate for gate, _ in gates]), strict=True):
         curves = results.curves(gate, way)
-        colour = COLOURS[number % len(COLOURS)]
-        low, high = bootstrap(curves.T)
+        low, high = bootstrap_means(curves.T)
         axes.plot(
             results.steps,
             curves.mean(1),
-            linestyle=_dashes(number),
-            color=colour,
+            linestyle=ink.dashes,
+            color=ink.colour,
             linewidth=1.6,
             label=gate,
         )
-        axes.fill_between(results.steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(results.steps, low, high, color=ink.colour, alpha=0.15, linewidth=0)
     for name, level in _levels(results, teaching).items():
         axes.axhline(level, color="black", linestyle=":", linewidth=1.0)
-        # Above the optimum and below all others there are no curves for long.
+        # Curves rarely run above the optimum or just below the other lines.
         above = name.startswith("optimum")
         axes.annotate(
             name,
@@ -159,18 +152,11 @@ def _draw_panel(axes: Axes, results: Results, teaching: Teaching) -> None:
     axes.xaxis.set_major_formatter(
         lambda value, _: f"{value / 1000:g}k" if value >= 1e4 else f"{value:g}"
     )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-
-
-def _dashes(number: int) -> Any:
-    """With more arms than colours the second of each colour is dotted, the third dashed."""
-    again = number // len(COLOURS)
-    return DASHES[number % len(DASHES)] if again == 0 else ((0, (1, 1)), (0, (3, 2)))[again % 2 - 1]
+    tidy(axes)
 
 
 def _levels(results: Results, teaching: Teaching) -> dict[str, float]:
-    """The dotted lines by their names; a teacher near the optimum is named beside it."""
+    """The dotted lines by their names; a teacher near the optimum shares its label."""
     optimum, idle = float(results.optimum.mean()), float(results.random.mean())
     teacher = float(results.taught_by(teaching).mean())
     if optimum - teacher < NEAR * (optimum - idle):

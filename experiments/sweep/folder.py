@@ -1,4 +1,4 @@
-"""The folder of a sweep: its options, its chunks as they get done."""
+"""The folder of a sweep: its options, its chunks as they are computed, all results together."""
 
 import json
 import time
@@ -9,23 +9,45 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
 
-from agents.runtime.files import DamagedFileError, load_tensors, save_tensors, write_json
+from agents.runtime.checkpoint import DamagedFileError, load_tensors, save_tensors, write_json
 from agents.tabular import SampledConfig
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
-from experiments.sweep.arms import Arm, Teaching, arms, teachings
-from experiments.sweep.chunks import CHUNK, Chunk
+from configs.programs import SweepConfig
+from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
 from experiments.training.run_folder import CONFIG, VERSIONS, versions
 from gridworld import WorldConfig
 
-# All chunks of a sweep together, one number per world.
+CHUNK = {"cpu": 1_000, "cuda": 40_000}
+"""Students at once: what fits the cache of a CPU, or keeps a GPU busy."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The results of R rows; a row is a world with one seed of its students."""
+
+    expected_return: Float64[Tensor, "points K R"]
+    """Of each arm, exact."""
+    cosine: Float32[Tensor, "intervals K R"]
+    """Between main and auxiliary gradients, averaged between points; 0 without a teacher."""
+    weight: Float32[Tensor, "intervals K R"]
+    """The gate's weight of the auxiliary gradient, averaged likewise."""
+    teacher: Float64[Tensor, "teachings R"]
+    """Exact return of each teacher in the student's world."""
+    optimum: Float64[Tensor, " R"]
+    random: Float64[Tensor, " R"]
+    """Exact return of the uniform policy."""
+    cells: Int64[Tensor, " R"]
+    """Cells in which an agent can act: reachable, and no end of an episode."""
+    aliased: Int64[Tensor, " R"]
+    """Those of them that look like another one."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the students of W worlds have reached, averaged over the seeds of each."""
+    """Returns of the students in W worlds, averaged over the seeds of each world."""
 
     config: SweepConfig
     expected_return: Float[np.ndarray, "points K W"]
@@ -33,17 +55,17 @@ class Results:
     cosine: Float[np.ndarray, "intervals K W"]
     weight: Float[np.ndarray, "intervals K W"]
     teacher: Float[np.ndarray, "teachings W"]
-    """What each teacher earns in the student's world."""
+    """Exact return of each teacher in the student's world."""
     optimum: Float[np.ndarray, " W"]
     random: Float[np.ndarray, " W"]
     cells: Float[np.ndarray, " W"]
-    """On which one can come to act."""
+    """Cells in which an agent can act: reachable, and no end of an episode."""
     aliased: Float[np.ndarray, " W"]
-    """Of these, cells that look like another of them."""
+    """Those of them that look like another one."""
 
     @staticmethod
     def join(config: SweepConfig, chunks: Sequence[Chunk]) -> "Results":
-        """Puts the chunks, in their order, side by side."""
+        """Joins all chunks of a sweep, in their order."""
 
         def joined(name: str) -> Float[np.ndarray, "*shape"]:
             rows = np.concatenate([getattr(chunk, name).double().numpy() for chunk in chunks], -1)
@@ -55,7 +77,7 @@ class Results:
 
     @property
     def num_worlds(self) -> int:
-        """W."""
+        """How many worlds there are."""
         return len(self.optimum)
 
     @property
@@ -64,16 +86,16 @@ class Results:
         return np.asarray(self.config.log_points, float) * self.config.steps_per_update
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
-        """Main-only first."""
+    def arms(self) -> tuple[SweepArm, ...]:
+        """All students of one world, main-only first."""
         return arms(self.config)
 
     def curves(self, gate: str, teaching: Teaching | None) -> Float[np.ndarray, "points W"]:
         """The returns of one arm."""
-        return np.asarray(self.expected_return[:, self.arms.index(Arm(gate, teaching))])
+        return np.asarray(self.expected_return[:, self.arms.index(SweepArm(gate, teaching))])
 
     def taught_by(self, teaching: Teaching) -> Float[np.ndarray, " W"]:
-        """What one teacher earns in the students' worlds."""
+        """Exact returns of one teacher in the students' worlds."""
         return np.asarray(self.teacher[teachings(self.config).index(teaching)])
 
     def final(self) -> Float[np.ndarray, "K W"]:
@@ -91,7 +113,7 @@ ELSEWHERE = ("output", "resume", "workers", "full")
 
 
 def settle(config: SweepConfig, device: torch.device) -> SweepConfig:
-    """Replaces what is left to choose by what was chosen, so that it can be written down."""
+    """Replaces options that were left open by the values chosen, so that they can be saved."""
     return replace(
         config,
         full=False,
@@ -103,10 +125,10 @@ def settle(config: SweepConfig, device: torch.device) -> SweepConfig:
 
 
 def create(config: SweepConfig) -> Path:
-    """Makes the folder of a settled sweep, or finds the one that was begun there.
+    """Makes the folder of a settled sweep, or finds the one that a sweep with these options began.
 
     Raises:
-        UsageError: it cannot be written, or something else is in it.
+        UsageError: the folder cannot be written, or holds something else.
     """
     name = f"sweep-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(config.output) if config.output else Path("runs") / name
@@ -167,9 +189,9 @@ def from_json(content: dict[str, Any]) -> SweepConfig:
     Raises:
         TypeError: there is an option that this version does not know.
     """
-    parts = {"world": WorldConfig, "practice": SampledConfig}
+    nested = {"world": WorldConfig, "practice": SampledConfig}
     known = {
-        name: parts[name](**_tuples(value)) if name in parts else value
+        name: nested[name](**_tuples(value)) if name in nested else value
         for name, value in content.items()
     }
     return SweepConfig(**_tuples(known))

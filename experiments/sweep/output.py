@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agents.logs.tensorboard import EventFile
-from agents.runtime.files import write_atomically, write_json
+from agents.runtime.checkpoint import write_atomically, write_json
+from experiments.statistics import estimates
 from experiments.sweep import figures
-from experiments.sweep.arms import Arm
-from experiments.sweep.estimates import estimates
+from experiments.sweep.arms import SweepArm
 from experiments.sweep.folder import Results, to_json
-from experiments.sweep.summary import summarise
-from experiments.sweep.verdict import Verdict, verdicts
+from experiments.sweep.summary import Verdict, summarise, verdicts
 from experiments.training.run_folder import flat
 
 CURVES, WORLDS, SUMMARY = "curves.csv", "worlds.csv", "summary.json"
@@ -20,7 +19,7 @@ VERDICTS, FIGURE, FINALS, EVENTS = "verdicts.txt", "sweep.png", "finals.png", "t
 
 
 def write(results: Results, folder: Path) -> list[Verdict]:
-    """Writes all that the sweep has come to, and returns the verdicts."""
+    """Writes all files of a finished sweep and returns its verdicts."""
     summary = summarise(results)
     words = verdicts(results, summary)
     _write_table(folder / CURVES, _curves(results))
@@ -45,14 +44,14 @@ def _curves(results: Results) -> Iterable[Sequence[object]]:
         for point, (updates, steps, interval) in enumerate(
             zip(results.config.log_points, results.steps, intervals, strict=True)
         ):
-            judged = arm.teaching is not None and point > 0
+            gated = arm.teaching is not None and point > 0
             yield (
                 *_named(arm),
                 updates,
                 int(steps),
-                *(interval.mean, interval.low, interval.high),
-                float(results.cosine[point - 1, number].mean()) if judged else "",
-                float(results.weight[point - 1, number].mean()) if judged else "",
+                *(interval.value, interval.low, interval.high),
+                float(results.cosine[point - 1, number].mean()) if gated else "",
+                float(results.weight[point - 1, number].mean()) if gated else "",
             )
 
 
@@ -76,7 +75,7 @@ def _worlds(results: Results) -> Iterable[Sequence[object]]:
 _ARM = ("setting", "temperature", "gate")
 
 
-def _named(arm: Arm) -> tuple[object, ...]:
+def _named(arm: SweepArm) -> tuple[object, ...]:
     if arm.teaching is None:
         return ("", "", arm.gate)
     return (arm.teaching.setting, arm.teaching.temperature, arm.gate)
@@ -89,10 +88,10 @@ def _write_table(path: Path, lines: Iterable[Sequence[object]]) -> None:
 
 
 def _write_events(results: Results, folder: Path) -> None:
-    """Writes the mean curves of every arm as a run of its own."""
+    """Writes the mean curves of every arm, each as one TensorBoard run."""
     description = flat(to_json(results.config))
     for number, arm in enumerate(results.arms):
-        name = "-".join(str(part) for part in _named(arm) if part != "")
+        name = "-".join(str(word) for word in _named(arm) if word != "")
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         # From the start, should the sweep have been written out before.

@@ -1,8 +1,8 @@
-"""From a config to the objects of a run."""
+"""Builds the objects of a run from its config, and refuses what does not fit together."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,33 +10,40 @@ import torch
 from torch._functorch import config as functorch_config
 
 from agents.algorithms import Algorithm
-from agents.gates import make
+from agents.gates import Gate, make
+from agents.gates.base import GatingContext
 from agents.heads import AuxiliaryHead, HeadContext
 from agents.heads.components.replay import free_bytes
 from agents.learning.learner import Learner, LearnerConfig
 from agents.networks.actor_critic import ActorCritic
-from agents.rollout.collector import Collector
-from agents.rollout.pipeline import Pipeline
+from agents.rollout.collector import Collector, Pipeline
 from agents.runtime import random as seeding
+from agents.runtime.distributed import Processes
 from agents.runtime.random import Stream
 from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher, load_teacher
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
-from experiments.training.checks import check_gate, check_minibatches, share_of_environments
 from experiments.training.hardware import Hardware
-from experiments.training.session import Session
-
-# The teacher that a run asks for, or how to get one.
+from experiments.training.session import Session, policy_card
 
 SHIPPED_TEACHERS = Path(__file__).resolve().parents[2] / "teachers"
 
 
 def find_teacher(path: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str] = ()) -> Teacher:
-    """Loads the teacher at `path`, or the one shipped for an environment without its own.
+    """Loads the teacher at `path`, or the one that is shipped for the environment.
+
+    Args:
+        path: a run's folder or an exported policy; empty for the shipped one.
+        spec: of the student's environment.
+        hardware: what the teacher computes on.
+        own: names of the teachers that the environment itself has, for the error message.
+
+    Returns:
+        The teacher.
 
     Raises:
-        UsageError: there is none, or it does not fit; says how to get one.
+        UsageError: there is none, or it does not fit; the message says how to get one.
     """
     shipped = SHIPPED_TEACHERS / spec.name
     if not path and not shipped.is_dir():
@@ -71,8 +78,23 @@ def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
     )
 
 
-def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
-    """Makes everything that a run needs, in an order that keeps runs of one seed alike.
+@dataclass(frozen=True)
+class Parts:
+    """The classes that a run is built from; an experiment replaces those that it studies."""
+
+    collector: Callable[..., Collector] = Collector
+    """Called as `Collector` is."""
+    learner: Callable[..., Learner] = Learner
+    """Called as `Learner` is."""
+    variant: str = ""
+    """A name for the replacement, which `versions.json` records; empty without one."""
+
+
+USUAL = Parts()
+
+
+def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts = USUAL) -> Session:
+    """Builds the objects of a run, in an order that keeps runs of one seed alike.
 
     The agent comes first and every component draws from its own stream, so adding a
     head changes no number of the agent.
@@ -80,17 +102,22 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
     Args:
         config: of the run.
         hardware: what it computes on.
-        step: agent steps already made; a run that goes on meets other episodes.
+        step: agent steps that the run has made; a run that continues gets new episodes.
+        parts: the classes of collector and learner.
+
+    Returns:
+        The session, ready for its first update or for a checkpoint to be restored.
 
     Raises:
-        UsageError: what was chosen does not fit together.
+        UsageError: the chosen components do not fit together.
     """
     run, choice, device, processes = config.run, config.choice, hardware.device, hardware.processes
     part = "" if step == 0 and processes.leads else f" from {step} at {processes.rank}"
     try:
         num_envs = share_of_environments(config, processes)
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
-        env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
+        with naming(config.env, "env"):
+            env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
         agent = build_agent(config, hardware, env.spec)
         heads = build_heads(config, hardware, env, agent)
     except ValueError as error:
@@ -99,7 +126,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     check_gate(config, gate, num_envs // algorithm.minibatches)
-    learner = Learner(
+    learner = parts.learner(
         agent,
         algorithm,
         heads,
@@ -116,7 +143,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         processes,
     )
     player = copy.deepcopy(agent) if run.pipeline else agent
-    collector = Collector(
+    collector = parts.collector(
         env,
         player,
         seeding.generator(run.seed, f"acting{part}", device),
@@ -124,8 +151,8 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
         records_value=algorithm.needs_value,
     )
     if run.compile:
-        # A gate that judges goes through the torso's graph once per loss, so no pass may give
-        # away what the next one needs.
+        # A gate that weighs gradients runs backward through the torso once per loss, so no
+        # pass may free buffers that the next one needs.
         functorch_config.donated_buffer = False
         for network in {agent.torso, player.torso}:
             network.compile()
@@ -142,8 +169,10 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0) -> Session:
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
     """Makes the agent with the initial weights of the run's seed."""
     with seeding.seeded(config.run.seed, "agent"):
-        torso = config.torso.build(spec.observation_shape, spec.num_symbols)
-        core = config.core.build(torso.num_features, spec.num_actions)
+        with naming(config.torso, f"torso.{config.choice.torso}"):
+            torso = config.torso.build(spec.observation_shape, spec.num_symbols)
+        with naming(config.core, f"core.{config.choice.core}"):
+            core = config.core.build(torso.num_features, spec.num_actions)
         agent = ActorCritic(torso, spec.num_actions, hardware.precision, core)
     return agent.to(hardware.device)
 
@@ -151,10 +180,19 @@ def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> Actor
 def build_heads(
     config: TrainConfig, hardware: Hardware, env: VecEnv, agent: ActorCritic
 ) -> dict[str, AuxiliaryHead]:
-    """Makes the chosen heads, each on its own stream of random numbers.
+    """Makes the chosen heads, each with its own stream of random numbers.
+
+    Args:
+        config: of the run.
+        hardware: what it computes on.
+        env: the environment, which may have teachers.
+        agent: whose torso and features the heads use.
+
+    Returns:
+        The heads by name, in the order of the command line.
 
     Raises:
-        ValueError: a head does not fit the environment; what they hold does not fit into memory.
+        ValueError: a head does not fit the environment, or the heads do not fit into memory.
     """
 
     def teacher_at(path: str) -> Teacher:
@@ -181,17 +219,17 @@ def build_heads(
             discount=run.discount,
             unroll_length=run.unroll_length,
         )
-        with seeding.seeded(config.run.seed, f"heads.{name}"):
+        with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{name}"):
             heads[name] = head.build(context).to(hardware.device)
     check_memory(heads, hardware.device)
     return heads
 
 
 def check_memory(heads: Mapping[str, AuxiliaryHead], device: torch.device) -> None:
-    """Refuses heads of which each fits into memory, and all together do not.
+    """Refuses heads that fit into memory one by one but not together.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they do not fit.
     """
     held = sum(head.held_bytes for head in heads.values())
     free = free_bytes(device)
@@ -203,21 +241,63 @@ def check_memory(heads: Mapping[str, AuxiliaryHead], device: torch.device) -> No
         )
 
 
-def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
-    """What an exported policy of this run will say of itself."""
-    return PolicyCard(
-        env=spec.name,
-        action_set=spec.action_set,
-        num_actions=spec.num_actions,
-        observation_shape=spec.observation_shape,
-        observation_dtype=str(spec.observation_dtype),
-        protocol=spec.protocol,
-        torso=config.choice.torso,
-        torso_options=asdict(config.torso),
-        steps=0,
-        env_options=asdict(config.env),
-        core=config.choice.core,
-        core_options=asdict(config.core),
-        num_symbols=spec.num_symbols,
-        world_set=spec.world_set,
+def share_of_environments(config: TrainConfig, processes: Processes) -> int:
+    """The number of environments of each process.
+
+    Raises:
+        UsageError: they cannot be shared evenly.
+    """
+    num_envs, size = config.run.num_envs, processes.size
+    if num_envs % size:
+        raise UsageError(
+            f"--num-envs {num_envs} cannot be shared by {size} processes evenly: use a multiple "
+            f"of {size}."
+        )
+    return num_envs // size
+
+
+def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) -> None:
+    """Refuses minibatches that are not equal slices of a process's environments.
+
+    Args:
+        config: of the run.
+        algorithm: whose minibatches are checked.
+        num_envs: in this process.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if num_envs % algorithm.minibatches:
+        each = " in each process" if num_envs < config.run.num_envs else ""
+        raise UsageError(
+            f"--algo.{config.choice.algo}.minibatches {algorithm.minibatches} does not divide the "
+            f"{num_envs} environments{each}, and a minibatch is a slice of them: change it, or "
+            "--num-envs."
+        )
+
+
+def check_gate(config: TrainConfig, gate: Gate, environments: int) -> None:
+    """Refuses what a gate cannot do, or what would do nothing.
+
+    Args:
+        config: of the run.
+        gate: that was chosen.
+        environments: of one update in this process: a minibatch's.
+
+    Raises:
+        UsageError: it names the option.
+    """
+    judging = config.judging
+    context = GatingContext(
+        scope=judging.scope,
+        every=judging.every,
+        main=judging.main,
+        metric=judging.metric,
+        environments=environments,
+        compiled=config.run.compile,
+        has_policy_loss=config.choice.algo != "none",
     )
+    try:
+        gate.check_context(context)
+    except ValueError as error:
+        raise UsageError(f"--gate.{error}") from error

@@ -1,4 +1,4 @@
-"""Where and how a run computes, picked where the user did not."""
+"""Device, precision and threads of a run, memory of the process, and signals that stop it."""
 
 import ctypes
 import os
@@ -10,23 +10,21 @@ from typing import Any, cast
 
 import torch
 
-from agents.networks.precision import Precision, choose_precision
+from agents.networks.actor_critic import Precision, choose_precision
 from agents.runtime.distributed import ALONE, Processes, join
 from configs.errors import UsageError
 
-# What becomes of memory that an update has used: kept for the next one.
-
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER, _STRIDE = -1, 64 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep what is freed, here where every update needs the same again.
+    """Makes glibc keep freed memory, because every update needs the same blocks again.
 
-    As it is set by itself, it gives large blocks back to the system at once and gets them again
-    page by page, all zeroed: a sixth of the time of an update on a CPU.  Other systems, and other
-    libraries of C, are left as they are.
+    By default, glibc returns large blocks to the system at once and gets them back page by page,
+    zeroed, which costs a sixth of the time of an update on a CPU.  Other systems and C libraries
+    stay as they are.
     """
     if sys.platform != "linux":
         return
@@ -39,11 +37,11 @@ def keep_freed_memory() -> None:
     mallopt(_M_TOP_PAD, _STRIDE)
 
 
-# SIGINT and SIGTERM as a request to stop after the current update.
-
-
 class StopRequest:
-    """While entered, the first signal sets `requested`; a second one acts as usual."""
+    """SIGINT and SIGTERM as a request to stop after the current update.
+
+    While entered, the first signal sets `requested`; the second one acts as usual.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -74,7 +72,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a run computes, with the reasons for the log."""
+    """Device, precision and threads of a run, with the reasons for the log."""
 
     device: torch.device
     precision: Precision
@@ -86,16 +84,19 @@ class Hardware:
 def choose_hardware(
     device_name: str, asked_precision: str, asked_threads: int, *, playing: bool = False
 ) -> Hardware:
-    """Picks device, precision and threads where the user did not, and joins other processes.
+    """Chooses what the user left open, and joins the other processes of the run.
 
     Args:
         device_name: a device, or auto.
         asked_precision: fp32, bf16 or auto.
-        asked_threads: of PyTorch on the CPU; 0 chooses.
+        asked_threads: threads of PyTorch on the CPU; 0 chooses.
         playing: whether environments play while PyTorch computes.
 
+    Returns:
+        The choice, with a sentence that explains it.
+
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is missing.
     """
     device, reason = choose_device(device_name)
     processes = join(device)
@@ -117,8 +118,12 @@ def choose_hardware(
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """Turns `--device` into a device that is there, and says why that one."""
-    # torchrun numbers the processes of a machine; each takes a GPU of its own.
+    """Turns `--device` into an available device, and gives the reason.
+
+    Raises:
+        UsageError: the device is missing.
+    """
+    # torchrun numbers the processes of a machine; each takes its own GPU.
     index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
     if name == "auto":
         if torch.cuda.is_available():
@@ -135,10 +140,19 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 def choose_threads(
     asked: int, device: torch.device, *, playing: bool = False, processes: int = 1
 ) -> tuple[int, str]:
-    """Picks the threads that PyTorch learns with on the CPU, and says why so many.
+    """Chooses the number of threads for learning on the CPU, and gives the reason.
 
-    Environments and acting have the cores while they play, learning has them afterwards;
-    in a pipeline both need them at once.
+    Environments and acting use the cores while they play, and learning uses them afterwards;
+    a pipeline does both at once.
+
+    Args:
+        asked: by the user; 0 chooses.
+        device: of the learner.
+        playing: whether environments play while PyTorch computes.
+        processes: of this run on this machine, which share the cores.
+
+    Returns:
+        The number, and the reason.
     """
     if asked > 0:
         return asked, "as asked"

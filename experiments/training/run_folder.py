@@ -1,6 +1,5 @@
-"""The folder of a run: what it was told, what it ran on, where its results are."""
+"""The folder of a run: its config, the versions it ran with, and where its results go."""
 
-import argparse
 import json
 import os
 import platform
@@ -8,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -18,71 +17,10 @@ from typing import Any
 
 import torch
 
-from agents.runtime.files import write_json
-from configs.errors import UsageError
+from agents.runtime.checkpoint import write_json
+from configs.cli import ResumeOptions
+from configs.errors import UsageError, naming
 from configs.training import TrainConfig
-
-# The command line of a resumed run: its own config, and three flags that may differ.
-
-FLAG = "--resume"
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """A run to go on with."""
-
-    source: Path
-    """Whose checkpoint is continued from."""
-    folder: Path
-    """Where it goes on: the same folder, unless --run-dir names another."""
-    config: TrainConfig
-    notes: tuple[str, ...] = ()
-    """What the flags change, in sentences."""
-
-
-def is_resume(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks to go on with a run."""
-    return any(argument.partition("=")[0] == FLAG for argument in arguments)
-
-
-def parse_resume(arguments: Sequence[str]) -> Resumed:
-    """Reads `--resume RUN` and the three flags that may stand beside it.
-
-    Raises:
-        UsageError: there is no such run, or another flag is given.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(FLAG, required=True)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--device")
-    parser.add_argument("--run-dir", "--run_dir")
-    try:
-        given, unknown = parser.parse_known_args(list(arguments))
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{error.argument_name}: {error.message}.") from error
-    if unknown:
-        raise UsageError(
-            f"{unknown[0]} cannot be given with --resume, which takes the run's own config: only "
-            "--steps, --device and --run-dir can."
-        )
-    source = Path(given.resume)
-    config = read_config(source)
-    changes = {"steps": given.steps, "device": given.device}
-    try:
-        run = replace(
-            config.run, **{name: value for name, value in changes.items() if value is not None}
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    folder = Path(given.run_dir) if given.run_dir else source
-    notes: tuple[str, ...] = ()
-    if run.steps != config.run.steps:
-        notes = (
-            f"The run ends at {run.steps:,} steps instead of {config.run.steps:,}, and so do its "
-            "schedules: the learning rate is no longer what it was planned to be.",
-        )
-    return Resumed(source, folder, replace(config, run=run), notes)
-
 
 CONFIG = "config.json"
 VERSIONS = "versions.json"
@@ -91,8 +29,15 @@ PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "tensorboard", "
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def create(config: TrainConfig) -> Path:
-    """Makes the run's folder and writes what it was told into it.
+def create(config: TrainConfig, variant: str = "") -> Path:
+    """Makes the folder of a new run and writes its config and versions.
+
+    Args:
+        config: of the run.
+        variant: a name for code that an experiment has replaced; `versions.json` has it.
+
+    Returns:
+        The folder.
 
     Raises:
         UsageError: it cannot be written, or another run is in it.
@@ -105,13 +50,54 @@ def create(config: TrainConfig) -> Path:
                 f"by --resume {folder}."
             )
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        write_json(folder / VERSIONS, versions())
+        write_json(folder / VERSIONS, versions() | ({"variant": variant} if variant else {}))
         write_json(folder / CONFIG, config.to_json())
     return folder
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """A run that continues."""
+
+    source: Path
+    """The folder whose checkpoint is loaded."""
+    folder: Path
+    """Where the run continues: in the same folder, unless --run-dir names another."""
+    config: TrainConfig
+    notes: tuple[str, ...] = ()
+    """Sentences on what the options change."""
+
+
+def resumed(options: ResumeOptions) -> Resumed:
+    """Reads the config of a run and applies the options that may change.
+
+    Raises:
+        UsageError: there is no such run, or a value is not allowed.
+    """
+    source = Path(options.run)
+    config = read_config(source)
+    changes: dict[str, Any] = {"steps": options.steps, "device": options.device}
+    with naming(config.run):
+        run = replace(
+            config.run, **{name: value for name, value in changes.items() if value is not None}
+        )
+    folder = Path(options.run_dir) if options.run_dir else source
+    notes: tuple[str, ...] = ()
+    if run.steps != config.run.steps:
+        notes = (
+            f"The run ends at {run.steps:,} steps instead of {config.run.steps:,}, and so do its "
+            "schedules: the learning rate is no longer what it was planned to be.",
+        )
+    return Resumed(source, folder, replace(config, run=run), notes)
+
+
 def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
-    """Prepares the folder in which a run is resumed: its own, or a copy of it.
+    """Prepares the folder in which a run continues: its own, or a copy of it.
+
+    Args:
+        source: the run's own folder.
+        folder: where it continues.
+        config: with the changed options, written to the folder.
 
     Raises:
         UsageError: it cannot be written, or another run is in it.
@@ -126,7 +112,7 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
 
 @contextmanager
 def _whole_or_absent(folder: Path) -> Iterator[None]:
-    """Makes one sentence of what the disk refuses, and leaves no half of a new folder behind."""
+    """Turns errors of the disk into one sentence and removes a new folder that is incomplete."""
     new = not folder.is_dir() or not any(folder.iterdir())
     try:
         yield
@@ -140,7 +126,7 @@ def _whole_or_absent(folder: Path) -> Iterator[None]:
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """A nested config as one level of dotted names, for TensorBoard's table."""
+    """Flattens a nested config to dotted names, for TensorBoard's table."""
     items: dict[str, object] = {}
     for name, value in content.items():
         key = f"{prefix}{name}"
@@ -152,7 +138,7 @@ def read_config(folder: Path) -> TrainConfig:
     """Reads back the config of a run.
 
     Raises:
-        UsageError: it is no run's folder.
+        UsageError: it is not a run's folder, or its config does not fit this version.
     """
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -164,7 +150,7 @@ def read_config(folder: Path) -> TrainConfig:
 
 
 def default_name(config: TrainConfig) -> str:
-    """<env>-<aux>-<gate>-s<seed>-<time>, in characters that every file system takes."""
+    """Names a run <env>-<aux>-<gate>-s<seed>-<time>, safe for every file system."""
     choice = config.choice
     parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
     parts += [f"s{config.run.seed}", time.strftime("%Y%m%d-%H%M%S")]
@@ -172,7 +158,7 @@ def default_name(config: TrainConfig) -> str:
 
 
 def _unused(name: str) -> Path:
-    """Makes a folder of that name, or of the first that no other run took, be it just now."""
+    """Makes a folder of that name, numbered if another run has it."""
     for number in count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         with _whole_or_absent(folder), suppress(FileExistsError):
@@ -182,7 +168,7 @@ def _unused(name: str) -> Path:
 
 
 def versions() -> dict[str, Any]:
-    """Commit, packages and hardware; never the environment variables, which hold secrets."""
+    """Commit, packages and hardware; no environment variables, which may hold secrets."""
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -196,6 +182,8 @@ def versions() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
+    if not (ROOT / ".git").exists():
+        return ""  # installed, perhaps below a repository that is the user's
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False

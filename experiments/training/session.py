@@ -1,30 +1,68 @@
-"""The objects of a run, and their state as a checkpoint holds it."""
+"""The objects of a run, their state as a checkpoint holds it, and their pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
-from agents.rollout.collector import Collector
-from agents.rollout.pipeline import Pipeline
+from agents.logs.tensorboard import heatmap
+from agents.rollout.collector import Collector, Pipeline
 from agents.runtime.checkpoint import save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
 from agents.teachers import POLICY_FILE, PolicyCard, export_policy
-from envs import VecEnv
-from experiments.training.gallery import Gallery
+from agents.trajectory import Trajectory
+from configs.training import TrainConfig
+from envs import EnvSpec, VecEnv
 from experiments.training.run_folder import CHECKPOINTS
+
+COSINES = "cosines"
+"""The name of the matrix for all losses, drawn where there are several auxiliaries."""
+
+
+class Gallery:
+    """Draws the pictures of a run: the cosines among its losses, and what its heads show."""
+
+    def __init__(self) -> None:
+        self._latest: Trajectory | None = None
+
+    def keep(self, learner: Learner, trajectory: Trajectory) -> None:
+        """Keeps the latest trajectory if a head draws; otherwise its memory is freed."""
+        if any(map(_draws, learner.heads.children())):
+            self._latest = trajectory
+
+    @torch.no_grad()
+    def draw(self, learner: Learner) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+        """Draws the pictures there are, by name; waits for the device."""
+        pictures = {}
+        cosines = learner.gating.cosines.drain()
+        if cosines is not None:
+            names = ["main", *learner.heads]
+            pictures[COSINES] = heatmap(names, cosines.float().cpu().numpy())
+        if self._latest is not None:
+            for name, head in learner.heads.items():
+                assert isinstance(head, AuxiliaryHead)
+                picture = head.picture(learner.agent, self._latest)
+                if picture is not None:
+                    pictures[f"{name}/picture"] = picture.cpu().numpy()
+        return pictures
+
+
+def _draws(head: nn.Module) -> bool:
+    """Whether a head overrides `picture`."""
+    assert isinstance(head, AuxiliaryHead)
+    return type(head).picture is not AuxiliaryHead.picture
 
 
 @dataclass(frozen=True)
 class Session:
-    """What `experiments.training.build` makes: everything that changes during a run is in here."""
+    """The objects that `build` makes; they hold everything that changes during a run."""
 
     env: VecEnv
     collector: Collector | Pipeline
@@ -32,12 +70,12 @@ class Session:
     card: PolicyCard
     processes: Processes = ALONE
     threads: int = 1
-    """Of PyTorch on the CPU while learning."""
+    """Threads of PyTorch on the CPU while learning."""
     gallery: Gallery = field(default_factory=Gallery)
 
     @property
     def held(self) -> str:
-        """A sentence on what the heads hold from one update to the next, where it is much."""
+        """A sentence on the memory that heads keep between updates, if it is a MiB or more."""
         heads = self.learner.heads.children()
         held = sum(head.held_bytes for head in heads if isinstance(head, AuxiliaryHead))
         mebibytes = held / 2**20
@@ -51,8 +89,8 @@ class Session:
 
     def update(self) -> dict[str, Tensor]:
         """Collects a trajectory and learns from it; returns scalars for the log."""
-        # While environments play on the cores, a second thread of PyTorch would wait for one
-        # of them at every operation; while it learns, it has them to itself.
+        # While environments occupy the cores, a second thread of PyTorch would wait for a core
+        # at every operation; learning has all cores.
         torch.set_num_threads(1)
         trajectory = self.collector.collect()
         torch.set_num_threads(self.threads)
@@ -60,7 +98,7 @@ class Session:
         return self.learner.update(trajectory)
 
     def pictures(self) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
-        """Draws what can be seen of the learner, by name."""
+        """Draws the pictures of the learner, by name."""
         return self.gallery.draw(self.learner)
 
     def save(self, folder: Path) -> None:
@@ -79,7 +117,7 @@ class Session:
             "device": self.env.device.type,
             "processes": self.processes.size,
             "collector": self.collector.state_dict(),
-            # What is being played meanwhile, or elsewhere, cannot be continued.
+            # A pipeline plays on meanwhile, and other processes play elsewhere: neither is saved.
             "env": self.env.snapshot() if self._is_plain else None,
         }
 
@@ -88,7 +126,7 @@ class Session:
         return isinstance(self.collector, Collector) and self.processes.size == 1
 
     def restore(self, state: Mapping[str, Any]) -> str:
-        """Goes on from a checkpoint's state; returns a sentence on how exactly."""
+        """Continues from a checkpoint's state; returns a sentence on how exactly."""
         self.learner.load_state_dict(state["learner"])
         resumed = f"Resumed at step {self.learner.steps:,}"
         device = self.env.device.type
@@ -124,3 +162,24 @@ class Session:
         if isinstance(self.collector, Pipeline):
             self.collector.close()
         self.env.close()
+
+
+def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
+    """The card of this run's exported policy."""
+    return PolicyCard(
+        env=spec.name,
+        action_set=spec.action_set,
+        num_actions=spec.num_actions,
+        observation_shape=spec.observation_shape,
+        observation_dtype=str(spec.observation_dtype),
+        protocol=spec.protocol,
+        torso=config.choice.torso,
+        torso_options=asdict(config.torso),
+        steps=0,
+        env_options=asdict(config.env),
+        core=config.choice.core,
+        core_options=asdict(config.core),
+        num_symbols=spec.num_symbols,
+        world_set=spec.world_set,
+        plugins=config.plugins,
+    )

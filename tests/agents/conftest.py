@@ -1,15 +1,12 @@
 """Fixtures of the agents' tests: trajectories made by hand, environments with a script."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
 
-from agents.gates import make
-from agents.learning.learner import Learner
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec, Step, VecEnv
-from tests.agents.updating import A2C, CONFIG, collect
 
 T, B, A = 3, 2, 4
 
@@ -115,26 +112,3 @@ def scripted():
 def play():
     """Builds one scripted step."""
     return Play
-
-
-@pytest.fixture
-def build_learner(build_agent, catch):
-    """Builds a learner of Catch around an agent that is always the same."""
-
-    def build_learner(
-        heads=None, gate="cosine", algorithm=A2C, memory=0, device="cpu", seed=0, **config
-    ):
-        agent = build_agent(catch.spec, seed, memory=memory).to(device)
-        heads = heads or {}
-        for head in heads.values():
-            head.to(device)
-        return Learner(agent, algorithm, heads, make(gate).to(device), replace(CONFIG, **config))
-
-    return build_learner
-
-
-@pytest.fixture
-def collected(build_catch, build_agent):
-    """Six trajectories of Catch, played by an agent that does not learn."""
-    env = build_catch()
-    return collect(env, build_agent(env.spec), 6)

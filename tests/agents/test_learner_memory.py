@@ -109,7 +109,7 @@ def test_the_memory_that_a_trajectory_began_with_counts(build_learner, played):
     begun = played[2]  # from the middle of an episode
     forgotten = replace(begun, core_state=torch.zeros_like(begun.core_state))
     assert begun.core_state.any()
-    assert not begun.begins.any()
+    assert not begun.episode_start.any()
     assert not same(updated(begun), updated(forgotten))
 
 

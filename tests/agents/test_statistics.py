@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from agents.statistics import explained_variance, explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, explained_variances, masked_mean
 
 NAN, INF = float("nan"), float("inf")
 
@@ -31,16 +31,24 @@ def test_the_explained_variance_of_vectors_adds_up_what_their_entries_vary():
     value = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 3.0], [INF, 0.0]])
     # Targets vary by 8/3 + 2; residuals 0, 1, 2 by 2/3, those of the second entry by 0.
     expected = 1 - (2 / 3) / (8 / 3 + 2)
-    assert_close(explained_variance_of_vectors(value, target, valid), torch.tensor(expected))
-    assert explained_variance_of_vectors(target, target, valid) == 1.0
-    assert explained_variance_of_vectors(value, torch.ones_like(target), valid).isnan()
-    assert explained_variance_of_vectors(value, target, torch.zeros_like(valid)).isnan()
+    assert_close(explained_variance(value, target, valid), torch.tensor(expected))
+    assert explained_variance(target, target, valid) == 1.0
+    assert explained_variance(value, torch.ones_like(target), valid).isnan()
+    assert explained_variance(value, target, torch.zeros_like(valid)).isnan()
 
 
 def test_the_explained_variance_of_vectors_of_one_entry_is_that_of_numbers():
     value, target = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0)).unbind()
     valid = torch.tensor([[True, True], [False, True], [True, True]])
     assert_close(
-        explained_variance_of_vectors(value.unsqueeze(-1), target.unsqueeze(-1), valid),
+        explained_variance(value.unsqueeze(-1), target.unsqueeze(-1), valid),
         explained_variance(value, target, valid),
     )
+
+
+def test_the_explained_variances_are_those_of_every_entry_by_itself():
+    generator = torch.Generator().manual_seed(1)
+    value, target = torch.randn(2, 4, 3, 2, generator=generator).unbind()
+    valid = torch.rand(4, 3, generator=generator) < 0.7
+    each = [explained_variance(value[..., k], target[..., k], valid) for k in range(2)]
+    assert_close(explained_variances(value, target, valid), torch.stack(each))

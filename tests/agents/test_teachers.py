@@ -9,8 +9,7 @@ from agents.heads import Schedule
 from agents.heads.distill import Distill
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
-from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
-from agents.runtime.files import load_tensors, save_tensors
+from agents.runtime.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from agents.teachers import (
     POLICY_FILE,
     NetworkTeacher,
@@ -293,7 +292,7 @@ def read_as_one(agent, trajectories):
 
 def test_a_teacher_remembers_from_one_trajectory_to_the_next(recurrent, recurrent_card, played):
     # The second begins before an invalid step, the third in the middle of an episode.
-    assert [t.begins.all().tolist() for t in played] == [True, False, False]
+    assert [t.episode_start.all().tolist() for t in played] == [True, False, False]
     teacher = NetworkTeacher(recurrent, recurrent_card)
     mine = torch.cat([teacher(trajectory) for trajectory in played])
     expected = read_as_one(recurrent, played)
@@ -321,7 +320,7 @@ def test_a_teacher_forgets_where_an_episode_begins(recurrent, recurrent_card, pl
     teacher = NetworkTeacher(recurrent, recurrent_card)
     expected = teacher(played[0])
     teacher(played[2])
-    assert played[0].begins.all()
+    assert played[0].episode_start.all()
     assert torch.equal(teacher(played[0]), expected)
 
 

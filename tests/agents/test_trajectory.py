@@ -16,7 +16,7 @@ def whole(trajectory):
         trajectory,
         state=torch.arange(8).view(4, 2),
         core_state=torch.randn(B, 5),
-        begins=torch.tensor([False, True]),
+        episode_start=torch.tensor([False, True]),
         value=torch.randn(4, B),
     )
 
@@ -51,7 +51,7 @@ def test_an_output_has_as_many_values_as_logits():
 def test_a_memory_is_reset_after_invalid_steps_and_not_after_ends(build_trajectory):
     # Environment 0 is cut at step 0 and discards step 1; environment 1 terminates at step 1.
     trajectory = build_trajectory(truncated=[(0, 0)], terminated=[(1, 1)])
-    trajectory = replace(trajectory, begins=torch.tensor([False, True]))
+    trajectory = replace(trajectory, episode_start=torch.tensor([False, True]))
     assert trajectory.reset.tolist() == [
         [False, True],
         [False, False],
@@ -62,7 +62,7 @@ def test_a_memory_is_reset_after_invalid_steps_and_not_after_ends(build_trajecto
 
 def test_where_a_beginning_is_not_known_the_first_observation_opens_nothing(build_trajectory):
     trajectory = build_trajectory()
-    assert trajectory.begins is None
+    assert trajectory.episode_start is None
     assert not trajectory.reset[0].any()
 
 
@@ -72,7 +72,7 @@ def test_a_minibatch_is_whole_columns_in_the_order_asked_for(build_trajectory, c
     minibatch = trajectory.select(torch.tensor(chosen))
     for field in fields(Trajectory):
         mine, theirs = getattr(minibatch, field.name), getattr(trajectory, field.name)
-        first = field.name in ("core_state", "begins")
+        first = field.name in ("core_state", "episode_start")
         for place, b in enumerate(chosen):
             expected = theirs[b] if first else theirs[:, b]
             assert torch.equal(mine[place] if first else mine[:, place], expected), field.name
@@ -82,7 +82,13 @@ def test_a_minibatch_is_whole_columns_in_the_order_asked_for(build_trajectory, c
 
 def test_what_a_trajectory_lacks_its_minibatches_lack(build_trajectory):
     minibatch = build_trajectory().select(torch.tensor([0]))
-    assert minibatch.state is minibatch.core_state is minibatch.begins is minibatch.value is None
+    assert (
+        minibatch.state
+        is minibatch.core_state
+        is minibatch.episode_start
+        is minibatch.value
+        is None
+    )
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def joined(update: int, case: Case) -> Trajectory:
         observation=normal(T + 1, B, 6),
         state=torch.arange(B).expand(T + 1, B),
         core_state=normal(B, case.memory) if case.memory else None,
-        begins=torch.tensor([True, False, False, True]),
+        episode_start=torch.tensor([True, False, False, True]),
         value=normal(T + 1, B),
     )
 

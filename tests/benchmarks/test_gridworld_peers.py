@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks import gridworld_peers
-from benchmarks.gridworld_peers import COLUMNS, Arm, Options, kept, main, rows, table
+from benchmarks.gridworld_peers import COLUMNS, Options, SteppingArm, kept, main, rows, table
 from benchmarks.stepping.protocol import Burst
 
 OLD = dict.fromkeys(COLUMNS, "1") | {"date": "2001-02-03", "runs": "4 5"}
@@ -85,10 +85,10 @@ def test_everybody_plays_in_turns_and_the_middle_round_counts(players, tmp_path,
 
 def test_ratios_are_to_the_usual_window_and_to_the_same():
     arms = [
-        Arm("ours", "5x5", "5x5 uint8", "", [600.0]),
-        Arm("ours", "11x11", "11x11 uint8", "", [300.0]),
-        Arm("navix", "loop", "5x5x3 uint8", "", [4.0]),
-        Arm("pufferlib", "C", "11x11 uint8", "", [100.0]),
+        SteppingArm("ours", "5x5", "5x5 uint8", "", [600.0]),
+        SteppingArm("ours", "11x11", "11x11 uint8", "", [300.0]),
+        SteppingArm("navix", "loop", "5x5x3 uint8", "", [4.0]),
+        SteppingArm("pufferlib", "C", "11x11 uint8", "", [100.0]),
     ]
     found = [(row["ratio"], row["ratio_same_view"]) for row in rows(arms, "cpu", "day")]
     assert found == [("1.00", "1.00"), ("2.00", "1.00"), ("150.00", "150.00"), ("6.00", "3.00")]

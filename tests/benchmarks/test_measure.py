@@ -1,4 +1,3 @@
-import csv
 import math
 import subprocess
 from pathlib import Path
@@ -6,18 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import measure as module
-from benchmarks.measure import (
-    Measurement,
-    commit_of,
-    hardware_of,
-    header,
-    measure,
-    middle,
-    publish,
-    run_alone,
-    split_flags,
-    train_run,
-)
+from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -55,17 +43,6 @@ def test_a_run_that_ends_with_its_warm_up_is_refused(tmp_path):
         measure(*table(tmp_path, "step,seconds\n1,1\n2,2\n"), warm_up=2)
 
 
-def test_a_command_that_fails_is_told_with_its_last_words():
-    with pytest.raises(ValueError, match=r"raise OSError.* failed: OSError: no cheese$"):
-        run_alone([module.sys.executable, "-c", "raise OSError('no cheese')"])
-
-
-def test_memory_is_counted_in_mebibytes():
-    # Touched, so that it is really there; the interpreter itself comes on top.
-    hold = "held = bytearray(b'x') * (256 * 2**20)"
-    assert 256 < run_alone([module.sys.executable, "-c", hold]) < 64 * 1024
-
-
 def test_a_run_is_measured_by_lines_that_lie_in_the_part_that_counts(tmp_path, monkeypatch):
     asked = []
 
@@ -88,26 +65,12 @@ def test_the_median_of_the_runs_counts():
     assert middle([Measurement(speed, 0.0) for speed in (5.0, 100.0, 7.0)]) == 7.0
 
 
-def test_the_header_tells_how_and_where_a_result_was_made():
-    lines = header("speed.py", ["--arms", "main only"], ["peer: it"])
-    assert lines[0] == "# command: python benchmarks/speed.py --arms 'main only'"
-    names = [line.removeprefix("# ").split(": ")[0] for line in lines]
-    assert names == ["command", "commit", "hardware", "packages", "peer"]
-    commit = lines[1].removeprefix("# commit: ").removesuffix(" (dirty)")
-    assert commit == commit_of(ROOT)
-
-
 def test_the_commit_of_a_clone_is_told_and_that_of_a_plain_folder_is_unknown(tmp_path):
     assert commit_of(tmp_path) == "unknown"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "first"], check=True)
     assert len(commit_of(tmp_path)) == 40
-
-
-def test_flags_of_another_program_come_after_two_dashes():
-    assert split_flags(["--a", "1", "--", "--b", "--", "2"]) == (["--a", "1"], ["--b", "--", "2"])
-    assert split_flags(["--a"]) == (["--a"], [])
 
 
 def test_the_hardware_is_what_the_flags_ask_for():
@@ -119,17 +82,3 @@ def test_the_hardware_is_what_the_flags_ask_for():
 def test_flags_that_a_run_would_refuse_are_refused():
     with pytest.raises(ValueError, match="--treads is not an option"):
         hardware_of(["--env", "Catch", "--treads", "3"])
-
-
-def test_a_result_is_printed_and_written(tmp_path, capsys):
-    publish(["# a: b", "x,y", "1,2"], str(tmp_path / "result.csv"))
-    text = (tmp_path / "result.csv").read_text("utf-8")
-    assert capsys.readouterr().out == text == "# a: b\nx,y\n1,2\n"
-    assert list(csv.DictReader(text.splitlines()[1:])) == [{"x": "1", "y": "2"}]
-
-
-def test_a_result_is_only_printed_where_no_file_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    publish(["x"], "")
-    assert capsys.readouterr().out == "x\n"
-    assert list(tmp_path.iterdir()) == []

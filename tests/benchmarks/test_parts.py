@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.parts import Options, agent_player, random_player, run
 from configs.cli import parse
-from train import set_up
+from experiments.training.trainer import set_up
 
 # T = 4 steps in B = 3 environments: 12 agent steps an unroll.
 FLAGS = "--env Catch --env.rows 4 --num-envs 3 --unroll-length 4 --device cpu --precision fp32"

@@ -140,7 +140,7 @@ def test_a_mistake_is_refused(arguments, complaint, capsys):
     assert complaint in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_every_part_is_measured_in_a_process_of_its_own(tmp_path):
     output = tmp_path / "speed.csv"
     arguments = [*SMALL.split(), "--num-envs", "3", "--arms", "main only"]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks.updates import COLUMNS, Arm, Cost, Options, arms, main, report
+from benchmarks.updates import COLUMNS, Cost, Options, UpdateArm, arms, main, report
 
 
 def test_ratios_are_to_the_main_loss_alone_and_to_the_same_head_added_up():
     results = {
-        Arm("none"): [Cost(10.0, 0.0), Cost(30.0, 0.0), Cost(20.0, 0.0)],
-        Arm("inverse", "sum"): [Cost(30.0, 1.5)],
-        Arm("inverse", "cosine"): [Cost(45.0, 1.5)],
+        UpdateArm("none"): [Cost(10.0, 0.0), Cost(30.0, 0.0), Cost(20.0, 0.0)],
+        UpdateArm("inverse", "sum"): [Cost(30.0, 1.5)],
+        UpdateArm("inverse", "cosine"): [Cost(45.0, 1.5)],
     }
     assert report(Options(env="Catch", heads=("inverse",)), results) == [
         COLUMNS,
@@ -21,7 +21,11 @@ def test_ratios_are_to_the_main_loss_alone_and_to_the_same_head_added_up():
 
 def test_sum_is_always_among_the_gates_since_ratios_are_to_it():
     found = arms(Options(heads=("distill",), gates=("projection",)))
-    assert found == [Arm("none"), Arm("distill", "sum"), Arm("distill", "projection")]
+    assert found == [
+        UpdateArm("none"),
+        UpdateArm("distill", "sum"),
+        UpdateArm("distill", "projection"),
+    ]
 
 
 def test_a_head_that_does_not_fit_is_left_out_and_said_to_be(capsys, tmp_path):
@@ -41,9 +45,9 @@ def test_a_head_that_does_not_fit_is_left_out_and_said_to_be(capsys, tmp_path):
 
 def test_flags_of_gates_are_not_for_the_main_loss_alone():
     extra = ["--gate.every", "4", "--num-envs", "8"]
-    assert Arm("none").flags(Options(), extra)[-2:] == ["--num-envs", "8"]
-    assert Arm("none").flags(Options(), extra)[-4:-2] == ["--aux", "none"]
-    gated = Arm("inverse", "cosine").flags(Options(), extra)
+    assert UpdateArm("none").flags(Options(), extra)[-2:] == ["--num-envs", "8"]
+    assert UpdateArm("none").flags(Options(), extra)[-4:-2] == ["--aux", "none"]
+    gated = UpdateArm("inverse", "cosine").flags(Options(), extra)
     assert gated[-6:] == ["--gate", "cosine", *extra]
 
 

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from configs.cli import parse, parse_evaluate
+from configs.cli import ResumeOptions, is_resume, parse, parse_evaluate, parse_resume
 from configs.errors import UsageError
 
 
@@ -156,7 +156,7 @@ def test_a_wrong_option_of_a_component_names_the_component():
     said = complaint("--env Catch --aux distill --aux.distill.temperature -1")
     assert said.startswith("--aux.distill.temperature must be 0")
     said = complaint("--env Catch --aux distill --gate projection --gate.projection.decay 1.5")
-    assert said.startswith("--gate.projection: decay must be")
+    assert said.startswith("--gate.projection.decay must be")
 
 
 def test_the_sentence_does_not_depend_on_what_the_terminal_can_draw(monkeypatch):
@@ -251,3 +251,50 @@ def test_the_examples_in_the_help_of_evaluation_are_commands_that_it_takes(capsy
     assert len(examples) == 3
     for _, _, *arguments in examples:
         parse_evaluate(arguments)
+
+
+def test_a_line_with_resume_resumes():
+    assert is_resume(["--resume", "x"])
+    assert is_resume(["--steps", "5", "--resume=x"])
+    assert not is_resume(["--resumed", "x"])
+    assert not is_resume(["--env", "Catch"])
+
+
+def test_a_resume_takes_a_run_and_three_options_and_reads_no_file():
+    assert parse_resume(["--resume=nowhere/"]) == ResumeOptions("nowhere/")
+    line = "--resume nowhere --steps 7 --device cpu --run_dir other"
+    assert parse_resume(line.split()) == ResumeOptions("nowhere", 7, "cpu", "other")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--seed 2",
+        "--env Catch",
+        "--gate sum",
+        "--learning-rate 1",
+        "--aux distill",
+        "--step 9",
+        "x",
+    ],
+)
+def test_a_resume_refuses_any_other_flag_and_names_the_three(flag):
+    with pytest.raises(UsageError) as refused:
+        parse_resume(f"--resume mine {flag}".split())
+    said = str(refused.value)
+    assert said.startswith(f"{flag.split()[0]} cannot be given with --resume")
+    for allowed in ("--steps", "--device", "--run-dir"):
+        assert allowed in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--resume", "--resume: expected one argument."),
+        ("--resume mine --steps x", "--steps: invalid int value: 'x'."),
+    ],
+)
+def test_a_resume_without_a_value_or_with_a_wrong_one_is_one_sentence(line, said):
+    with pytest.raises(UsageError) as refused:
+        parse_resume(line.split())
+    assert str(refused.value) == said

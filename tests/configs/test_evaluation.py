@@ -1,6 +1,6 @@
 import pytest
 
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 
 
 def test_a_hundred_episodes_on_seeds_far_from_those_of_training():

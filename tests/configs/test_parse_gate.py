@@ -2,7 +2,7 @@ import pytest
 
 from agents.gates.methods.cosine import Cosine
 from agents.gates.methods.projection import Projection
-from configs.sweep import parse_gate
+from configs.programs import parse_gate
 
 
 def test_a_name_is_a_gate_with_its_defaults():

@@ -1,11 +1,10 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from agents.algorithms import Algorithms
-from agents.networks.torsos import Torsos
+from configs import presets
 from configs.choice import names
-from configs.presets import PRESETS, preset
+from configs.presets import PRESETS, Preset, preset, untuned
 from configs.training import RunOptions
 from envs import EnvFamilies
 
@@ -14,20 +13,14 @@ def test_every_family_has_its_numbers():
     assert set(PRESETS) == {family.name for family in fields(EnvFamilies)}
 
 
-@pytest.mark.parametrize("algo", [None, *names(Algorithms)])
+@pytest.mark.parametrize("algo", [None, *names("algo")])
 @pytest.mark.parametrize("family", PRESETS)
 def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family, algo):
     numbers = preset(family, algo)
-    assert numbers.algo in names(Algorithms)
-    assert numbers.torso in names(Torsos)
-    RunOptions(
-        steps=numbers.steps,
-        num_envs=numbers.num_envs,
-        unroll_length=numbers.unroll_length,
-        learning_rate=numbers.learning_rate,
-        discount=numbers.discount,
-        max_gradient_norm=numbers.max_gradient_norm,
-    )
+    assert numbers.algo in names("algo")
+    assert numbers.torso in names("torso")
+    run = RunOptions(**numbers.run)
+    assert (run.steps, run.num_envs) == (numbers.steps, numbers.num_envs)
 
 
 def test_the_games_get_the_published_budget():
@@ -38,3 +31,42 @@ def test_an_algorithm_may_have_numbers_of_its_own():
     assert preset("atari", "ppo").unroll_length == 128
     assert preset("atari", "ppo").steps == preset("atari").steps
     assert preset("atari", preset("atari").algo) == preset("atari")
+
+
+def test_without_a_main_loss_the_numbers_are_those_to_compare_with():
+    assert replace(preset("catch", "none"), algo="a2c") == preset("catch")
+
+
+def test_a_family_or_algorithm_that_nobody_tuned_gets_neutral_numbers_and_says_so():
+    numbers = preset("maze")
+    assert (numbers.algo, numbers.torso, numbers.steps) == ("a2c", "mlp", 1_000_000)
+    said = untuned("maze", "a2c")
+    assert said.startswith("There is no preset for a2c in maze: ")
+    assert "1,000,000 steps, --num-envs 32, --unroll-length 16, --learning-rate 0.001" in said
+    other = preset("catch", "mine")
+    assert (other.num_envs, other.unroll_length, other.learning_rate) == (32, 16, 1e-3)
+    assert other.steps == preset("catch").steps  # the family's budget, whatever the algorithm
+    assert "mine in catch" in untuned("catch", "mine")
+    assert "steps, " not in untuned("catch", "mine")
+
+
+@pytest.mark.parametrize("algo", names("algo"))
+@pytest.mark.parametrize("family", PRESETS)
+def test_the_packages_own_algorithms_are_tuned_in_its_own_families(family, algo):
+    assert untuned(family, algo) == ""
+
+
+def test_a_plugin_gives_a_family_and_an_algorithm_their_numbers(monkeypatch):
+    monkeypatch.setattr(presets, "_added", {})
+    maze = Preset("ppo", "impala", 9, 8, 7, learning_rate=0.5)
+    presets.register("maze", maze)
+    assert preset("maze") == preset("maze", "ppo") == maze
+    assert untuned("maze", "ppo") == ""
+    assert preset("maze", "a2c").num_envs == presets.NEUTRAL["num_envs"]
+    mine = Preset("mine", "mlp", 5, 4, 3, learning_rate=0.1)
+    presets.register("catch", mine)
+    assert preset("catch", "mine") == mine
+    assert preset("catch").algo == "a2c"
+    for family, numbers in (("maze", maze), ("catch", preset("catch"))):
+        with pytest.raises(ValueError, match=f"{numbers.algo} in {family} is taken"):
+            presets.register(family, numbers)

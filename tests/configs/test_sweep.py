@@ -2,7 +2,7 @@ import pytest
 
 from configs.cli import parse_sweep
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from gridworld import WorldConfig
 
 
@@ -63,11 +63,14 @@ def test_curves_have_a_point_at_their_start_and_end_and_more_at_first_than_later
         ("--learning-rate 0", "--learning-rate must be above 0"),
         ("--teacher-steps 5", "--teacher-steps has no effect"),
         ("--teacher-steps 0 --teacher q-learning", "--teacher-steps must be at least 1"),
-        ("--world.layout cave", "layout must be one of scattered, rooms, maze, empty, not cave"),
-        ("--world.height 2", "height must be at least 3"),
-        ("--world.action-noise 2", "action_noise must be a probability"),
+        (
+            "--world.layout cave",
+            "--world.layout must be one of scattered, rooms, maze, empty",
+        ),
+        ("--world.height 2", "--world.height must be at least 3"),
+        ("--world.action-noise 2", "--world.action-noise must be a probability"),
         ("--world.time-limit 9", "--world.time-limit must be 0 in a sweep"),
-        ("--practice.trace 2", "trace must be from 0 to 1"),
+        ("--practice.trace 2", "--practice.trace must be from 0 to 1"),
         ("--gate sum", "--gate is not an option here: did you mean --gates"),
     ],
 )

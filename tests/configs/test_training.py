@@ -1,20 +1,17 @@
 import json
 from dataclasses import asdict, replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
-from agents.algorithms import Algorithms
-from agents.gates import Gates
-from agents.heads import Heads
 from agents.learning.gating import GatingConfig
-from agents.networks.torsos import Torsos
 from configs.choice import Choice, names
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.presets import PRESETS
 from configs.training import RunOptions, TrainConfig, defaults
-from envs import EnvFamilies
+from envs import registered
 from envs.atari.config import BASELINES, MACHADO
 
 EXAMPLES = {
@@ -23,14 +20,14 @@ EXAMPLES = {
     "atari": "Breakout",
     "gridworld": "Gridworld",
 }
-AUX = [(), *((head,) for head in names(Heads)), names(Heads)]
+AUX = [(), *((head,) for head in names("aux")), names("aux")]
 COMBINATIONS = [
     Choice(EXAMPLES[family], family, algo, torso, aux, gate)
     for family, algo, torso, aux in product(
-        names(EnvFamilies), names(Algorithms), names(Torsos), dict.fromkeys(AUX)
+        registered(), names("algo"), names("torso"), dict.fromkeys(AUX)
     )
     for gate in (["cosine"] if aux else [None])
-] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names(Gates)]
+] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names("gate")]
 
 
 def parsed(line):
@@ -95,6 +92,8 @@ def test_the_defaults_are_those_of_the_preset():
             assert getattr(run, name) == getattr(numbers, name)
 
 
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
 CONFIG = defaults(Choice("Catch", "catch", "a2c", "mlp", ("distill",), "projection"))
 
 
@@ -130,6 +129,24 @@ def test_a_config_that_does_not_fit_is_one_sentence(content):
         TrainConfig.from_json(content)
 
 
+def test_an_option_that_is_gone_since_is_skipped():
+    content = changed(lambda content: content["run"].update(log_seconds=5.0))
+    assert TrainConfig.from_json(content) == CONFIG
+
+
+def test_the_configs_of_all_committed_runs_are_read():
+    lines = [
+        line.removeprefix("# config: ")
+        for path in RESULTS.rglob("*.csv")
+        for line in path.read_text("utf-8").splitlines()
+        if line.startswith("# config: ")
+    ]
+    assert lines
+    for line in lines:
+        content = json.loads(line)
+        assert TrainConfig.from_json(content).run.seed == content["run"]["seed"]
+
+
 def test_an_option_that_is_new_since_has_its_default():
     content = changed(lambda content: content["run"].pop("threads"))
     assert TrainConfig.from_json(content).run.threads == RunOptions().threads
@@ -153,8 +170,8 @@ def test_an_option_that_is_new_since_has_its_default():
         ("max_skipped", 0),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_its_flag(name, value):
-    with pytest.raises(ValueError, match=f"^--{name.replace('_', '-')} must be .*not {value}"):
+def test_a_value_out_of_range_is_refused_by_its_name(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*not {value}"):
         replace(RunOptions(), **{name: value})
 
 
@@ -171,5 +188,5 @@ def test_a_run_has_twenty_pictures_unless_told_otherwise():
 
 
 def test_weights_are_judged_at_every_first_update_at_least():
-    with pytest.raises(ValueError, match=r"^--gate\.every must be at least 1, not 0"):
+    with pytest.raises(ValueError, match=r"^every must be at least 1, not 0"):
         GatingConfig(every=0)

@@ -76,11 +76,11 @@ def test_a_time_limit_truncates_without_reward_while_the_ball_is_in_the_air():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rows": 1}, "--env.rows must be at least 2"),
-        ({"columns": 0}, "--env.columns must be at least 1"),
-        ({"max_episode_steps": 9}, "--env.max-episode-steps 9 has no effect"),
-        ({"max_episode_steps": -1}, "--env.max-episode-steps -1 has no effect"),
-        ({"rows": 4, "max_episode_steps": 3}, "--env.max-episode-steps 3 has no effect"),
+        ({"rows": 1}, "^rows must be at least 2"),
+        ({"columns": 0}, "^columns must be at least 1"),
+        ({"max_episode_steps": 9}, "^max_episode_steps 9 has no effect"),
+        ({"max_episode_steps": -1}, "^max_episode_steps -1 has no effect"),
+        ({"rows": 4, "max_episode_steps": 3}, "^max_episode_steps 3 has no effect"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_their_flag(options, message):

@@ -145,12 +145,12 @@ def test_one_entry_of_a_dictionary_can_be_observed(make_toy):
 
 def test_a_dictionary_is_refused_with_the_entries_to_choose_from(make_toy):
     space = spaces.Dict({"image": box((6, 5, 3), np.uint8), "mission": spaces.Text(9)})
-    with pytest.raises(ValueError, match=r"set --env.observation-key to one of image\."):
+    with pytest.raises(ValueError, match=r"set observation_key to one of image\."):
         make_toy(space)
 
 
 def test_a_key_without_a_dictionary_is_refused():
-    with pytest.raises(ValueError, match=r"no dictionary: drop --env.observation-key image"):
+    with pytest.raises(ValueError, match=r"no dictionary: drop observation_key image"):
         GymConfig(observation_key="image").build("CartPole-v1", 2, 0, CPU)
 
 
@@ -247,7 +247,7 @@ def test_a_picture_that_needs_a_missing_package_is_refused_with_the_reason(make_
 
 
 def test_a_negative_time_limit_is_refused():
-    with pytest.raises(ValueError, match=r"--env.max-episode-steps must not be negative"):
+    with pytest.raises(ValueError, match=r"^max_episode_steps must not be negative"):
         GymConfig(max_episode_steps=-1)
 
 

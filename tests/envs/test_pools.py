@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import Pools
+from envs.base import VecEnvParts
 from envs.catch import CatchConfig
 
 K, B = 3, 2
@@ -17,7 +17,7 @@ def boards(seed, **options):
 
 @pytest.fixture
 def pools():
-    return Pools([boards(seed) for seed in range(K)])
+    return VecEnvParts([boards(seed) for seed in range(K)])
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def test_closing_closes_every_part(monkeypatch):
     parts = [boards(seed) for seed in range(K)]
     for index, part in enumerate(parts):
         monkeypatch.setattr(part, "close", lambda index=index: closed.append(index))
-    Pools(parts).close()
+    VecEnvParts(parts).close()
     assert closed == list(range(K))
 
 
 def test_parts_that_differ_are_no_pools():
     with pytest.raises(AssertionError, match="the parts must be alike"):
-        Pools([boards(0), boards(1, columns=7)])
+        VecEnvParts([boards(0), boards(1, columns=7)])

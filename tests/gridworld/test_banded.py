@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridworld.banded import factorise
+from gridworld.solve import factorise
 
 
 def dominant(count, width, num_systems, seed):

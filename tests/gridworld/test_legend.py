@@ -3,7 +3,7 @@
 import torch
 
 from gridworld import WorldConfig
-from gridworld.legend import WAY_SHIFT, Legend
+from gridworld.tables import WAY_SHIFT, Legend
 
 
 def test_a_free_way_moves_and_any_other_stays():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gridworld.hashing import Keys
-from gridworld.maze import maze_walls
+from gridworld.layouts import maze_walls
 
 
 def mazes(count, height, width, seed=0):

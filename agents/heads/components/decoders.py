@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from agents.heads.components.views import is_image
 from agents.networks.torsos import orthogonal
-from agents.statistics import explained_variance_of_vectors, masked_mean
+from agents.statistics import explained_variance, masked_mean
 from envs.base import EnvSpec
 
 # Cells of an observation, and how much each of them changes.
@@ -184,7 +184,7 @@ class AmountDecoder(Decoder):
     ) -> dict[str, Tensor]:
         """Returns the explained variance; the batch's mean observation has 0."""
         target = amounts(observation).flatten(1)
-        explained = explained_variance_of_vectors(drawn.detach().flatten(1), target, valid)
+        explained = explained_variance(drawn.detach().flatten(1), target, valid)
         return {"explained_variance": explained}
 
     def restored(self, drawn: Float[Tensor, " batch *drawn"]) -> Shaped[Tensor, " batch *shape"]:

@@ -16,9 +16,13 @@ from torch import Tensor, nn
 
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec
+from gridworld.options import OptionError
 
-_TIMELESS = ("core_state", "begins")
+_TIMELESS = ("core_state", "episode_start")
 """Fields of a trajectory without a time axis."""
+_SAVED_NAMES = {"episode_start": "begins"}
+"""Fields whose name in checkpoints is that of earlier versions."""
+_FIELD_NAMES = {saved: field for field, saved in _SAVED_NAMES.items()}
 _BYTES_PER_STEP = 8 + 4 + 3 + 4
 """Action, reward, three flags, log-probability."""
 _USUAL_STEPS, _USUAL_TRAJECTORIES = 4096, 16
@@ -106,13 +110,15 @@ class Replay(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns everything it holds, for checkpoints."""
-        return {"added": self._added, "storage": self._storage}
+        storage = {_SAVED_NAMES.get(name, name): kept for name, kept in self._storage.items()}
+        return {"added": self._added, "storage": storage}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Copies what another replay held."""
         self._added = state["added"]
         self._storage = {
-            name: stored.to(self.device, copy=True) for name, stored in state["storage"].items()
+            _FIELD_NAMES.get(name, name): stored.to(self.device, copy=True)
+            for name, stored in state["storage"].items()
         }
 
 
@@ -144,14 +150,13 @@ def draw(mask: Bool[Tensor, " *shape"], lot: Float[Tensor, " draws"]) -> Int[Ten
 
 
 def make_replay(
-    flag: str, steps: int | None, spec: EnvSpec, unroll_length: int, device: torch.device
+    steps: int | None, spec: EnvSpec, unroll_length: int, device: torch.device
 ) -> Replay:
     """Makes a replay of the last `steps` agent steps, rounded up to whole trajectories.
 
     Args:
-        flag: the option that set the size, for the error.
-        steps: of all environments together; none: 4,096, or sixteen trajectories if that is
-            more, but no more than 128 MiB.
+        steps: the head's option `replay_steps`, of all environments together; none: 4,096, or
+            sixteen trajectories if that is more, but no more than 128 MiB.
         spec: of the environments.
         unroll_length: T.
         device: where trajectories are kept.
@@ -170,9 +175,10 @@ def make_replay(
     free = free_bytes(device)
     if free is not None and needed > free:
         asked = size * unroll_length * spec.num_envs if steps is None else steps
-        raise ValueError(
-            f"{flag} {asked} needs {needed / 2**30:.1f} GiB, but "
-            f"{free / 2**30:.1f} GiB are free on {device}: use fewer."
+        raise OptionError(
+            "replay_steps",
+            f"{asked} needs {needed / 2**30:.1f} GiB, but "
+            f"{free / 2**30:.1f} GiB are free on {device}: use fewer.",
         )
     return Replay(size, device, needed)
 

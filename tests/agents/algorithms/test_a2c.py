@@ -104,7 +104,6 @@ def test_how_far_the_policy_has_moved_since_it_acted_is_logged():
         ("c_clip", -1.0),
     ],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(option, value):
-    flag = f"--algo.a2c.{option.replace('_', '-')}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(option, value):
+    with pytest.raises(ValueError, match=f"^{option} "):
         replace(Algorithms().a2c, **{option: value})

@@ -270,7 +270,6 @@ def test_the_collector_must_record_values_and_the_learner_goes_over_them_several
         ("max_kl", float("nan")),
     ],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(option, value):
-    flag = f"--algo.ppo.{option.replace('_', '-')}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(option, value):
+    with pytest.raises(ValueError, match=f"^{option} "):
         replace(Algorithms().ppo, **{option: value})

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from agents.gates import Gate, Gates, Judgement, diagnose, make
+from agents.gates import Gate, Gates, diagnose, make
+from experiments.testing import judge
 from tests.pages import page
 
 Options = dict[str, Any]
@@ -49,28 +50,6 @@ ONE_SIDED = [
 every_gate = pytest.mark.parametrize(
     ("name", "options"), VARIANTS, ids=lambda value: value if isinstance(value, str) else str(value)
 )
-
-
-def judge(
-    gate: Gate,
-    rows: Tensor,
-    groups: tuple[int, ...] | None = None,
-    samples: Tensor | None = None,
-) -> Judgement:
-    """Judges at losses of 1, with samples or slices if the gate needs some: always alike."""
-    *batch, _, num_columns = rows.shape
-    if samples is None:
-        samples = random_rows(99, gate.sample_rows, num_columns)
-    samples = samples.to(rows).expand(*batch, -1, -1)
-    return gate.judge(
-        rows, rows.new_ones(rows.shape[:-1]), groups, samples, sliced(rows, gate.slices)
-    )
-
-
-def sliced(rows: Tensor, count: int) -> Tensor:
-    """Slices of unequal size that point the same way, so that every sign is significant."""
-    part = torch.arange(10.0, 10.0 + count, dtype=rows.dtype)
-    return rows.unsqueeze(-3) * (part / part.sum())[:, None, None]
 
 
 def judged(gate: Gate, rows: Tensor) -> Tensor:
@@ -361,7 +340,7 @@ for name, options in eval(sys.argv[1]):
 """Runs in a process of its own: the compiler does not follow the shape checks of this one."""
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_they_compile_to_one_graph_each_that_agrees() -> None:
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", COMPILE, repr(VARIANTS)]

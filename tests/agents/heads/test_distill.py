@@ -121,6 +121,17 @@ def test_metrics_are_means_over_valid_steps(agent, teacher, build_trajectory):
     assert_close(result.metrics["agreement"], agrees[trajectory.valid].mean())
 
 
+def test_what_stands_at_invalid_steps_may_be_no_number(agent, teacher, build_trajectory):
+    trajectory = build_trajectory(terminated=[(0, 0), (1, 1)])
+    head = Distill(teacher, 1.0, WEIGHT)
+    targets = head.prepare(agent, trajectory)
+    output = agent(trajectory.observation)
+    expected = head(agent, output, trajectory, targets).metrics
+    targets.probabilities[~trajectory.valid] = torch.nan
+    targets.entropy[~trajectory.valid] = torch.nan
+    assert head(agent, output, trajectory, targets).metrics == expected
+
+
 def test_the_targets_are_the_teachers_policy_at_the_students_states(
     agent, teacher, build_trajectory
 ):
@@ -233,13 +244,13 @@ def test_only_where_the_teacher_expects_more_it_is_imitated(agent, build_traject
 
 
 def test_a_teacher_without_values_cannot_be_asked_where_it_is_better(context):
-    with pytest.raises(ValueError, match=r"--aux.distill.where better .* one of the gridworld's"):
+    with pytest.raises(ValueError, match=r"^where better .* one of the gridworld's"):
         DistillConfig(where="better").build(context)
 
 
 @pytest.mark.parametrize("name", ["entropy", "expected_entropy"])
 def test_the_logarithm_of_a_greedy_teacher_is_refused(name):
-    with pytest.raises(ValueError, match=f"--aux.distill.loss {name} .*--aux.distill.smoothing"):
+    with pytest.raises(ValueError, match=f"^loss {name} .*smoothing"):
         DistillConfig(loss=name, temperature=0.0)
     DistillConfig(loss=name, temperature=0.0, smoothing=0.01)
 
@@ -247,7 +258,7 @@ def test_the_logarithm_of_a_greedy_teacher_is_refused(name):
 @pytest.mark.parametrize("end", [None, 0.0])
 def test_a_weight_cannot_move_by_equal_factors_to_nothing(end):
     options = {} if end is None else {"coefficient_end": end, "coefficient_steps": 10}
-    with pytest.raises(ValueError, match=r"--aux\.distill\.coefficient-schedule exponential"):
+    with pytest.raises(ValueError, match=r"^coefficient_schedule exponential"):
         DistillConfig(coefficient_schedule="exponential", **options)
 
 
@@ -262,7 +273,6 @@ def test_a_weight_cannot_move_by_equal_factors_to_nothing(end):
         {"coefficient_steps": 10},
     ],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
-    flag = f"--aux.distill.{next(iter(options)).replace('_', '-')}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}"):
         DistillConfig(**options)

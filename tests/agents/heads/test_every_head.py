@@ -16,6 +16,7 @@ from agents.heads import Heads
 from agents.learning.learner import Learner
 from agents.runtime.checkpoint import flatten, unflatten
 from agents.statistics import masked_mean
+from gridworld import OptionError
 from tests.agents.heads.settings import KINDS, B, T, changed, evaluate, make_setting
 from tests.agents.updating import A2C, CONFIG, numbers, same
 from tests.pages import page
@@ -317,9 +318,9 @@ def test_a_learner_updates_with_it_and_a_resumed_one_goes_on_exactly(
 def test_every_head_fits_somewhere_and_owns_up_to_what_it_does_not_fit(name):
     kinds = [kind for other, kind in PAIRS if other == name]
     assert kinds
-    flag = name.replace("_", "-")
+    options = "|".join(option.name for option in fields(getattr(Heads(), name)))
     for kind in set(KINDS) - set(kinds):
-        with pytest.raises(ValueError, match=rf"--aux[ .]({name}|{flag})") as error:
+        with pytest.raises(OptionError, match=rf"^(aux {name}|{options}) ") as error:
             make_setting(kind).build(name)
         assert str(error.value).endswith(".")
         assert "\n" not in str(error.value)
@@ -332,6 +333,7 @@ def test_every_head_has_a_page(name):
 
 COMPILED = """
 import torch
+from gridworld import OptionError
 from tests.agents.heads.settings import evaluate, make_setting
 from tests.agents.heads.test_every_head import FIRST, loss_of
 
@@ -350,6 +352,6 @@ for kind in sorted({kind for _, kind in FIRST}):
 """Runs in a process of its own: the compiler does not follow the shape checks of this one."""
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_they_agree_with_a_compiled_torso():
     subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=ROOT)

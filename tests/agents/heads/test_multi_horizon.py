@@ -149,7 +149,6 @@ def test_the_values_of_a_trajectory_are_learnt_at_every_discount(build, build_le
         {"coefficient": -1.0},
     ],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
-    flag = f"--aux.multi-horizon.{next(iter(options))}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}"):
         MultiHorizonConfig(**options)

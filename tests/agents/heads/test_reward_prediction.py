@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from agents.heads import Heads
 from agents.heads.components import replay as replays
-from agents.heads.reward_prediction import (
+from agents.heads.unreal import (
     RewardPredictionConfig,
     balanced_accuracy,
     episode_start,
@@ -165,9 +165,9 @@ def test_it_tells_its_memory(agent, context, build_trajectory):
     assert head.held_bytes == 683 * 306
 
 
-def test_a_replay_larger_than_memory_names_its_flag(context, monkeypatch):
+def test_a_replay_larger_than_memory_names_its_option(context, monkeypatch):
     monkeypatch.setattr(replays, "free_bytes", lambda device: 10)
-    with pytest.raises(ValueError, match=r"--aux.reward-prediction.replay-steps 4096 needs"):
+    with pytest.raises(ValueError, match=r"^replay_steps 4096 needs"):
         RewardPredictionConfig(replay_steps=4096).build(context)
 
 
@@ -175,7 +175,6 @@ def test_a_replay_larger_than_memory_names_its_flag(context, monkeypatch):
     "options",
     [{"sequences": 0}, {"replay_steps": 0}, {"width": 0}, {"coefficient": -1.0}],
 )
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
-    flag = f"--aux.reward-prediction.{next(iter(options)).replace('_', '-')}"
-    with pytest.raises(ValueError, match=flag):
+def test_a_senseless_option_is_refused_by_its_name(options):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}"):
         RewardPredictionConfig(**options)

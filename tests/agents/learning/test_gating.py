@@ -309,5 +309,5 @@ def test_what_samples_depend_on_is_saved_for_the_gates_that_ask(build_learner):
 
 
 def test_an_interval_below_one_is_refused():
-    with pytest.raises(ValueError, match=r"--gate\.every must be at least 1, not 0"):
+    with pytest.raises(ValueError, match=r"^every must be at least 1, not 0"):
         GatingConfig(every=0)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from agents.gates import make
 from agents.learning.rotations import Cut, Rotations, rotated_backward
-from agents.networks.rotation import folded, rotate
+from agents.networks.actor_critic import folded, rotate
 
 L, SAMPLES, F = 3, 6, 5
 RATE = 1e-4

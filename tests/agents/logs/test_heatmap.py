@@ -3,7 +3,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from agents.logs.heatmap import AGAINST, ALONG, CELL, NEITHER, PAPER, UNKNOWN, heatmap
+from agents.logs.tensorboard import AGAINST, ALONG, CELL, NEITHER, PAPER, UNKNOWN, heatmap
 
 
 def corner(picture, count, row, column):

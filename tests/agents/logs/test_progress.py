@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.logs.progress import TAGS, Progress, Split, importance, tag
+from agents.logs.terminal import TAGS, Progress, Split, importance, tag
 from envs.episodes import EpisodeSummary
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.logs.progress import Progress, Split
 from agents.logs.report import METRICS_FILE, NoReport, Report
+from agents.logs.terminal import Progress, Split
 from envs.episodes import EpisodeSummary
 
 

@@ -6,8 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from agents.logs.progress import Progress, Split
-from agents.logs.terminal import Terminal, duration, plain_line
+from agents.logs.terminal import Progress, Split, Terminal, duration, plain_line
 from envs.episodes import EpisodeSummary
 
 TOTAL = 500_000

@@ -98,13 +98,13 @@ def test_acting_uses_its_own_generator_alone(small_agent, observation):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_look_is_that_of_the_torso_or_of_another_one_like_it(build_agent, catch, observation):
+def test_see_applies_the_torso_or_another_one_of_its_kind(build_agent, catch, observation):
     agent, other = build_agent(catch.spec), build_agent(catch.spec, seed=1)
     flat = observation.flatten(0, 1)
-    assert torch.equal(agent.look(flat).features, agent.torso(flat).features)
-    assert torch.equal(agent.look(flat, other.torso).features, other.torso(flat).features)
+    assert torch.equal(agent.see(flat).features, agent.torso(flat).features)
+    assert torch.equal(agent.see(flat, other.torso).features, other.torso(flat).features)
     narrow = build_agent(catch.spec, precision="bf16")
-    assert narrow.look(flat, other.torso).features.dtype == torch.bfloat16
+    assert narrow.see(flat, other.torso).features.dtype == torch.bfloat16
 
 
 def test_bf16_is_the_torsos_alone_and_stays_near_fp32(build_agent, catch, observation):
@@ -183,8 +183,8 @@ def test_unrolling_a_trajectory_takes_up_its_memory_and_its_resets(
 ):
     shape = catch.spec.observation_shape
     trajectory = build_trajectory(actions=A, shape=shape, terminated=[(0, 0)])
-    state, begins = torch.randn(B, MEMORY), torch.tensor([False, True])
-    trajectory = replace(trajectory, core_state=state, begins=begins)
+    state, episode_start = torch.randn(B, MEMORY), torch.tensor([False, True])
+    trajectory = replace(trajectory, core_state=state, episode_start=episode_start)
     # Step 1 of environment 0 is invalid, so observation 2 opens an episode.
     reset = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
     expected = recurrent(trajectory.observation, state, reset)

@@ -35,12 +35,12 @@ def test_a_block_whose_last_convolution_is_zero_changes_nothing():
 def test_vectors_and_small_images_are_refused():
     # Two stages halve twice: 4 x 4 at least.
     for shape in ((4,), (2, 3, 4)):
-        with pytest.raises(ValueError, match="--torso impala needs images"):
+        with pytest.raises(ValueError, match=r"^torso impala needs images"):
             ImpalaConfig(channels=(3, 4)).build(shape)
 
 
 @pytest.mark.parametrize("options", [{"channels": ()}, {"channels": (16, 0)}, {"width": 0}])
-def test_a_senseless_option_is_refused_by_the_name_of_its_flag(options):
+def test_a_senseless_option_is_refused_by_its_name(options):
     (name,) = options
-    with pytest.raises(ValueError, match=rf"--torso\.impala\.{name}"):
+    with pytest.raises(ValueError, match=rf"^{name}"):
         ImpalaConfig(**options)

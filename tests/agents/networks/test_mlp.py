@@ -27,7 +27,7 @@ def test_one_layer_is_enough():
 
 @pytest.mark.parametrize("widths", [(), (0,), (64, -1)])
 def test_senseless_widths_are_refused(widths):
-    with pytest.raises(ValueError, match=r"--torso\.mlp\.widths"):
+    with pytest.raises(ValueError, match=r"^widths"):
         MlpConfig(widths=widths)
 
 

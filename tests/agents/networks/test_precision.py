@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from agents.networks import precision
-from agents.networks.precision import arithmetic, choose_precision, cpu_flags
+from agents.networks import actor_critic as precision
+from agents.networks.actor_critic import arithmetic, choose_precision, cpu_flags
 
 CPU = torch.device("cpu")
 

@@ -111,8 +111,8 @@ def test_the_true_last_observation_is_read_with_the_old_state_and_the_next_episo
 def test_a_trajectory_that_opens_an_episode_does_not_read_what_came_before(
     core, build_trajectory, state
 ):
-    begins = torch.tensor([True, False])
-    trajectory = replace(build_trajectory(shape=(F,)), begins=begins)
+    episode_start = torch.tensor([True, False])
+    trajectory = replace(build_trajectory(shape=(F,)), episode_start=episode_start)
     output, _ = core(trajectory.observation, state, trajectory.reset)
     other, _ = core(trajectory.observation, state + 1.0, trajectory.reset)
     assert torch.equal(output[:, 0], other[:, 0])
@@ -261,6 +261,6 @@ def test_without_memory_there_is_no_core():
 
 
 @pytest.mark.parametrize("width", [0, -1])
-def test_a_core_without_units_is_refused_by_the_name_of_its_flag(width):
-    with pytest.raises(ValueError, match=r"^--core\.gru\.width must be at least 1"):
+def test_a_core_without_units_is_refused_by_its_name(width):
+    with pytest.raises(ValueError, match=r"^width must be at least 1"):
         GRUConfig(width)

@@ -56,12 +56,12 @@ def test_orthogonal_layers_have_rows_of_the_gains_length_at_right_angles_and_no_
 
 @pytest.mark.parametrize("shape", [(4,), (10, 5), (2, 3, 40, 40)])
 def test_what_is_no_image_is_sent_to_the_mlp(shape):
-    with pytest.raises(ValueError, match=r"--torso nature needs images \(C, H, W\), .* mlp\.$"):
+    with pytest.raises(ValueError, match=r"^torso nature needs images \(C, H, W\), .* mlp\.$"):
         check_image("nature", shape, smallest=36)
 
 
 def test_symbols_are_no_pixels_whatever_their_shape():
-    with pytest.raises(ValueError, match=r"--torso nature needs images, .* 7 symbols: .* mlp\.$"):
+    with pytest.raises(ValueError, match=r"^torso nature needs images, .* 7 symbols: .* mlp\.$"):
         check_image("nature", (2, 40, 40), smallest=36, num_symbols=7)
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from agents.rollout.collector import Collector
 from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
 from agents.runtime.random import generator
-from envs.base import Pools, VecEnv
+from envs.base import VecEnv, VecEnvParts
 
 CPU = torch.device("cpu")
 T = 5
@@ -181,7 +181,7 @@ def test_the_value_of_the_last_observation_is_that_before_the_agent_learns(
 
 @pytest.mark.parametrize("last_action", [False, True])
 @pytest.mark.parametrize(
-    ("length", "begins"),
+    ("length", "episode_start"),
     [
         (3, [True, True, True]),  # an episode of two steps and its autoreset
         (4, [True, False, False]),  # cut in mid-episode, then before the autoreset
@@ -189,21 +189,21 @@ def test_the_value_of_the_last_observation_is_that_before_the_agent_learns(
     ],
 )
 def test_what_a_recurrent_agent_saw_when_it_acted_is_what_the_learner_unrolls(
-    build_catch, build_agent, opinionated, length, begins, last_action
+    build_catch, build_agent, opinionated, length, episode_start, last_action
 ):
     env = build_catch()
     agent = opinionated(build_agent(env.spec, memory=4, last_action=last_action))
     collector = playing(env, agent, length=length)
-    for index, opens in enumerate(begins):
+    for index, starts in enumerate(episode_start):
         trajectory = collector.collect()
-        assert trajectory.begins.tolist() == [opens, opens]
+        assert trajectory.episode_start.tolist() == [starts, starts]
         assert trajectory.core_state.any() == (index > 0)
         logits = agent.unroll(trajectory).logits[:-1].detach()
         expected = torch.distributions.Categorical(logits=logits).log_prob(trajectory.action)
         assert_close(trajectory.log_probability, expected)
         forgetful = replace(trajectory, core_state=torch.zeros_like(trajectory.core_state))
         alike = torch.isclose(agent.unroll(forgetful).logits[0], logits[0]).all()
-        assert alike == opens
+        assert alike == starts
 
 
 def test_a_trajectory_keeps_the_memory_that_it_began_with(build_catch, build_agent):
@@ -211,10 +211,10 @@ def test_a_trajectory_keeps_the_memory_that_it_began_with(build_catch, build_age
     collector = playing(env, build_agent(env.spec, memory=4), length=4)
     collector.collect()
     second = collector.collect()
-    state, begins = second.core_state.clone(), second.begins.clone()
+    state, episode_start = second.core_state.clone(), second.episode_start.clone()
     collector.collect()
     assert torch.equal(second.core_state, state)
-    assert torch.equal(second.begins, begins)
+    assert torch.equal(second.episode_start, episode_start)
 
 
 def test_a_saved_collector_goes_on_bit_for_bit(build_catch, build_agent, tmp_path):
@@ -233,7 +233,14 @@ def test_a_saved_collector_goes_on_bit_for_bit(build_catch, build_agent, tmp_pat
     resumed.go_on_from(other.restore(state["env"]))
     for theirs in expected:
         mine = resumed.collect()
-        for name in ("observation", "action", "valid", "log_probability", "core_state", "begins"):
+        for name in (
+            "observation",
+            "action",
+            "valid",
+            "log_probability",
+            "core_state",
+            "episode_start",
+        ):
             assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
     assert resumed.episodes.summary() == collector.episodes.summary()
 
@@ -260,7 +267,7 @@ class Part(Recorder):
 def test_one_part_plays_while_the_agent_chooses_for_the_next(build_catch, small_agent):
     turns = []
     parts = [Part(build_catch(1, seed=seed), name, turns) for seed, name in enumerate("ab")]
-    playing(Pools(parts), small_agent, length=2).collect()
+    playing(VecEnvParts(parts), small_agent, length=2).collect()
     assert turns == [
         *("send a", "send b"),
         *("receive a", "send a", "receive b", "send b"),
@@ -272,18 +279,18 @@ def apart(parts, agent, length, generator):
     """Plays each part for itself, by the plainest of loops."""
     observation = [part.reset() for part in parts]
     state = [torch.zeros(part.spec.num_envs, 4) for part in parts]
-    opens = [torch.ones(part.spec.num_envs, dtype=torch.bool) for part in parts]
+    starts = [torch.ones(part.spec.num_envs, dtype=torch.bool) for part in parts]
     while True:
         rows = []
-        begin = torch.cat(state), torch.cat(opens)
+        begin = torch.cat(state), torch.cat(starts)
         for _ in range(length):
             cells = []
             for index, part in enumerate(parts):
-                choice = agent.act(observation[index], generator, state[index], opens[index])
+                choice = agent.act(observation[index], generator, state[index], starts[index])
                 step = part.step(choice.action)
                 cells.append((observation[index], choice, step))
                 observation[index], state[index] = step.observation, choice.core_state
-                opens[index] = ~step.valid
+                starts[index] = ~step.valid
             rows.append(cells)
         yield rows, torch.cat(observation), *begin
 
@@ -298,14 +305,14 @@ def test_a_trajectory_of_several_parts_is_that_of_the_parts_played_apart(
     def parts():
         return [build_catch(2, seed=seed) for seed in range(3)]
 
-    env = Pools(parts())
+    env = VecEnvParts(parts())
     agent = opinionated(build_agent(env.spec, memory=4))
     collector = playing(env, agent, length=4, records_value=True)
     slow = apart(parts(), agent, 4, generator(0, "acting", CPU))
     finished = 0
     for _ in range(3):
         trajectory = collector.collect()
-        rows, last, core_state, begins = next(slow)
+        rows, last, core_state, episode_start = next(slow)
         expected = {
             "action": column(rows, lambda seen, choice, step: choice.action),
             "log_probability": column(rows, lambda seen, choice, step: choice.log_probability),
@@ -315,7 +322,7 @@ def test_a_trajectory_of_several_parts_is_that_of_the_parts_played_apart(
             "valid": column(rows, lambda seen, choice, step: step.valid),
             "observation": torch.cat([column(rows, lambda seen, *_: seen), last[None]]),
             "core_state": core_state,
-            "begins": begins,
+            "episode_start": episode_start,
         }
         for name, theirs in expected.items():
             assert torch.equal(getattr(trajectory, name), theirs), name
@@ -330,6 +337,8 @@ def test_one_part_is_no_part(build_catch, build_agent):
         collector = playing(env, build_agent(env.spec))
         return [collector.collect() for _ in range(2)]
 
-    for mine, theirs in zip(played(Pools([build_catch()])), played(build_catch()), strict=True):
+    for mine, theirs in zip(
+        played(VecEnvParts([build_catch()])), played(build_catch()), strict=True
+    ):
         assert torch.equal(mine.action, theirs.action)
         assert torch.equal(mine.observation, theirs.observation)

@@ -8,7 +8,7 @@ import torch
 
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
-from agents.rollout.evaluation import Scores, bootstrap_interval, play, quotas, steps, watch
+from agents.rollout.evaluation import play, quotas, steps, watch
 from agents.runtime.random import generator
 from envs.catch import CatchConfig
 from envs.gridworld.config import GridConfig
@@ -148,31 +148,3 @@ def test_a_lost_life_does_not_end_what_is_watched(scripted, play, build_agent):
     assert [moment.step for moment in moments] == [0, 1, 2, 2, 3]
     assert [moment.score for moment in moments] == [0, 1, 2, 2, 3]
     assert [moment.ended for moment in moments] == [False] * 4 + [True]
-
-
-def test_the_interval_of_two_values_is_that_of_their_resamples():
-    # The mean of two draws of {0, 1} is 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.95) == (0.0, 1.0)
-    assert bootstrap_interval(np.array([0.0, 1.0]), level=0.4) == (0.5, 0.5)
-
-
-def test_the_interval_of_many_values_is_that_of_the_normal_distribution():
-    values = np.random.default_rng(1).normal(3.0, 2.0, size=1000)
-    low, high = bootstrap_interval(values)
-    # mean -+ 1.96 s / sqrt(n); 10 000 draws know each end to about 2 % of the width.
-    half = 1.96 * values.std() / 1000**0.5
-    assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
-
-
-def test_the_interval_is_that_of_scipy():
-    scipy_stats = pytest.importorskip("scipy.stats")
-    values = np.random.default_rng(2).exponential(2.0, size=50)
-    expected = scipy_stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high), rel=0.02)
-
-
-def test_one_episode_has_an_interval_of_no_width():
-    assert Scores((3.0,), (7,)).interval() == (3.0, 3.0)

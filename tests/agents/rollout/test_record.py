@@ -96,7 +96,7 @@ def test_what_the_agent_chose_is_kept_with_what_it_began_with(make):
     assert (trajectory.log_probability == -1.5).all()
     assert torch.equal(trajectory.value[-1], torch.tensor([12.0, 13.0, 14.0, 15.0]))
     assert torch.equal(trajectory.core_state, core_state)
-    assert trajectory.begins.tolist() == [True, False, False, True]
+    assert trajectory.episode_start.tolist() == [True, False, False, True]
 
 
 def test_what_was_not_recorded_is_not_there(make):

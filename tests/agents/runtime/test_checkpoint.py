@@ -13,10 +13,10 @@ from agents.runtime.checkpoint import (
     flatten,
     load_checkpoint,
     save_checkpoint,
+    save_tensors,
     to_device,
     unflatten,
 )
-from agents.runtime.files import save_tensors
 
 
 def same(a, b):

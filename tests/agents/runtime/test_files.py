@@ -5,7 +5,7 @@ import resource
 import pytest
 import torch
 
-from agents.runtime.files import (
+from agents.runtime.checkpoint import (
     DamagedFileError,
     load_tensors,
     save_tensors,

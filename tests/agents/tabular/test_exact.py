@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.gates import make
-from agents.tabular import Arm, Lesson, exact_signal, gradients
+from agents.tabular import GateGroup, Lesson, exact_signal, gradients
 from gridworld import evaluate
 
 
@@ -54,7 +54,7 @@ def learn(students, gate, updates=60):
     learner = replace(students, logits=torch.zeros_like(students.logits))
     lesson = Lesson(
         learner,
-        [Arm(len(students), make(gate))],
+        [GateGroup(len(students), make(gate))],
         lambda: exact_signal(learner),
         learning_rate=0.05,
     )

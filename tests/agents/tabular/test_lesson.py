@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.gates import make
-from agents.tabular import Arm, Lesson, Signal, gradients
+from agents.tabular import GateGroup, Lesson, Signal, gradients
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def taught(students, arms, signal):
 
 
 def test_each_arm_is_judged_by_its_own_gate_and_each_student_apart(students, signal):
-    arms = [Arm(1, None), Arm(2, make("sum")), Arm(2, make("cosine"))]
+    arms = [GateGroup(1, None), GateGroup(2, make("sum")), GateGroup(2, make("cosine"))]
     found, _ = taught(students, arms, signal)
     rows = gradients(students, signal)
     cosine = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1])
@@ -40,7 +40,7 @@ def test_each_arm_is_judged_by_its_own_gate_and_each_student_apart(students, sig
 
 
 def test_cosines_and_weights_are_means_since_the_last_look(students, signal):
-    arms = [Arm(2, None), Arm(3, make("cosine_unweighted"))]
+    arms = [GateGroup(2, None), GateGroup(3, make("cosine_unweighted"))]
     _, lesson = taught(students, arms, signal)
     rows = gradients(students, signal)
     first = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1])
@@ -57,7 +57,7 @@ def test_cosines_and_weights_are_means_since_the_last_look(students, signal):
 
 
 def test_a_gate_with_memory_remembers_every_student_apart(students, signal):
-    arms = [Arm(5, make("projection", decay=0.9))]
+    arms = [GateGroup(5, make("projection", decay=0.9))]
     together, _ = taught(students, arms, signal)
     for number in range(5):
         one = replace(
@@ -68,5 +68,5 @@ def test_a_gate_with_memory_remembers_every_student_apart(students, signal):
             value=students.value[number : number + 1],
         )
         own = Signal(signal.credit[number : number + 1], signal.visits[number : number + 1])
-        alone, _ = taught(one, [Arm(1, make("projection", decay=0.9))], own)
+        alone, _ = taught(one, [GateGroup(1, make("projection", decay=0.9))], own)
         torch.testing.assert_close(alone[0], together[number])

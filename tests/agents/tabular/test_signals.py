@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from agents.tabular import Signal, gradients
-from agents.tabular.lesson import by_observation
+from agents.tabular.students import by_observation
 
 
 @pytest.fixture

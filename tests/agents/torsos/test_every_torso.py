@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.networks.precision import arithmetic
+from agents.networks.actor_critic import arithmetic
 from agents.networks.torsos import ImpalaConfig, MlpConfig, NatureConfig, Torsos
 
 BATCH, F = 3, 5

@@ -3,7 +3,7 @@ import pytest
 
 from agents.rollout.evaluation import Moment
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from experiments.evaluation.film import BAR, Episode, check_film
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UsageError
-from configs.evaluation import EvaluateOptions
+from configs.programs import EvaluateOptions
 from experiments.evaluation.players import check_writable, destination
 
 

@@ -5,7 +5,7 @@ from gymnasium import spaces
 
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
-from agents.runtime.files import load_tensors, save_tensors
+from agents.runtime.checkpoint import load_tensors, save_tensors
 from agents.teachers import PolicyCard, export_policy
 from configs.errors import UsageError
 from envs.atari.config import AtariConfig
@@ -96,7 +96,7 @@ def test_a_policy_that_is_not_there_or_damaged_or_foreign_is_refused(policy, tmp
     assert "there is no policy at" in refused(str(tmp_path / "nowhere"))
     assert "Unknown environment 'Unheard'" in refused(policy(env="Unheard"))
     assert "unheard" in refused(policy(env_options={"unheard": 1}))
-    assert "--env.rows" in refused(policy(env_options={"rows": 0}))
+    assert "rows must be at least 2" in refused(policy(env_options={"rows": 0}))
     path = policy()
     weights, card = load_tensors(tmp_path / "policy.safetensors")
     save_tensors(tmp_path / "policy.safetensors", weights, card | {"format": "other"})

@@ -148,16 +148,38 @@ def test_what_holds_no_run_is_one_sentence(name, capsys):
     assert refused(f"{name} --output out", capsys).startswith(f"{name} holds no run: ")
 
 
-def test_a_run_without_points_is_one_sentence(runs, write_run, tmp_path, capsys):
+def test_what_is_no_run_is_skipped_with_a_warning(runs, write_run, tmp_path, capsys):
+    write_run(tmp_path / "runs" / "young", rows=())
+    sweep = tmp_path / "runs" / "sweep"
+    sweep.mkdir()
+    (sweep / "config.json").write_text('{"worlds": 3}')
+    (tmp_path / "runs" / "notes").mkdir()
+    made(f"{' '.join(map(str, sorted(runs.iterdir())))} --output out")
+    assert len(list(Path("out").glob("*-s?.csv"))) == 4
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings == [
+        "report.py: skipped: runs/notes holds no run: "
+        "give folders with a config.json and a metrics.csv.",
+        "report.py: skipped: runs/sweep is no run: it has no versions.json.",
+        "report.py: skipped: runs/young has no finished episode in metrics.csv: "
+        "train it for longer.",
+    ]
+
+
+def test_a_run_without_points_alone_is_one_sentence(write_run, tmp_path, capsys):
     write_run(tmp_path / "young", rows=())
-    said = refused(f"{runs} young --output out", capsys)
+    said = refused("young --output out", capsys)
     assert said == "young has no finished episode in metrics.csv: train it for longer."
 
 
-def test_two_runs_of_the_same_arm_and_seed_are_one_sentence(runs, write_run, tmp_path, capsys):
-    write_run(tmp_path / "twin", f"{PLAIN} --seed 1")
-    said = refused(f"{runs}/main-1 twin --output out", capsys)
-    assert said == "runs/main-1 and twin are the same arm and seed: leave one out."
+def test_the_second_of_two_runs_of_the_same_arm_and_seed_is_skipped(
+    runs, write_run, tmp_path, capsys
+):
+    write_run(tmp_path / "twin", f"{PLAIN} --seed 1", ((100, 99.0),))
+    made(f"{runs}/main-1 twin --output out")
+    assert "100,99," not in Path("out/Breakout_main_only-s1.csv").read_text()
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings == ["report.py: skipped: twin is the same arm and seed as runs/main-1."]
 
 
 def test_an_unknown_first_arm_is_one_sentence(runs, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report.arms import group, name_runs, parts, same_run
+from experiments.report.arms import description, group, name_runs, same_run
 
 COSINE = "--aux distill --gate cosine"
 SUM = "--aux distill --gate sum"
@@ -24,7 +24,7 @@ def names(runs):
     ],
 )
 def test_an_arm_is_called_by_its_heads_and_its_gate(line, expected, build_run):
-    assert parts(build_run(line).config) == expected
+    assert description(build_run(line).config) == expected
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_arm_in_the_order_of_seeds(build_run):
@@ -131,4 +131,4 @@ def test_a_run_is_told_from_another_by_what_is_learnt_the_game_and_the_seed(buil
 
 def test_every_run_has_a_name(build_run):
     runs = [build_run(line, seed=seed) for line in ("", COSINE) for seed in (1, 2)]
-    assert name_runs(runs) == {run.path: parts(run.config) for run in runs}
+    assert name_runs(runs) == {run.path: description(run.config) for run in runs}

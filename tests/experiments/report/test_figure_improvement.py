@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.report.figures import colour, draw_improvement
+from experiments.figures import colour
+from experiments.report.figures import draw_improvement
 from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report
 

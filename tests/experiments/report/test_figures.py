@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.figures import colour
 from experiments.report.arms import group
-from experiments.report.estimates import bootstrap_band
-from experiments.report.figures import POINTS, band, colour, draw_curves, explain_bands
+from experiments.report.figures import BAND_REPLICATES, POINTS, band, draw_curves, explain_bands
+from experiments.statistics import bootstrap_means
 
 COSINE = "--aux distill --gate cosine"
 NAN = float("nan")
@@ -36,7 +37,7 @@ def test_three_runs_have_the_interval_of_their_mean_around_them(build_run):
     finals = np.array([[1.0], [2.0], [6.0]])
     runs = [build_run(returns=(0.0, *final), seed=seed) for seed, final in enumerate(finals)]
     curve = band(runs, "return")
-    low, high = bootstrap_band(finals)
+    low, high = bootstrap_means(finals, BAND_REPLICATES)
     assert (curve.low[-1], curve.high[-1]) == (low[0], high[0])
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.report.figures import COLOURS, colour, spread, wrap
+from experiments.report.figures import spread, wrap
 
 LABELS = st.lists(st.tuples(st.floats(0, 100), st.floats(1, 5)), min_size=1, max_size=8)
 
@@ -40,8 +40,3 @@ def test_a_label_at_the_edge_is_pulled_inside_and_pushes_its_neighbour():
 def test_a_name_is_broken_at_its_commas():
     assert wrap("distill, sum, no main loss") == "distill, sum,\nno main loss"
     assert wrap("main only") == "main only"
-
-
-def test_every_arm_has_a_colour():
-    assert len(set(COLOURS)) == len(COLOURS)
-    assert colour(len(COLOURS)) == colour(0)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.runtime.files import CONTENT
+from agents.runtime.checkpoint import CONTENT
 from experiments.report.arms import group, same_run
-from experiments.report.runs import parse
-from experiments.report.thin import NUM_POINTS, thin
+from experiments.report.runs import NUM_POINTS, parse, thin
 
 DISTILL = "--env Breakout --steps 100 --seed 3 --aux distill --gate cosine"
 

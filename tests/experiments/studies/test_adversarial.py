@@ -4,9 +4,22 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments.studies import adversarial as probe
-from experiments.studies.adversarial import Options, main, read, record, run
-from experiments.studies.harm import ALONE, Result
+from experiments.results import read_table
+from experiments.statistics import Interval
+from experiments.studies import engine
+from experiments.studies.adversarial import (
+    COLUMNS,
+    Options,
+    Result,
+    Verdict,
+    compare,
+    draw,
+    main,
+    parse_result,
+    run,
+    summary,
+)
+from experiments.studies.engine import ALONE
 
 NAN = float("nan")
 FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows", "3"]
@@ -15,7 +28,7 @@ FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows
 def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
     lines = ["step,return,adversarial/cosine,adversarial/passed"]
     lines += ["50,-1.0,-0.5,0.0", "85,-0.8,,", "90,0.25,-1.0,0.5", "100,0.75,,"]
-    monkeypatch.setattr(probe, "train_log", lambda _: list(csv.DictReader(lines)))
+    monkeypatch.setattr(engine, "train_log", lambda _: list(csv.DictReader(lines)))
     found = run("cosine", 3, Options(steps=100), FLAGS)
     assert found == Result("cosine", 3, final=0.5, cosine=-0.75, passed=0.25)
 
@@ -25,15 +38,15 @@ def test_what_train_refuses_is_said():
         run("nonsense", 1, Options(steps=10), FLAGS)
 
 
-def test_a_run_survives_its_line(tmp_path):
-    held = [Result("sum", 1, 0.5, NAN, NAN), Result("cosine", 2, -0.25, -0.75, 0.125)]
-    path = tmp_path / "runs.csv"
-    lines = ["# a remark", "arm,seed,final,cosine,passed", *map(record, held)]
-    path.write_text("\n".join(lines) + "\n")
-    remarks, found = read(path)
-    assert remarks == ["# a remark"]
-    assert found[1] == held[1]
-    assert (found[0].arm, found[0].final, np.isnan(found[0].cosine)) == ("sum", 0.5, True)
+def test_a_run_survives_its_line():
+    for held in (Result("sum", 1, 0.5, NAN, NAN), Result("cosine", 2, -0.25, -0.75, 0.125)):
+        row = dict(zip(COLUMNS, (held.arm, str(held.seed), *held.cells()), strict=True))
+        assert str(parse_result(row)) == str(held)
+
+
+def read(path):
+    remarks, rows = read_table(path)
+    return remarks, [parse_result(row) for row in rows]
 
 
 def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
@@ -57,10 +70,85 @@ def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines() if " s)" in line] == ["cosine"] * 2
     after, all_runs = read(folder / "runs.csv")
-    assert [record(run) for run in all_runs[:4]] == [record(run) for run in runs]
+    assert list(map(str, all_runs[:4])) == list(map(str, runs))
     assert [(run.arm, run.seed) for run in all_runs[4:]] == [("cosine", 1), ("cosine", 2)]
     assert after[: len(before)] == before
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert {row["arm"] for row in rows} == {ALONE, "sum", "cosine"}
     assert imread(folder / "probe.png").shape[2] == 4
+
+
+def results(arm, *finals):
+    return [Result(arm, seed, final, -0.5, 0.25) for seed, final in enumerate(finals)]
+
+
+def verdict_of(arm, verdicts):
+    (found,) = (verdict for verdict in verdicts if verdict.arm == arm)
+    return found
+
+
+def test_an_arm_is_compared_with_the_one_without_a_head_seed_by_seed():
+    verdicts = compare(
+        [
+            *results(ALONE, 0.5, 0.7, 0.9),
+            # Differences -1.5, -1.6, -1.4: every resampled mean is below zero.
+            *results("sum", -1.0, -0.9, -0.5),
+            # 0.2, -0.1, 0: on either side.
+            *results("cosine", 0.7, 0.6, 0.9),
+            # 0.2, 0.1, 0.3.
+            *results("nash", 0.7, 0.8, 1.2),
+        ]
+    )
+    assert [verdict.arm for verdict in verdicts] == ["nash", "cosine", ALONE, "sum"]
+    assert {verdict.arm: verdict.word for verdict in verdicts} == {
+        "nash": "helped",
+        "cosine": "unharmed",
+        ALONE: "-",
+        "sum": "harmed",
+    }
+    harmed = verdict_of("sum", verdicts)
+    assert harmed.difference == pytest.approx(-1.5)
+    # Three draws of the same seed come 1 time in 27, which is more than 2.5 %.
+    assert (harmed.interval.low, harmed.interval.high) == pytest.approx((-1.6, -1.4))
+    assert (harmed.cosine, harmed.passed) == (-0.5, 0.25)
+
+
+def test_a_gate_that_was_closed_throughout_is_unharmed_for_certain():
+    verdicts = compare([*results(ALONE, 0.5, 0.7), *results("cosine", 0.5, 0.7)])
+    assert verdict_of(ALONE, verdicts).interval is None
+    closed = verdict_of("cosine", verdicts)
+    assert closed.interval == Interval(0.0, 0.0)
+    assert closed.word == "unharmed"
+
+
+def test_a_single_seed_tells_nothing():
+    verdicts = compare([*results(ALONE, 0.5), *results("sum", -1.0)])
+    assert verdict_of("sum", verdicts).word == "unknown"
+
+
+def test_arms_with_other_seeds_are_not_compared():
+    with pytest.raises(ValueError, match="sum has other seeds than main only"):
+        compare([*results(ALONE, 0.5, 0.7), *results("sum", -1.0)])
+
+
+def test_the_table_has_a_line_for_each_arm_and_blanks_where_nothing_was_measured():
+    compared = [
+        Verdict("sum", np.array([-0.9, -1.0]), -1.5, Interval(-1.6, -1.4), NAN, 1.0),
+        Verdict(ALONE, np.array([0.5, 0.6]), 0.0, None, NAN, NAN),
+    ]
+    assert summary(compared)[1:] == [
+        "sum,2,-0.950,-1.500,-1.600,-1.400,harmed,,1.000",
+        "main only,2,0.550,0.000,,,-,,",
+    ]
+
+
+def test_every_arm_is_drawn_with_its_verdict():
+    verdicts = [
+        Verdict("cosine", np.array([0.5, 0.6]), 0.0, Interval(-0.1, 0.1), -1.0, 0.0),
+        Verdict(ALONE, np.array([0.5, 0.6]), 0.0, None, NAN, NAN),
+        Verdict("sum", np.array([-0.9, -1.0]), -1.5, Interval(-1.6, -1.4), NAN, 1.0),
+    ]
+    (axes,) = draw(verdicts, "a title").axes
+    seen = [label.get_text() for label in axes.get_yticklabels()]
+    assert seen == ["sum: harmed", ALONE, "cosine: unharmed"]  # from below

@@ -7,8 +7,6 @@ import torch
 from agents.learning.learner import Learner
 from agents.trajectory import Trajectory
 from experiments.studies.autoreset import VARIANT, main, unmask
-from experiments.training import build
-from experiments.training import run_folder as rundir
 from experiments.training.run_folder import read_config
 
 T, B, A = 3, 2, 4
@@ -33,7 +31,7 @@ def trajectory():
         valid=valid,
         log_probability=torch.rand(T, B).log(),
         observation=torch.randn(T + 1, B, 6),
-        begins=torch.tensor([True, False]),
+        episode_start=torch.tensor([True, False]),
         value=torch.randn(T + 1, B),
     )
 
@@ -41,9 +39,6 @@ def trajectory():
 @pytest.fixture
 def learnt(monkeypatch, tmp_path):
     """Trains with flags of the benchmark and gives the trajectories that were learnt from."""
-    # So that what the switch changes is put back after the test.
-    monkeypatch.setattr(build, "Collector", build.Collector)
-    monkeypatch.setattr(rundir, "versions", rundir.versions)
     before = Learner.update
 
     def learnt(*own, name="run", flags=""):

@@ -2,9 +2,9 @@ import csv
 
 import pytest
 
-import train
-from experiments.studies import gating as judging
+from experiments.studies import gating
 from experiments.studies.gating import LOGGED, REFERENCE, arms, main, summary
+from experiments.training import trainer as train
 
 CATCH = (
     "--env Catch --env.rows 4 --num-envs 4 --unroll-length 4 --steps 64 --device cpu --threads 1 "
@@ -21,7 +21,7 @@ def started(monkeypatch):
         calls.append(command[2:])
         assert train.main(command[2:]) == train.DONE
 
-    monkeypatch.setattr(judging, "run_alone", run_alone)
+    monkeypatch.setattr(gating, "run_alone", run_alone)
     return calls
 
 
@@ -88,16 +88,16 @@ def test_every_arm_is_trained_once_and_gone_on_with(started, teacher, tmp_path, 
 def test_a_run_that_was_cut_short_is_resumed(started, teacher, tmp_path):
     flags = f"{CATCH} --aux distill --teacher {teacher} --gate cosine".split()
     folder = tmp_path / "run"
-    whole = judging.train(flags, folder)
+    whole = gating.train(flags, folder)
     log = folder / "metrics.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
     last = sorted((folder / "checkpoints").iterdir())[-1]
     last.unlink()
-    rows = judging.train(flags, folder)
+    rows = gating.train(flags, folder)
     assert started[-1] == ["--resume", str(folder)]
     assert rows[-1]["step"] == whole[-1]["step"] == "64"
 
 
-def test_without_a_head_there_is_nothing_to_judge(tmp_path, capsys):
+def test_without_a_head_there_is_nothing_to_gate(tmp_path, capsys):
     assert main(f"--folder {tmp_path} -- {CATCH}".split()) == 2
     assert "must name a head" in capsys.readouterr().err

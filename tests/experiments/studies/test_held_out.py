@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from agents.runtime.files import load_tensors
+from agents.runtime.checkpoint import load_tensors
 from agents.teachers import POLICY_FILE
 from experiments.studies.held_out import COLUMNS, TABLE, Options, main
 from experiments.training.run_folder import read_config

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.studies.trained import average, train_log, without_heads
+from experiments.studies.engine import average, train_log, without_heads
 
 CATCH = (
     "--env Catch --env.rows 3 --num-envs 2 --unroll-length 4 --steps 32 --device cpu --threads 1 "

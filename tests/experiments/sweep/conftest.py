@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.tabular import SampledConfig
-from configs.sweep import SweepConfig
+from configs.programs import SweepConfig
 from experiments.sweep.arms import arms, teachings
 from experiments.sweep.folder import Results, settle
 from gridworld import WorldConfig

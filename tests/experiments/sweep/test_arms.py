@@ -1,5 +1,5 @@
-from configs.sweep import SweepConfig
-from experiments.sweep.arms import MAIN, Arm, Teaching, arms, teachings
+from configs.programs import SweepConfig
+from experiments.sweep.arms import MAIN, SweepArm, Teaching, arms, teachings
 
 CONFIG = SweepConfig(settings=("cross", "same"), temperatures=(0.0, 1.0), gates=("sum", "nash"))
 
@@ -15,7 +15,7 @@ def test_each_setting_has_a_teacher_of_each_temperature():
 
 def test_main_only_learns_once_and_each_gate_with_each_teacher():
     everyone = arms(CONFIG)
-    assert everyone[0] == Arm(MAIN, None)
+    assert everyone[0] == SweepArm(MAIN, None)
     # 2 gates x 2 settings x 2 temperatures.
     assert len(everyone) == len(set(everyone)) == 9
     assert [arm.gate for arm in everyone[1:]] == ["sum"] * 4 + ["nash"] * 4

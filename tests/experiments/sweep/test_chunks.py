@@ -3,8 +3,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from experiments.sweep.arms import Arm, Teaching, arms, pairs
-from experiments.sweep.chunks import Chunk, compute, num_chunks, rows_per_chunk
+from experiments.sweep.arms import SweepArm, Teaching, arms, pairs
+from experiments.sweep.chunks import compute, num_chunks, rows_per_chunk
+from experiments.sweep.folder import Chunk
 from gridworld import evaluate
 
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ def test_a_perfect_teacher_alone_is_worth_the_optimum(tiny):
 
 def test_cosines_and_weights_are_measured_where_there_is_a_teacher(tiny):
     chunk, _ = run(tiny)
-    plain = arms(tiny).index(Arm("sum", Teaching("cross", 0.0)))
+    plain = arms(tiny).index(SweepArm("sum", Teaching("cross", 0.0)))
     assert (chunk.cosine[:, 0] == 0).all()
     assert (chunk.weight[:, 0] == 0).all()
     assert (chunk.cosine[:, plain] != 0).any()

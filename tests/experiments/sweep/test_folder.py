@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from configs.errors import UsageError
-from configs.sweep import SweepConfig
-from experiments.sweep.chunks import Chunk
-from experiments.sweep.folder import create, from_json, load, resumed, save, settle, to_json
+from configs.programs import SweepConfig
+from experiments.sweep.folder import Chunk, create, from_json, load, resumed, save, settle, to_json
 from gridworld import WorldConfig
 
 

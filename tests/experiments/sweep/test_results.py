@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.sweep.arms import MAIN, Arm, Teaching, arms
-from experiments.sweep.chunks import Chunk
-from experiments.sweep.folder import Results
+from experiments.sweep.arms import MAIN, SweepArm, Teaching, arms
+from experiments.sweep.folder import Chunk, Results
 
 K = 9
 """Arms of the tiny sweep."""
@@ -41,7 +40,7 @@ def test_seeds_are_averaged_within_each_world(results):
 
 
 def test_curves_are_found_by_gate_and_teacher(results, tiny):
-    number = arms(tiny).index(Arm("cosine", Teaching("same", 0.0)))
+    number = arms(tiny).index(SweepArm("cosine", Teaching("same", 0.0)))
     wanted = 10 * number + results.optimum
     np.testing.assert_allclose(results.curves("cosine", Teaching("same", 0.0))[0], wanted)
     np.testing.assert_allclose(results.curves(MAIN, None)[0], results.optimum)

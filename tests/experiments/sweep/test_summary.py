@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments.sweep.arms import MAIN, Arm, Teaching
+from experiments.sweep.arms import MAIN, SweepArm, Teaching
 from experiments.sweep.summary import summarise
 
 COLD = Teaching("cross", 0.0)
@@ -15,11 +15,11 @@ def final(arm):
 def test_every_arm_is_scored_by_its_end_and_its_mean(build_results):
     summary = summarise(build_results(final, noise=0.0))
     score = summary.of("cosine", COLD)
-    assert score.final.mean == pytest.approx(8.0)
+    assert score.final.value == pytest.approx(8.0)
     # The curve rises evenly for half of the time: 8 * (1 - 1 / 4), nearly: no point lies at half.
-    assert score.area.mean == pytest.approx(6.0, abs=0.01)
+    assert score.area.value == pytest.approx(6.0, abs=0.01)
     assert (score.cosine, score.weight) == (0.25, 0.5)
-    assert summary.scores[0].arm == Arm(MAIN, None)
+    assert summary.scores[0].arm == SweepArm(MAIN, None)
 
 
 def test_arms_are_compared_with_main_only_and_with_sum_under_the_same_teacher(build_results):
@@ -30,10 +30,10 @@ def test_arms_are_compared_with_main_only_and_with_sum_under_the_same_teacher(bu
     summary = summarise(build_results(colder_is_worse, noise=0.0))
     for temperature in (0.0, 1.0):
         score = summary.of("cosine", Teaching("same", temperature))
-        assert score.final_against_main.mean == pytest.approx(8 - 9)
-        assert score.final_against_sum.mean == pytest.approx(8 - (4 + temperature))
-        assert score.area_against_main.mean == pytest.approx(0.75 * (8 - 9), abs=0.01)
-        assert score.area_against_sum.mean == pytest.approx(
+        assert score.final_against_main.value == pytest.approx(8 - 9)
+        assert score.final_against_sum.value == pytest.approx(8 - (4 + temperature))
+        assert score.area_against_main.value == pytest.approx(0.75 * (8 - 9), abs=0.01)
+        assert score.area_against_sum.value == pytest.approx(
             0.75 * (8 - (4 + temperature)), abs=0.01
         )
 

@@ -1,8 +1,7 @@
 import pytest
 
 from experiments.sweep.arms import MAIN
-from experiments.sweep.summary import summarise
-from experiments.sweep.verdict import verdicts
+from experiments.sweep.summary import summarise, verdicts
 
 PAPER = {
     # Final returns by gate: cold and warm misleading, cold and warm perfect.

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments.sweep.chunks import Work, choose_workers, compute_all
 from experiments.sweep.folder import create, load
-from experiments.sweep.workers import Work, choose_workers, compute_all
 from gridworld import WorldConfig
 
 
@@ -27,7 +27,7 @@ def test_one_worker_computes_what_is_missing_in_this_process(tmp_path, tiny):
     assert sum(told) == 5 * 18
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_two_workers_get_the_same_bits_as_one(tmp_path, tiny):
     alone, together = work(tiny, tmp_path / "one"), work(tiny, tmp_path / "two")
     compute_all(alone, 1, lambda count: None)
@@ -38,7 +38,7 @@ def test_two_workers_get_the_same_bits_as_one(tmp_path, tiny):
         assert torch.equal(one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.seconds
 def test_worlds_that_cannot_be_made_are_reported_by_whoever_meets_them(tmp_path, tiny):
     poor = WorldConfig(height=6, width=7, terminal_rewards=(1.0,), terminal_probability=0.1)
     job = work(replace(tiny, world=poor, change="swap"), tmp_path / "two")

@@ -1,8 +1,8 @@
 import torch
 from torch.testing import assert_close
 
-from agents.logs.heatmap import heatmap
-from experiments.training.gallery import Gallery
+from agents.logs.tensorboard import heatmap
+from experiments.training.session import Gallery
 from tests.agents.updating import Head, Opponent
 
 

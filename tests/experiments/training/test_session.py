@@ -12,8 +12,8 @@ from configs.choice import Choice
 from configs.training import defaults
 from experiments.training import build
 from experiments.training import run_folder as rundir
-from experiments.training.gallery import Gallery
 from experiments.training.hardware import Hardware
+from experiments.training.session import Gallery
 from tests.experiments.sessions import SMALL, WORLDS
 from tests.experiments.sessions import session_of as from_flags
 

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchjd.aggregation import GradVac as TorchJDGradVac
 
-from agents.gates.methods.gradvac import CLOSEST, GradVac, GradVacConfig
-from agents.gates.methods.pcgrad import PCGrad
+from agents.gates.methods.gradvac import CLOSEST, GradVac, GradVacConfig, PCGrad
 
 
 def sequence(num_losses: int, length: int = 8) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchjd import aggregation
 
-from agents.gates.methods.mgda import MGDA
+from agents.gates.methods.cagrad import MGDA
 
 
 def random_rows(seed: int, num_losses: int, num_columns: int = 6) -> Tensor:

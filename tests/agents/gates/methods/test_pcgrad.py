@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchjd.aggregation import PCGrad as TorchJDPCGrad
 
-from agents.gates.methods.pcgrad import PCGrad
+from agents.gates.methods.gradvac import PCGrad
 
 
 def random_rows(seed: int, num_losses: int) -> Tensor:

@@ -30,7 +30,7 @@ def numbered(build_trajectory):
             reward=reward,
             observation=(observation + 100 * number).fmod(256).to(torch.uint8),
             core_state=torch.full((batch, 5), float(number)),
-            begins=torch.arange(batch) == number % batch,
+            episode_start=torch.arange(batch) == number % batch,
         )
 
     return numbered
@@ -112,6 +112,17 @@ def test_a_saved_replay_goes_on_where_it_was(filled, numbered, tmp_path):
     assert torch.equal(resumed.valid, filled.valid)
 
 
+def test_a_checkpoint_names_the_start_of_an_episode_as_earlier_versions_did(filled):
+    saved = filled.get_extra_state()["storage"]
+    assert "begins" in saved
+    assert "episode_start" not in saved
+    resumed = Replay(3, CPU)
+    resumed.set_extra_state(filled.get_extra_state())
+    place, environment = torch.tensor([0, 1]), torch.tensor([1, 0])
+    restored = resumed.columns(place, environment).episode_start
+    assert restored.tolist() == filled.columns(place, environment).episode_start.tolist()
+
+
 def test_a_restored_replay_shares_no_memory_with_its_source(filled, numbered):
     resumed = Replay(3, CPU)
     resumed.load_state_dict(filled.state_dict())
@@ -145,7 +156,7 @@ def test_the_last_lot_draws_the_last_entry():
 def test_the_memory_of_a_trajectory_is_that_of_its_tensors(build_trajectory):
     trajectory = build_trajectory(shape=(4, 6, 7))
     observation = torch.zeros(trajectory.observation.shape, dtype=torch.uint8)
-    replay = make_replay("--flag", 2 * T * B, SPEC, T, CPU)
+    replay = make_replay(2 * T * B, SPEC, T, CPU)
     expected = replay.nbytes
     replay.add(replace(trajectory, observation=observation))
     assert replay.nbytes == expected == 2 * trajectory_bytes(SPEC, T)
@@ -154,17 +165,17 @@ def test_the_memory_of_a_trajectory_is_that_of_its_tensors(build_trajectory):
 @pytest.mark.parametrize(("steps", "size"), [(1, 1), (6, 1), (7, 2), (12, 2), (60, 10)])
 def test_steps_are_rounded_up_to_whole_trajectories(steps, size):
     # T B = 6 steps each.
-    assert make_replay("--flag", steps, SPEC, T, CPU).size == size
+    assert make_replay(steps, SPEC, T, CPU).size == size
 
 
 def test_unless_told_otherwise_it_remembers_sixteen_trajectories_or_4096_steps():
     # 6 steps each: 683 are 4,098.
-    assert make_replay("--flag", None, SPEC, T, CPU).size == 683
+    assert make_replay(None, SPEC, T, CPU).size == 683
     many = replace(SPEC, num_envs=4_096)
-    assert make_replay("--flag", None, many, T, CPU).size == 16
+    assert make_replay(None, many, T, CPU).size == 16
     # 100 times 1,024 observations of 84 x 84 and more are 690 MiB.
     large = replace(SPEC, observation_shape=(84, 84), num_envs=1_024)
-    assert make_replay("--flag", None, large, 100, CPU).size == 2
+    assert make_replay(None, large, 100, CPU).size == 2
 
 
 @pytest.mark.parametrize("family", ["atari", "catch", "gridworld", "gym"])
@@ -173,7 +184,7 @@ def test_every_preset_remembers_more_than_the_present_trajectory(family, algo):
     numbers = preset(family, algo)
     shape = (4, 84, 84) if family == "atari" else (5, 5)
     spec = replace(SPEC, num_envs=numbers.num_envs, observation_shape=shape)
-    replay = make_replay("--flag", None, spec, numbers.unroll_length, CPU)
+    replay = make_replay(None, spec, numbers.unroll_length, CPU)
     assert replay.size >= 4
     assert replay.nbytes <= 2**27
 
@@ -182,12 +193,12 @@ def test_a_replay_larger_than_memory_is_refused(monkeypatch):
     # 2^20 trajectories of 2 (4 x 168 + 3 x 19) = 1,458 bytes: 1.42 GiB.
     steps = 6 * 2**20
     monkeypatch.setattr(replays, "free_bytes", lambda device: 2**30)
-    with pytest.raises(ValueError, match=r"--flag 6291456 needs 1.4 GiB, but 1.0 GiB are free"):
-        make_replay("--flag", steps, SPEC, T, CPU)
+    with pytest.raises(ValueError, match=r"^replay_steps 6291456 needs 1.4 GiB, but 1.0 GiB are"):
+        make_replay(steps, SPEC, T, CPU)
     monkeypatch.setattr(replays, "free_bytes", lambda device: 2**31)
-    assert make_replay("--flag", steps, SPEC, T, CPU).size == 2**20
+    assert make_replay(steps, SPEC, T, CPU).size == 2**20
     monkeypatch.setattr(replays, "free_bytes", lambda device: None)
-    assert make_replay("--flag", steps, SPEC, T, CPU).size == 2**20
+    assert make_replay(steps, SPEC, T, CPU).size == 2**20
 
 
 def test_free_memory_is_a_sensible_number():

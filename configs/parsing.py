@@ -1,0 +1,193 @@
+"""Flags into dataclasses by tyro, and whatever is wrong with them in one sentence.
+
+tyro reads copies of the dataclasses that check nothing.  The real ones are made afterwards, so
+that it is known whose option a complaint is about (see `configs.errors.in_flags`).  What tyro
+itself refuses comes as an event of `tyro._errors`, which is not part of its public interface:
+hence the exact version that `constraints.txt` asks for and the least one in `pyproject.toml`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+from tyro import _errors as complaints
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from configs.errors import UsageError, flag, naming, nearest
+
+Options = TypeVar("Options")
+
+_Argument: Any = type(tyro.conf.arg())
+"""What `tyro.conf.arg` returns, which has no public name."""
+
+
+def read(
+    kind: type[Options], arguments: Sequence[str], prog: str, description: str | None = None
+) -> Options:
+    """Reads flags into a dataclass.
+
+    Args:
+        kind: the dataclass; those in it are groups of flags.
+        arguments: of the command line.
+        prog: the script's name, for the help.
+        description: of what it does, for the help.
+
+    Raises:
+        UsageError: with one sentence for the user.
+        SystemExit: after printing the help.
+    """
+
+    def refuse(event: complaints.ParseErrorEvent) -> None:
+        _suggest(kind, arguments)
+        raise UsageError(_sentence(event))
+
+    numbers = _numbers()
+    with complaints.on_parse_error(refuse):
+        given = tyro.cli(
+            _unchecked(kind), args=arguments, prog=prog, description=description, registry=numbers
+        )
+    made: Options = _checked(kind, given)
+    return made
+
+
+def _unchecked(kind: type) -> Any:
+    """A copy of a dataclass, and of those in it, that takes any values of the right types."""
+    nested = []
+    for option, hint in _groups(kind).items():
+        copy = _unchecked(hint.kind)
+        default = next(each.default for each in fields(kind) if each.name == option)
+        noted = Annotated[copy, *hint.notes] if hint.notes else copy
+        nested.append((option, noted, field(default=_as(copy, default))))
+    return make_dataclass(
+        kind.__name__,
+        nested,
+        bases=(kind,),
+        namespace={"__post_init__": _accept, "__doc__": kind.__doc__},
+        frozen=True,
+    )
+
+
+def _accept(self: object) -> None:
+    """Stands in the place of the checks."""
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """The options of an instance, in another dataclass with the same fields."""
+    values = {option.name: getattr(value, option.name) for option in fields(value)}
+    inner = {name: _as(hint.kind, values[name]) for name, hint in _groups(kind).items()}
+    return kind(**values | inner)
+
+
+def _checked(kind: type, given: Any, component: str = "") -> Any:
+    """The real dataclass with the options of its copy, which it checks."""
+    values = {option.name: getattr(given, option.name) for option in fields(kind)}
+    for option, hint in _groups(kind).items():
+        values[option] = _checked(hint.kind, values[option], _within(component, hint.place))
+    with naming(kind, component):
+        return kind(**values)
+
+
+@dataclass(frozen=True)
+class _Hint:
+    """What the annotation of a field says."""
+
+    kind: Any
+    notes: tuple[Any, ...]
+    """For tyro."""
+    place: str
+    """On the command line, within the dataclass; empty for one whose flags are the run's own."""
+
+
+def _hints(kind: type) -> dict[str, _Hint]:
+    """The annotations of a dataclass's fields."""
+    hints, found = get_type_hints(kind, include_extras=True), {}
+    for option in fields(kind):
+        hint = hints[option.name]
+        base, *notes = get_args(hint) if get_origin(hint) is Annotated else [hint]
+        names = [note.name for note in notes if isinstance(note, _Argument)]
+        names = [name for name in names if name is not None]
+        found[option.name] = _Hint(base, tuple(notes), names[0] if names else option.name)
+    return found
+
+
+def _groups(kind: type) -> dict[str, _Hint]:
+    """The fields that are dataclasses themselves."""
+    return {name: hint for name, hint in _hints(kind).items() if is_dataclass(hint.kind)}
+
+
+def _flags(kind: Any, component: str = "") -> list[str]:
+    """All flags of a dataclass and of those in it."""
+    found = []
+    for hint in _hints(kind).values():
+        if is_dataclass(hint.kind):
+            found += _flags(hint.kind, _within(component, hint.place))
+        elif hint.kind is bool:
+            found += [flag(hint.place, component), flag(f"no-{hint.place}", component)]
+        else:
+            found.append(flag(hint.place, component))
+    return found
+
+
+def _within(component: str, place: str) -> str:
+    return ".".join(filter(None, (component, place)))
+
+
+def _numbers() -> ConstructorRegistry:
+    """How numbers are read: as Python does, but complaining about them in plain words."""
+    registry = ConstructorRegistry()
+    names = {int: "a whole number", float: "a number"}
+
+    @registry.primitive_rule
+    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        kind: Any = info.type
+        if kind not in names:
+            return None
+
+        def read_number(words: list[str]) -> Any:
+            try:
+                return kind(words[0])
+            except ValueError as error:
+                raise ValueError(f"'{words[0]}' is not {names[kind]}") from error
+
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=kind.__name__.upper(),
+            instance_from_str=read_number,
+            # A default may be a whole number where any is allowed.
+            is_instance=lambda value: isinstance(value, int | kind) and type(value) is not bool,
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _suggest(kind: type, arguments: Sequence[str]) -> None:
+    """Refuses the first flag that does not exist.
+
+    Raises:
+        UsageError: there is one; it names the nearest that does.
+    """
+    known = [*_flags(kind), "--help"]
+    for argument in arguments:
+        given = argument.partition("=")[0].replace("_", "-")
+        if given.startswith("--") and given not in known:
+            meant = nearest(given, known)
+            raise UsageError(f"{given} is not an option here: did you mean {meant}?")
+
+
+def _sentence(event: complaints.ParseErrorEvent) -> str:
+    match event:
+        case complaints.UnrecognizedArgs(tokens=[first, *_]):
+            return f"{first} is no option: --help lists them."
+        case complaints.BadValue(argument=argument):
+            return f"{argument.display_name()} needs a value."
+        case complaints.InvalidChoice(argument=argument, value=value, choices=choices):
+            known = ", ".join(map(repr, choices))
+            return f"{argument.display_name()} {value} is unknown: choose one of {known}."
+        case complaints.InstantiationFailure(argument=argument, message=message):
+            text = " ".join(str(message).split()).rstrip(".")
+            return f"{argument.display_name()}: {text}." if argument is not None else f"{text}."
+        case complaints.MissingArgs(missing_arguments=[first, *_]):
+            return f"{first.arg.display_name()} is missing: --help explains it."
+    return "The options cannot be read: --help explains them."

@@ -1,0 +1,248 @@
+"""The options of `evaluate.py` and `sweep.py`."""
+
+import ast
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agents.gates import Gate, make
+from agents.tabular import SampledConfig
+from gridworld import Change, WorldConfig
+
+EPISODES, NUM_ENVS = 100, 16
+FILM_STEPS = 2_000
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Which policies to play, how often, and where the scores go."""
+
+    runs: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint=""),
+    ]
+    """A run's folder, a shipped teacher's folder, or an exported policy; several are compared."""
+    episodes: int = EPISODES
+    """Whole episodes per RUN, divided among environments beforehand so that short ones are not
+    favoured."""
+    num_envs: int = NUM_ENVS
+    """Environments stepped together."""
+    seed: int = 1_000_001
+    """Seed of environments and actions, the same for every RUN and far from those of training."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
+    threads: int = 0
+    """Threads that PyTorch computes with on the CPU; 0 chooses."""
+    output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
+    """File for all scores, JSON or .csv; without it they go to evaluation.json in each run's
+    folder."""
+    video: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
+    """Film one episode instead, as .mp4 or .gif; nothing is scored."""
+    video_steps: int = FILM_STEPS
+    """Longest film, in agent steps."""
+
+    plugin: Annotated[str, tyro.conf.arg(metavar="MODULE", help_behavior_hint="")] = ""
+    """Import a module that registers components, as in training; may be given several times."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("RUN is missing: give a run's folder, or a policy.")
+        for name in ("episodes", "num_envs", "video_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_flag(name)} must be at least 1, not {getattr(self, name)}.")
+        if self.seed < 0 or self.threads < 0:
+            raise ValueError("--seed and --threads must be 0 or more.")
+        if self.video:
+            self._check_film()
+        elif self.video_steps != FILM_STEPS:
+            raise ValueError("--video-steps has no effect without --video: add it, or drop both.")
+
+    def _check_film(self) -> None:
+        """Refuses what has no effect on the film of one episode."""
+        if len(self.runs) > 1:
+            raise ValueError(f"--video films one RUN, not {len(self.runs)}: film them in turn.")
+        if self.output:
+            raise ValueError("--video scores nothing, so there is nothing for --output: drop one.")
+        for name, default in (("episodes", EPISODES), ("num_envs", NUM_ENVS)):
+            if getattr(self, name) not in (1, default):
+                raise ValueError(f"--video films a single episode: drop {_flag(name)}.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+# Gates as text, `projection(decay=0.99)`, and which of them a sweep can use.
+
+
+def parse_gate(text: str) -> Gate:
+    """Builds the gate that a text names, with its options.
+
+    Raises:
+        ValueError: if it names none, or one that needs more than gradients.
+    """
+    name, options = _read(text)
+    try:
+        gate = make(name, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--gates {text}: {error}") from error
+    needs = {
+        "a network": gate.needs_network,
+        "the values of losses": gate.needs_losses,
+        "gradients of single steps": gate.sample_rows > 0,
+        "gradients of slices of environments": gate.slices > 0,
+    }
+    wanted = next((what for what, needed in needs.items() if needed), None)
+    if wanted is not None:
+        raise ValueError(
+            f"--gates {text} needs {wanted}, which tabular students do not have: choose another "
+            "gate, or train a network with it by train.py."
+        )
+    return gate
+
+
+def _read(text: str) -> tuple[str, dict[str, Any]]:
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not bracket:
+        return name, {}
+    try:
+        call = ast.parse(f"_({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        return name, {
+            _named(option.arg): ast.literal_eval(option.value) for option in call.keywords
+        }
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f'--gates {text} cannot be read: write options as in "projection(decay=0.99)".'
+        ) from error
+
+
+def _named(option: str | None) -> str:
+    if option is None:
+        raise ValueError
+    return option
+
+
+Setting = Literal["cross", "same"]
+
+WORLDS, FULL_WORLDS = 200, 1_000
+LEARNING_RATES = {"sampled": 10.0, "exact": 0.3}
+"""Of gradients that are means over steps: where main-only learning ended best, of six rates from
+3 to 200 in 40 worlds.  Of those that are sums over an episode: where no gate lowered a return."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which worlds, teachers, gates; how long; where to write."""
+
+    full: bool = False
+    """The figure of 1,000 worlds; nothing else changes."""
+    worlds: int | None = None
+    """Number of worlds, each with a modified variant; none: 200."""
+    settings: tuple[Setting, ...] = ("cross", "same")
+    """The teacher knows the world before its rewards were changed (cross) or the student's own
+    world (same)."""
+    temperatures: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0)
+    """Temperatures of the teachers' softmax over action values; 0 is greedy (our choice)."""
+    gates: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
+    ] = ("sum", "cosine", "cosine_unweighted", "projection")
+    """Gates to compare, with options if wanted: "projection(decay=0.99)"; main-only learning is
+    always included."""
+    updates: int = 500
+    """Updates of every student."""
+    seeds: int = 1
+    """Students of each arm in each world."""
+    seed: int = 0
+    """Seed of worlds and students."""
+    gradients: Literal["sampled", "exact"] = "sampled"
+    """Gradients from sampled steps, or exact ones from linear solves, without noise."""
+    learning_rate: float | None = None
+    """Learning rate of plain gradient descent; none: 10 if sampled, 0.3 if exact."""
+    teacher: Literal["exact", "q-learning"] = "exact"
+    """How teachers get their action values: solved exactly, or learnt."""
+    teacher_steps: int | None = None
+    """Agent steps of each of the 8 agents that learn a teacher's table; none: 30,000."""
+    change: Change = "redraw"
+    """How the positive rewards of a world are changed."""
+    points: int = 20
+    """Points of every curve besides its start; denser at first."""
+    world: WorldConfig = WorldConfig()
+    practice: SampledConfig = SampledConfig()
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int = 0
+    """Processes on the CPU, of one thread each; 0: one per core. Changes no result."""
+    chunk: int = 0
+    """Students that learn together; 0: 1,000 on a CPU, 40,000 on a GPU. Another number draws
+    other random numbers."""
+    output: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """Folder for all results; a sweep interrupted there continues. Without it: one in runs/."""
+    resume: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """Folder of a sweep to continue, with its options; only --workers may be given."""
+
+    def __post_init__(self) -> None:
+        if self.full and self.worlds is not None:
+            raise ValueError(f"--full means --worlds {FULL_WORLDS}: drop one of the two.")
+        for name in ("worlds", "updates", "seeds", "points", "teacher_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+        for name in ("seed", "workers", "chunk"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
+        for name in ("settings", "temperatures", "gates"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"--{name} needs at least one value.")
+            if len(set(values)) < len(values):
+                raise ValueError(f"--{name} names {_repeated(values)} twice: drop one.")
+        for temperature in self.temperatures:
+            if not 0 <= temperature < math.inf:
+                raise ValueError(f"--temperatures must be 0 (greedy) or more, not {temperature:g}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+        if self.teacher == "exact" and self.teacher_steps is not None:
+            raise ValueError(
+                "--teacher-steps has no effect on teachers that are solved for: add --teacher "
+                "q-learning, or drop it."
+            )
+        if self.world.time_limit:
+            raise ValueError(
+                "--world.time-limit must be 0 in a sweep: exact returns know of no time limit."
+            )
+        for gate in self.gates:
+            parse_gate(gate)
+
+    @property
+    def num_worlds(self) -> int:
+        """How many pairs of worlds."""
+        return self.worlds or (FULL_WORLDS if self.full else WORLDS)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, the default of the kind of gradients where none is set."""
+        return self.learning_rate or LEARNING_RATES[self.gradients]
+
+    @property
+    def steps_per_update(self) -> int:
+        """Agent steps that a student plays for one update; 1 where none is played."""
+        if self.gradients == "exact":
+            return 1
+        return self.practice.num_envs * self.practice.unroll_length
+
+    @property
+    def log_points(self) -> tuple[int, ...]:
+        """The updates after which curves have a point, 0 the first; denser where curves bend."""
+        fractions = ((point / self.points) ** 2 for point in range(self.points + 1))
+        return tuple(sorted({round(fraction * self.updates) for fraction in fractions}))
+
+
+def _repeated(values: tuple[object, ...]) -> object:
+    return next(value for value in values if values.count(value) > 1)

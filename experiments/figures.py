@@ -1,0 +1,80 @@
+"""How all figures look: one colour for each gate, frames and grids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle
+
+from matplotlib.axes import Axes
+
+# Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/): told apart
+# with any colour vision; without its yellow, which is too pale for a line on white.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BLACK, BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY = COLOURS
+DASHES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Ink:
+    """How a line is drawn."""
+
+    colour: str
+    dashes: str = "-"
+
+
+NO_GATE = Ink(BLACK)
+"""Learning by the main loss alone."""
+GATES = {
+    "sum": Ink(VERMILLION),
+    "cosine": Ink(BLUE),
+    "cosine_unweighted": Ink(GREEN),
+    "projection": Ink(PINK),
+    "orthogonal": Ink(ORANGE),
+    "pcgrad": Ink(SKY),
+    "gradvac": Ink(VERMILLION, "--"),
+    "mgda": Ink(BLUE, "--"),
+    "cagrad": Ink(GREEN, "--"),
+    "upgrad": Ink(PINK, "--"),
+    "nash": Ink(ORANGE, "--"),
+    "auxinash": Ink(SKY, "--"),
+    "significant": Ink(VERMILLION, ":"),
+    "gradnorm": Ink(BLUE, ":"),
+    "ol_aux": Ink(GREEN, ":"),
+    "attittud": Ink(PINK, ":"),
+    "rotograd": Ink(ORANGE, ":"),
+}
+"""Colour and dashes of each gate, the same in every figure."""
+
+
+def inks(gates: Sequence[str]) -> list[Ink]:
+    """Chooses how the lines of a figure are drawn, by their gates.
+
+    A gate has its own ink in every figure.  Where it occurs a second time in the same figure,
+    with other options or another head, that line takes a colour that the figure does not use yet,
+    but never black.
+
+    Args:
+        gates: one per line, options in brackets allowed; `main only` or `main-only` for none.
+    """
+    names = [gate.partition("(")[0].strip() for gate in gates]
+    own = [GATES.get(name, None if _has_gate(name) else NO_GATE) for name in names]
+    used = {ink.colour for ink in own if ink is not None}
+    free = [Ink(colour) for colour in COLOURS[1:] if colour not in used]
+    spare = chain(free, cycle(Ink(colour, "-.") for colour in COLOURS[1:]))
+    return [
+        next(spare) if ink is None or ink in own[:number] else ink for number, ink in enumerate(own)
+    ]
+
+
+def _has_gate(name: str) -> bool:
+    return name.replace("-", " ") != "main only"
+
+
+def colour(index: int) -> str:
+    """The colour at a place of the palette, which starts again at its end."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def tidy(axes: Axes) -> None:
+    """Leaves of the frame and the grid what helps to read."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)

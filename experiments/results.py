@@ -1,0 +1,109 @@
+"""Result files: CSVs with remarks above that say how, from what and on what they were made."""
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.training import run_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Row = dict[str, str]
+"""A line of a CSV, by column."""
+
+
+def header(program: str, arguments: Sequence[str], remarks: Sequence[str] = ()) -> list[str]:
+    """The lines above a result: how and on what it was made.
+
+    Args:
+        program: what follows `python` on the command line.
+        arguments: the program's.
+        remarks: further lines.
+    """
+    versions = run_folder.versions()
+    packages = versions["packages"]
+    return [
+        f"# command: {shlex.join(['python', *program.split(), *arguments])}",
+        f"# commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
+        f"# hardware: {versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
+        f"# packages: torch {packages['torch']}, envpool {packages['envpool']}",
+        *(f"# {remark}" for remark in remarks),
+    ]
+
+
+def publish(lines: Sequence[str], path: str) -> None:
+    """Prints a result, and writes it to `path` unless that is empty."""
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if path:
+        Path(path).write_text(text, encoding="utf-8")
+
+
+def read_table(path: Path) -> tuple[list[str], list[Row]]:
+    """The remarks above a result, and its rows by column."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    remarks = [line for line in lines if line.startswith("#")]
+    return remarks, list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV that grows by a row whenever a run ends, so that an interrupted study loses none."""
+
+    path: Path
+    columns: tuple[str, ...]
+
+    def read(self) -> tuple[list[str], list[Row]]:
+        """The remarks and the rows; none before the file is there."""
+        return read_table(self.path) if self.path.is_file() else ([], [])
+
+    def start(self, remarks: Sequence[str], rows: Iterable[Mapping[str, str]] = ()) -> None:
+        """Writes the file anew, with the rows that it is to keep."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(f"{remark}\n" for remark in remarks)
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def append(self, cells: Sequence[str]) -> None:
+        """Adds a row."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(cells)
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates a program's own arguments from those after `--`, which are for another one."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
+def run_alone(command: Sequence[str]) -> float:
+    """Runs a command from the root of the repository and returns its peak memory, in MiB.
+
+    Raises:
+        ValueError: the command failed; holds the last line that it printed.
+    """
+    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as printed:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            # Not `process.wait`: this also tells what this one process used.
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            printed.seek(0)
+            last = (printed.read().strip().splitlines() or ["it printed nothing"])[-1]
+            raise ValueError(f"{shlex.join(command)} failed: {last}")
+    # In bytes on macOS, in kibibytes elsewhere.
+    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,96 @@
+"""The program `sweep.py`: computes what a sweep's folder lacks, then writes its results."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from configs.cli import parse_sweep
+from configs.errors import UsageError
+from configs.programs import SweepConfig
+from experiments.sweep import folder as folders
+from experiments.sweep.arms import arms
+from experiments.sweep.chunks import Work, WorkerError, choose_workers, compute_all, num_chunks
+from experiments.sweep.folder import Results
+from experiments.sweep.output import FIGURE, write
+from experiments.sweep.summary import Verdict
+from experiments.training.hardware import choose_device
+
+DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130
+
+
+def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
+    """Computes the missing chunks of a sweep, then writes its results.
+
+    Args:
+        config: of the sweep.
+        folder: of the sweep; chunks that it holds are kept.
+        console: shows the progress.
+
+    Returns:
+        What the results say of each gate.
+
+    Raises:
+        ValueError: the settings allow no solvable world.
+        OSError: the folder cannot be written.
+        WorkerError: a process has died.
+    """
+    chunks = num_chunks(config)
+    missing = [number for number in range(chunks) if folders.load(folder, number) is None]
+    students = config.num_worlds * config.seeds * len(arms(config))
+    workers = choose_workers(config)
+    console.print(
+        f"{students:,} students in {config.num_worlds:,} worlds on {config.device}, "
+        f"{workers} process{'es' if workers > 1 else ''}; writing to {folder}"
+    )
+    if len(missing) < chunks:
+        console.print(f"{chunks - len(missing)} of {chunks} parts are done already.")
+    columns = (TextColumn("learning"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        total = students * config.updates
+        done = total - total * len(missing) // chunks
+        task = progress.add_task("", total=total, completed=done)
+        work = Work(config, folder, missing)
+        compute_all(work, workers, lambda count: progress.advance(task, count))
+    learnt = [folders.load(folder, number) for number in range(chunks)]
+    return write(Results.join(config, [chunk for chunk in learnt if chunk is not None]), folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `sweep.py`; a user's mistake prints one sentence.
+
+    Args:
+        arguments: of the command line, without the name of the program; by default those of
+            this process.
+
+    Returns:
+        The exit code.
+    """
+    console = Console()
+    try:
+        asked = parse_sweep(sys.argv[1:] if arguments is None else arguments)
+        if asked.resume:
+            asked = folders.resumed(asked)
+        device, _ = choose_device(asked.device)
+        config = folders.settle(asked, device)
+        folder = folders.create(config)
+    except UsageError as error:
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return MISTAKEN
+    try:
+        for verdict in sweep(config, folder, console):
+            print(f"- {verdict}")
+    except ValueError as error:
+        # Such as settings under which no world can be solved.
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return MISTAKEN
+    except (OSError, WorkerError) as error:
+        print(f"sweep.py: {error} Go on by --resume {folder}.", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"\nsweep.py: stopped; go on by --resume {folder}.", file=sys.stderr)
+        return STOPPED
+    print(f"Figure: {folder / FIGURE}")
+    return DONE

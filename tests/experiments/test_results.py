@@ -1,0 +1,53 @@
+"""What stands above every result, and programs in processes of their own."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.results import header, publish, run_alone, split_flags
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_command_that_fails_is_told_with_its_last_words():
+    with pytest.raises(ValueError, match=r"raise OSError.* failed: OSError: no cheese$"):
+        run_alone([sys.executable, "-c", "raise OSError('no cheese')"])
+
+
+def test_memory_is_counted_in_mebibytes():
+    # Touched, so that it is really there; the interpreter itself comes on top.
+    hold = "held = bytearray(b'x') * (256 * 2**20)"
+    assert 256 < run_alone([sys.executable, "-c", hold]) < 64 * 1024
+
+
+def test_the_header_tells_how_and_where_a_result_was_made():
+    lines = header("speed.py", ["--arms", "main only"], ["peer: it"])
+    assert lines[0] == "# command: python speed.py --arms 'main only'"
+    names = [line.removeprefix("# ").split(": ")[0] for line in lines]
+    assert names == ["command", "commit", "hardware", "packages", "peer"]
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    commit = lines[1].removeprefix("# commit: ").removesuffix(" (dirty)")
+    assert commit == head
+
+
+def test_flags_of_another_program_come_after_two_dashes():
+    assert split_flags(["--a", "1", "--", "--b", "--", "2"]) == (["--a", "1"], ["--b", "--", "2"])
+    assert split_flags(["--a"]) == (["--a"], [])
+
+
+def test_a_result_is_printed_and_written(tmp_path, capsys):
+    publish(["# a: b", "x,y", "1,2"], str(tmp_path / "result.csv"))
+    text = (tmp_path / "result.csv").read_text("utf-8")
+    assert capsys.readouterr().out == text == "# a: b\nx,y\n1,2\n"
+    assert list(csv.DictReader(text.splitlines()[1:])) == [{"x": "1", "y": "2"}]
+
+
+def test_a_result_is_only_printed_where_no_file_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    publish(["x"], "")
+    assert capsys.readouterr().out == "x\n"
+    assert list(tmp_path.iterdir()) == []
