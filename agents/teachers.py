@@ -126,7 +126,8 @@ def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:
     matrix = weights.pop("rotation", None)
     if matrix is not None:
         weights["policy.weight"] = folded(weights["policy.weight"], matrix)
-    return {name: weight for name, weight in weights.items() if not name.startswith("value.")}
+    values = ("value.", "value_scale.")
+    return {name: weight for name, weight in weights.items() if not name.startswith(values)}
 
 
 def find_policy(path: Path) -> Path:
@@ -167,7 +168,7 @@ def load_policy(
         agent = ActorCritic(torso, card.num_actions, precision, core)
         held = {name: tensor.float() for name, tensor in weights.items()}
         missing, unknown = agent.load_state_dict(held, strict=False)
-        if unknown or any(not name.startswith("value.") for name in missing):
+        if unknown or any(not name.startswith("value") for name in missing):
             raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
     except FileNotFoundError as error:
         raise ValueError(f"there is no policy at {path}") from error

@@ -96,3 +96,5 @@ class AgentOutput:
     """Expected discounted return from each observation."""
     core_state: Float[Tensor, "B F3"] | None = None
     """State of the recurrent core after the last observation, where there is a core."""
+    value_unit: Float[Tensor, ""] = torch.ones(())
+    """Standard deviation of returns, in units of which values are learnt; 1 where they are not."""

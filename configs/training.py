@@ -44,6 +44,8 @@ class RunOptions:
     """Gamma, per agent step."""
     max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
     """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
+    normalize_value: bool = False
+    """Learn values in units of their own spread (PopArt), so that rewards may have any scale."""
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
     resume: str = ""

@@ -53,6 +53,7 @@ class A2C(Algorithm):
         self.value_coefficient = config.value_coefficient
         self.entropy_coefficient = config.entropy_coefficient
         self._config = config
+        self.normalizes_advantage = config.normalize_advantage
         self._discount = discount
         self._processes = processes
 

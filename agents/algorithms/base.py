@@ -1,7 +1,7 @@
 """The contract of main losses: an actor-critic's policy, value and entropy terms, per step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -71,6 +71,8 @@ class Algorithm(nn.Module, ABC):
     """No further epoch once the mean `approximate_kl` of one is above this."""
     needs_value: bool = False
     """Whether `Trajectory.value` must be recorded."""
+    normalizes_advantage: bool = False
+    """Whether the policy's loss does not depend on the scale of rewards anyway."""
     phase_trains: tuple[str, ...] = ()
     """Parts of the agent that the auxiliary phase's loss shares with the main loss; empty where
     there is no such phase."""
@@ -108,6 +110,10 @@ class Algorithm(nn.Module, ABC):
             targets: from `prepare`, of the same environments.
             progress: how much of the run is over, from 0 to 1, for schedules.
         """
+
+    def value_layers(self, agent: ActorCritic) -> Sequence[nn.Linear]:
+        """Layers whose output is a value in units of the agent's `value_scale`."""
+        return [agent.value]
 
     def phase_batches(
         self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator

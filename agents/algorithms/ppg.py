@@ -12,7 +12,7 @@ default without heads, is the method as published.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -82,7 +82,7 @@ class Critic(nn.Module):
         """Computes the value of every observation, in the agent's precision."""
         lead = observation.shape[:2]
         features = agent.see(observation.flatten(0, 1), self.torso).features.float()
-        values: Tensor = self.value(features).squeeze(-1).unflatten(0, lead)
+        values: Tensor = agent.value_scale(self.value(features).squeeze(-1)).unflatten(0, lead)
         return values
 
 
@@ -122,6 +122,10 @@ class PPG(PPO):
         value: Tensor = self.critic(self._agent[0], observation)
         return value
 
+    def value_layers(self, agent: ActorCritic) -> Sequence[nn.Linear]:
+        """The agent's and the critic's."""
+        return [agent.value, self.critic.value]
+
     def prepare(self, trajectory: Trajectory) -> PPGTargets:
         """Computes generalised advantages and value targets from the critic."""
         value = self._value(trajectory.observation)
@@ -159,7 +163,8 @@ class PPG(PPO):
         self, value: Float[Tensor, "T B"], targets: PPGTargets, progress: float
     ) -> Float[Tensor, "T B"]:
         old = targets.value if self._config.clip_value else None
-        return clipped_value_loss(value, targets.value_target, old, self._clip(progress))
+        clip = self._clip(progress) * self._agent[0].value_scale.current
+        return clipped_value_loss(value, targets.value_target, old, clip)
 
     def phase_batches(
         self, trajectory: Trajectory, targets: Targets, shuffling: torch.Generator
@@ -212,9 +217,10 @@ class PPG(PPO):
         # The critic goes on learning in this phase; its parameters are its alone.
         critic = self._value_loss(self._value(trajectory.observation[:-1]), targets, progress)
         main = self.policy_loss(output, trajectory, targets, progress)
+        scale, beta = self._agent[0].value_scale, self._config.kl_coefficient
         return PhaseLoss(
             main=main.loss - self.entropy_coefficient * main.entropy,
-            auxiliary=distance + self._config.kl_coefficient * divergence + critic,
+            auxiliary=(distance + critic) / scale.unit.square() + beta * divergence,
             metrics={"kl": divergence.detach(), "value_loss": distance.detach()},
         )
 

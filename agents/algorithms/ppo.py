@@ -97,6 +97,7 @@ class PPO(Algorithm):
         self.minibatches = config.minibatches
         self.max_kl = config.max_kl
         self._config = config
+        self.normalizes_advantage = config.normalize_advantage
         self._discount = discount
         self._processes = processes
 
@@ -126,7 +127,7 @@ class PPO(Algorithm):
         assert trajectory.value is not None
         old = trajectory.value[:-1] if self._config.clip_value else None
         value = clipped_value_loss(
-            output.value[:-1], targets.value_target, old, self._clip(progress)
+            output.value[:-1], targets.value_target, old, self._clip(progress) * output.value_unit
         )
         return MainLoss(
             policy=policy.loss,
@@ -173,7 +174,7 @@ def clipped_value_loss(
     value: Float[Tensor, "T B"],
     target: Float[Tensor, "T B"],
     old: Float[Tensor, "T B"] | None,
-    clip: float,
+    clip: Float[Tensor, ""],
 ) -> Float[Tensor, "T B"]:
     """(V - v)^2 / 2, or the larger of that and the same for V within `clip` of the old one.
 
@@ -185,6 +186,10 @@ def clipped_value_loss(
     """
     plain = (value - target).square()
     if old is not None:
-        near = old + (value - old).clamp(-clip, clip)
+        near = (
+            old + (value - old).clamp(-clip, clip)
+            if isinstance(clip, float)
+            else old + torch.clamp(value - old, -clip, clip)
+        )
         plain = torch.maximum(plain, (near - target).square())
     return 0.5 * plain

@@ -64,11 +64,12 @@ class Adversarial(AuxiliaryHead):
     ) -> HeadLoss:
         """Computes the loss of every step."""
         weight, bias = agent.value.weight.detach(), agent.value.bias.detach()
-        value = functional.linear(output.features, weight, bias).squeeze(-1)
+        value = agent.value_scale(functional.linear(output.features, weight, bias).squeeze(-1))
         main = self._main.loss(replace(output, value=value), trajectory)
-        loss = -main.policy
+        unit = agent.value_scale.unit
+        loss = -main.policy if self._main.normalizes_advantage else -main.policy / unit
         if self._whole:
-            loss = loss - self._main.value_coefficient * main.value
+            loss = loss - self._main.value_coefficient * main.value / unit.square()
             loss = loss + self._main.entropy_coefficient * main.entropy
         # How likely the agent still makes the better actions, which the head works against:
         # those of positive advantage A, where the policy term -A log pi(a) is positive too.

@@ -80,9 +80,10 @@ class MultiHorizon(AuxiliaryHead):
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
     ) -> HeadLoss:
         """Computes the squared errors of every step, averaged over the discounts."""
-        values = self.values(output.features)  # [N, B, K]
+        unit = agent.value_scale.unit
+        values = unit * self.values(output.features)  # [N, B, K]
         returns = lambda_returns(trajectory, values.detach(), self.discounts, self._trace)
-        loss = 0.5 * (returns - values[:-1]).square().mean(-1)
+        loss = 0.5 * ((returns - values[:-1]) / unit).square().mean(-1)
         explained = explained_variances(values[:-1].detach(), returns, trajectory.valid)
         metrics = {
             "explained_variance": explained.nanmean(),

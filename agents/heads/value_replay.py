@@ -132,4 +132,5 @@ class ValueReplay(AuxiliaryHead):
         )
         target = present[:-1] + advantage
         metrics = {"explained_variance": explained_variance(present[:-1], target, replayed.valid)}
-        return HeadLoss(0.5 * (target - value[:-1]).square(), replayed.valid, metrics)
+        error = (target - value[:-1]) / agent.value_scale.unit
+        return HeadLoss(0.5 * error.square(), replayed.valid, metrics)

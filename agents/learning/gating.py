@@ -32,6 +32,9 @@ from gridworld.options import at_least
 
 Metrics = dict[str, Tensor]
 
+MEASURED = 100
+"""Updates between two measurements of the policy's and the value's gradients."""
+
 LEAST = 3
 """Losses that make a matrix of cosines: the one cosine of a single auxiliary is a curve."""
 
@@ -115,6 +118,9 @@ class Gating:
         self._weighs = bool(heads) and (bool(self._shared) or self.extension.shares_features)
         named = list(self._owned.shared.items())
         self._groups = column_groups(config.scope, named) if named else None
+        # What policy and value share.
+        self._common = [*agent.torso.parameters()]
+        self._common += [] if agent.core is None else [*agent.core.parameters()]
         # Of the last judgement, for the updates in between.
         self._weights: Float[Tensor, "G M"] | None = None
         self._judgements = 0
@@ -174,7 +180,7 @@ class Gating:
         finite = self._processes.sum(torch.stack(shares)).isfinite()
         if fresh:
             self.extension.observe(shares, self._shared)
-        metrics: Metrics = {}
+        metrics = self._main_parts(view, main, update)
         if not self._weighs:
             descended = shares if descend_main else shares[1:]
             sum(descended[1:], descended[0]).backward()
@@ -194,9 +200,30 @@ class Gating:
             finite = finite & judgement.finite
             if judgement.rest is not None:
                 finite[0] &= judgement.rest.sum().isfinite()
-            metrics = self._report(judgement)
+            metrics |= self._report(judgement)
         self._processes.add_up(self._owned.private)
         return finite, metrics
+
+    def _main_parts(self, view: View, main: MainTerms, update: int) -> Metrics:
+        """Measures now and then whose gradient the main loss is: the policy's or the value's.
+
+        Args:
+            view: only the plain one lets the terms be differentiated by themselves.
+            main: the main loss and its terms.
+            update: how many updates there were before.
+        """
+        if update % MEASURED != 0 or not isinstance(view, PlainView):
+            return {}
+        terms = [main.policy.share, main.value.share]
+        if not all(term.requires_grad for term in terms):
+            return {}
+        rows = self._processes.sum(torch.stack([_row(term, self._common) for term in terms]))
+        policy, value = torch.linalg.vector_norm(rows, dim=-1).unbind()
+        return {
+            "policy_gradient": policy,
+            "value_gradient": value,
+            "policy_value_cosine": main_cosine(rows)[0],
+        }
 
     def _weigh(
         self, view: View, main: MainTerms, auxiliary: Sequence[StepLoss], descend_main: bool
@@ -294,6 +321,11 @@ class Gating:
         if self.gate.sample_rows > 0:
             self._judgements = state["judgements"]
             self._samples.set_state(state["combinations"])
+
+
+def _row(loss: Tensor, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
 
 
 def sign_differs(

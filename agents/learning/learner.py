@@ -78,6 +78,8 @@ class LearnerConfig:
     max_gradient_norm: float
     adam_epsilon: float = 1e-5
     gating: GatingConfig = GatingConfig()
+    normalize_value: bool = False
+    """Learn values in units of their own spread."""
     seed: int = 0
 
 
@@ -110,6 +112,7 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
+        agent.value_scale.on = config.normalize_value
         with seeded(config.seed, "algorithm"):
             algorithm.attach(agent)
         rate, epsilon = config.learning_rate, config.adam_epsilon
@@ -170,7 +173,7 @@ class Learner:
         metrics: list[dict[str, Tensor]] = []
         for _ in range(algorithm.epochs):
             epoch = [
-                self._update_once(batch, fresh=not metrics and index == 0)
+                self._update_once(batch, fresh=not metrics and index == 0, first=not metrics)
                 for index, batch in enumerate(
                     minibatches(whole, algorithm.minibatches, self._shuffling)
                 )
@@ -195,12 +198,24 @@ class Learner:
         # Waits for the device: whether to go on is decided on the host.
         return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
 
-    def _update_once(self, batch: Batch, *, fresh: bool) -> dict[str, Tensor]:
+    def _update_once(self, batch: Batch, *, fresh: bool, first: bool) -> dict[str, Tensor]:
         trajectory = batch.trajectory
         view = self.gating.view(trajectory, self.updates, self.learning_rate)
         output, *seen = view.outputs
         main = self._algorithm.loss(output, trajectory, batch.main, self._progress)
-        terms, metrics = main_terms(main, output, trajectory, self._algorithm, self._processes)
+        scale = self.agent.value_scale
+        if scale.on and first:
+            valid, target = trajectory.valid, main.value_target
+            mean, square = (self._processes.mean(x, valid) for x in (target, target.square()))
+            scale.observe(mean, square)
+        terms, metrics = main_terms(
+            main,
+            output,
+            trajectory,
+            self._algorithm,
+            self._processes,
+            scale.unit if scale.on else None,
+        )
         auxiliary: list[StepLoss] = []
         for (name, head), shown, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
             assert isinstance(head, AuxiliaryHead)
@@ -217,6 +232,10 @@ class Learner:
         finite, gated = self.gating.backward(view, terms, auxiliary, self.updates, fresh=fresh)
         metrics |= gated
         self._step(finite, metrics, tuple(self.heads))
+        if scale.on:
+            layers = self._algorithm.value_layers(self.agent)
+            scale.adopt([*layers, *self.gating.extension.value_layers()])
+            metrics["value_mean"], metrics["value_scale"] = scale.mean.clone(), scale.scale.clone()
         for head in self._heads:
             head.after_update(self.agent)
         self.updates += 1
@@ -258,7 +277,8 @@ class Learner:
             norm, taken = optimizer.step(
                 self.learning_rate, config.max_gradient_norm, healthy[owner]
             )
-            key = "gradient_norm" if owner == "agent" else f"{owner}/gradient_norm"
+            separator = "_" if owner == ALGORITHM else "/"  # it is no head
+            key = "gradient_norm" if owner == "agent" else f"{owner}{separator}gradient_norm"
             metrics[key] = norm
             if owner == "agent":
                 skipped = 1.0 - taken.float()

@@ -114,8 +114,15 @@ class RotatedFeatures(GateExtension):
             features=rotated,
             torso=rotated if self._agent.core is None else output.torso,
             logits=output.logits if policy is None else policy(rotated),
-            value=output.value if value is None else value(rotated).squeeze(-1),
+            value=output.value
+            if value is None
+            else self._agent.value_scale(value(rotated).squeeze(-1)),
         )
+
+    def value_layers(self) -> Sequence[nn.Linear]:
+        """The heads' copies of the value layer."""
+        layers = (dict(own.named_children()).get("value") for own in self._copies.values())
+        return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
     def follow(self) -> None:
         """Lets the agent act with the main task's rotation, one step further."""

@@ -1,6 +1,6 @@
 """A loss of single steps: its mean, random combinations of its steps, its slices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -74,6 +74,7 @@ def main_terms(
     trajectory: Trajectory,
     algorithm: Algorithm,
     processes: Processes,
+    unit: Tensor | None = None,
 ) -> tuple[MainTerms, dict[str, Tensor]]:
     """Returns what to descend, and the numbers for the log.
 
@@ -83,8 +84,12 @@ def main_terms(
         trajectory: says which steps are valid.
         algorithm: has the weights of the terms.
         processes: over whose steps the means are.
+        unit: of the values, by which advantages and errors are divided.
     """
     valid = trajectory.valid
+    if unit is not None:
+        policy = main.policy if algorithm.normalizes_advantage else main.policy / unit
+        main = replace(main, policy=policy, value=main.value / unit.square())
     policy, value, entropy = (
         processes.share(part, valid) for part in (main.policy, main.value, main.entropy)
     )

@@ -161,8 +161,8 @@ class SlicedView(View):
         whole: dict[str, Any] = {}
         for field in fields(AgentOutput):
             found = [getattr(part, field.name) for part in parts]
-            if found[0] is None:
-                whole[field.name] = None
+            if found[0] is None or found[0].dim() == 0:
+                whole[field.name] = found[0]
                 continue
             leaves = [each.detach().requires_grad_() for each in found]
             for s, (source, leaf) in enumerate(zip(found, leaves, strict=True)):
@@ -254,6 +254,10 @@ class GateExtension:
     def remember(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Sees the rows and losses of all processes before they are weighed; returns them."""
         return rows, values
+
+    def value_layers(self) -> Sequence[nn.Linear]:
+        """Value layers that heads have in place of the agent's."""
+        return ()
 
     def metrics(self) -> Mapping[str, Float[Tensor, " K"]]:
         """Numbers to log of each auxiliary after an update."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from agents.networks.recurrent import Core
 from agents.networks.torsos import Torso, TorsoOutput, orthogonal
+from agents.networks.value_scale import ValueScale
 from agents.trajectory import AgentOutput, Trajectory
 
 Precision = Literal["fp32", "bf16"]
@@ -118,6 +119,7 @@ class ActorCritic(nn.Module):
         # Gains of OpenAI Baselines: a nearly uniform first policy, a value of unit scale.
         self.policy = orthogonal(nn.Linear(self.num_features, num_actions), gain=0.01)
         self.value = orthogonal(nn.Linear(self.num_features, 1), gain=1.0)
+        self.value_scale = ValueScale()
         self.register_buffer("rotation", None)
 
     @property
@@ -159,8 +161,9 @@ class ActorCritic(nn.Module):
                 torso=torso,
                 features=features,
                 logits=self.policy(turned),
-                value=self.value(turned).squeeze(-1),
+                value=self.value_scale(self.value(turned).squeeze(-1)),
                 core_state=state,
+                value_unit=self.value_scale.current,
             )
 
     def see(

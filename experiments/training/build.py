@@ -139,6 +139,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
                 total_steps=run.steps,
                 max_gradient_norm=run.max_gradient_norm,
                 gating=config.judging,
+                normalize_value=run.normalize_value,
                 seed=run.seed,
             ),
             processes,

@@ -41,9 +41,15 @@ from tests.agents.updating import (
 
 def test_an_update_changes_every_weight_of_agent_and_head(build_learner, collected):
     learner = build_learner({"aux": Head()})
-    before = numbers(learner.state_dict()["agent"]) + numbers(learner.state_dict()["heads"])
+
+    def weights():
+        return numbers(dict(learner.agent.named_parameters())) + numbers(
+            learner.state_dict()["heads"]
+        )
+
+    before = weights()
     learner.update(collected[0])
-    after = numbers(learner.state_dict()["agent"]) + numbers(learner.state_dict()["heads"])
+    after = weights()
     assert all(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
     assert (learner.steps, learner.updates) == (T * 2, 1)
     assert learner.heads["aux"].followed == 1
