@@ -17,6 +17,7 @@ from torch import Tensor
 from agents.gates.base import Gate, Judgement
 from agents.gates.checks import (
     check_demands,
+    check_descent,
     check_gate,
     check_groups,
     check_losses,
@@ -102,6 +103,7 @@ def gated_backward(
     check_groups(groups, num_columns)
     check_metric(metric, num_columns)
     check_rest(rest)
+    check_descent(descend_main, len(losses))
     if weights is not None:
         check_weights(weights, len(losses), groups)
         terms = [*losses] if descend_main else [0.0 * losses[0], *losses[1:]]

@@ -177,3 +177,15 @@ def check_weights(weights: Tensor, num_losses: int, groups: Sequence[int] | None
         )
     if groups is not None and len(groups) > 1:
         raise ValueError("weights are used again for all columns together: give no groups.")
+
+
+def check_descent(descend_main: bool, num_losses: int) -> None:
+    """Refuses to compare with the main loss alone where there is nothing else to descend.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    if not descend_main and num_losses == 1:
+        raise ValueError(
+            "descend_main is False and there is no auxiliary loss: nothing would be descended."
+        )

@@ -364,3 +364,19 @@ def test_a_judgement_prints_in_one_short_line(net: Net) -> None:
     assert shown.startswith("Judgement(")
     assert shown.endswith("weights [1.0, 1.0, 1.0])")
     assert len(shown) < 100
+
+
+@pytest.mark.parametrize("name", ["sum", "cosine"])
+def test_a_main_loss_that_is_not_descended_reaches_no_private_parameter(
+    net: Net, name: str
+) -> None:
+    gated_backward(net.losses(), make(name), net.shared, net.private, descend_main=False)
+    gradients = net.gradients()[4:]
+    sum(net.losses()[1:]).backward()
+    for gated, plain in zip(gradients, net.gradients()[4:], strict=True):
+        assert (gated is None and plain is None) or torch.equal(gated, plain)
+
+
+def test_there_must_be_something_to_descend(net: Net) -> None:
+    with pytest.raises(ValueError, match="nothing would be descended"):
+        gated_backward(net.losses(1), make("cosine"), net.shared, descend_main=False)
