@@ -75,6 +75,7 @@ AUX = {"aux": lambda: Cousin(weight=0.5)}
 CASES = {
     "no head": Case(),
     "normalised advantages": Case(A2CConfig(normalize_advantage=True)),
+    "values in their own units": Case(options={"normalize_value": True}),
     "sum": Case(heads=AUX),
     "cosine": Case(heads=AUX, gate="cosine"),
     "cosine of every layer": Case(
@@ -159,7 +160,9 @@ def weights_of(learner):
     state = learner.state_dict()
     memory = {f"gate {name}": m for name, m in state["gate"].items() if m.numel() > 0}
     heads = {f"head {name}": weight for name, weight in state["heads"].items()}
-    return {**state["agent"], **heads, **memory}
+    # The unit of values is moved only where it is asked for.
+    learnt = {n: w for n, w in state["agent"].items() if w.any() or not n.startswith("value_scale")}
+    return {**learnt, **heads, **memory}
 
 
 def learn(case, processes=ALONE):

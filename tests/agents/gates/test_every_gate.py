@@ -340,7 +340,7 @@ for name, options in eval(sys.argv[1]):
 """Runs in a process of its own: the compiler does not follow the shape checks of this one."""
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_they_compile_to_one_graph_each_that_agrees() -> None:
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", COMPILE, repr(VARIANTS)]

@@ -352,6 +352,6 @@ for kind in sorted({kind for _, kind in FIRST}):
 """Runs in a process of its own: the compiler does not follow the shape checks of this one."""
 
 
-@pytest.mark.seconds
+@pytest.mark.slow
 def test_they_agree_with_a_compiled_torso():
     subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=ROOT)
