@@ -1,6 +1,7 @@
 """Layers point one way, rooms are few, every package is tested, no module grows without end."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ READ_ARGUMENTS = (
 )
 """What reads a command line: the options of the scripts, and programs run by `python -m`."""
 
-SAYS_NUMBERS = ("agents/logs/report.py", "agents/logs/terminal.py", "agents/logs/terminal.py")
+SAYS_NUMBERS = ("agents/logs/report.py", "agents/logs/terminal.py")
 """Where numbers leave the device."""
 
 
@@ -73,7 +74,23 @@ def lies_in(module, allowed):
 
 
 def each(paths):
-    return pytest.mark.parametrize("path", paths, ids=name_of)
+    """Runs a test on all paths as one case that names every path on which it fails."""
+
+    def of_all(test):
+        @functools.wraps(test)
+        def run():
+            failures = {}
+            for path in paths:
+                try:
+                    test(path)
+                except AssertionError as error:
+                    failures[name_of(path)] = str(error)
+            assert not failures
+
+        del run.__wrapped__  # pytest would ask for a fixture called path
+        return run
+
+    return of_all
 
 
 def test_every_folder_of_modules_is_a_package_and_so_is_installed():
