@@ -21,13 +21,16 @@ EXAMPLES = {
     "gridworld": "Gridworld",
 }
 AUX = [(), *((head,) for head in names("aux")), names("aux")]
+# Sections of a config are read one by one: every component is tried once, not with all others.
 COMBINATIONS = [
-    Choice(EXAMPLES[family], family, algo, torso, aux, gate)
-    for family, algo, torso, aux in product(
-        registered(), names("algo"), names("torso"), dict.fromkeys(AUX)
-    )
-    for gate in (["cosine"] if aux else [None])
-] + [Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names("gate")]
+    *(
+        Choice(EXAMPLES[family], family, algo, "mlp", (), None)
+        for family, algo in product(registered(), names("algo"))
+    ),
+    *(Choice("Breakout", "atari", "a2c", torso, (), None) for torso in names("torso")),
+    *(Choice("Catch", "catch", "a2c", "mlp", aux, "cosine") for aux in AUX if aux),
+    *(Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names("gate")),
+]
 
 
 def parsed(line):
