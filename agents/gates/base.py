@@ -21,11 +21,9 @@ from torch import Tensor, nn
 
 from agents.gates.gramian import Gramian, finite_rows, form
 
-# Memory of a gate: a buffer that starts empty and takes its shape from what it first meets.
-
 
 def recall(memory: Tensor, like: Tensor, fill: float = 0.0) -> Tensor:
-    """Returns `memory`, made at its first use, on the device and in the dtype of `like`.
+    """Returns a gate's memory, made at its first use, on the device and in the dtype of `like`.
 
     It is the same tensor from then on, unless it was moved or narrowed together with the model
     around it, so that it can be written in place: a captured graph goes on reading the same

@@ -21,7 +21,15 @@ from agents.teachers import Teacher
 from agents.trajectory import AgentOutput, Targets, Trajectory
 from envs.base import EnvSpec
 
-# Modules by name, whatever the names.
+__all__ = [
+    "AuxiliaryHead",
+    "HeadContext",
+    "HeadLoss",
+    "NamedModules",
+    "Schedule",
+    "Targets",
+    "constant",
+]
 
 
 class NamedModules(nn.ModuleDict):
@@ -34,9 +42,6 @@ class NamedModules(nn.ModuleDict):
         """Adds or replaces a module."""
         assert module is not None
         self._modules[name] = module
-
-
-__all__ = ["AuxiliaryHead", "HeadContext", "HeadLoss", "Schedule", "Targets", "constant"]
 
 
 @dataclass(frozen=True)

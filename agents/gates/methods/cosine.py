@@ -1,7 +1,8 @@
-"""Weighted cosine gate.
+"""The cosine gates of Du et al.: weighted by the cosine, or open and closed by its sign.
 
 Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan: "Adapting Auxiliary
-Losses Using Gradient Similarity", Propositions 1 and 2, https://arxiv.org/abs/1812.02224.
+Losses Using Gradient Similarity", Propositions 1 and 2 (weighted) and 3 (unweighted),
+https://arxiv.org/abs/1812.02224.
 """
 
 from dataclasses import dataclass
@@ -12,11 +13,6 @@ from torch.nn import functional as F
 
 from agents.gates.base import Gate
 from agents.gates.gramian import Gramian
-
-# Unweighted cosine gate.
-#
-# Du, Czarnecki, Jayakumar, Farajtabar, Pascanu, Lakshminarayanan: "Adapting Auxiliary
-# Losses Using Gradient Similarity", Proposition 3, https://arxiv.org/abs/1812.02224.
 
 
 @dataclass(frozen=True)

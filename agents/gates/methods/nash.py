@@ -1,7 +1,11 @@
-"""Nash-MTL: gradients bargain for the direction.
+"""Nash-MTL and AuxiNash: gradients bargain for the direction, with equal or with chosen powers.
 
 Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik, Fetaya: "Multi-Task Learning as a
 Bargaining Game", https://arxiv.org/abs/2202.01017.
+Shamsian, Navon, Glazer, Kawaguchi, Chechik, Fetaya: "Auxiliary Learning as an Asymmetric
+Bargaining Game", https://arxiv.org/abs/2301.13501.
+
+`bargain` solves `a_i (C a)_i = p_i` by Newton's method.
 """
 
 from collections.abc import Sequence
@@ -14,12 +18,6 @@ from torch import Tensor
 from agents.gates.algebra import quadratic, solve, steady
 from agents.gates.base import Gate, GatingContext
 from agents.gates.gramian import Gramian
-
-# The Nash bargaining solution of gradients: `a_i (C a)_i = p_i`, by Newton's method.
-#
-# Navon et al.: "Multi-Task Learning as a Bargaining Game", https://arxiv.org/abs/2202.01017;
-# with preferences p: Shamsian et al.: "Auxiliary Learning as an Asymmetric Bargaining Game",
-# https://arxiv.org/abs/2301.13501.
 
 ITERATIONS = 24
 """Newton steps: enough to converge to rounding in thousands of random cases of 3 to 8 rows, with
@@ -119,11 +117,6 @@ def sensitivity(
     system = steady(cosine) + torch.diag_embed(preference.double() / weight.square())
     return solve(system, torch.diag_embed(1.0 / weight)).to(cosine.dtype)
 
-
-# AuxiNash: gradients bargain for the direction, each with a power of its own.
-#
-# Shamsian, Navon, Glazer, Kawaguchi, Chechik, Fetaya: "Auxiliary Learning as an Asymmetric
-# Bargaining Game", https://arxiv.org/abs/2301.13501.
 
 LEAST = 1e-4
 """Of all preferences, as in the authors' code."""

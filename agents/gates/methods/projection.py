@@ -1,7 +1,8 @@
-"""Projection gate.
+"""Gates that remove a part of the auxiliary gradient along the main one, or along its average.
 
-Tran-Thien: "Censoring the auxiliary loss gradient", Algorithm 1 (`decay = 0`) and
+`projection`: Tran-Thien: "Censoring the auxiliary loss gradient", Algorithm 1 (`decay = 0`) and
 Algorithm 2 (`decay > 0`), https://github.com/vivien000/auxiliary-learning2.
+`orthogonal`: Zhang et al. 2018, as tested in Appendix D.3 of the same report.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.gates.algebra import Removal, check_decay
-
-# Orthogonal gate.
-#
-# Zhang et al. 2018, as tested in Tran-Thien: "Censoring the auxiliary loss gradient",
-# Appendix D.3, https://github.com/vivien000/auxiliary-learning2.
 
 
 @dataclass(frozen=True)
