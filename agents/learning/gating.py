@@ -194,13 +194,14 @@ class Gating:
                 reduce=self._reduce,
             )
         else:
-            judgement = self._weigh(view, main, auxiliary, descend_main)
+            metric = self._metric() if self._config.metric == "optimizer" else None
+            judgement = self._weigh(view, main, auxiliary, metric, descend_main)
             self._weights = judgement.weights
             assert judgement.finite is not None
             finite = finite & judgement.finite
             if judgement.rest is not None:
                 finite[0] &= judgement.rest.sum().isfinite()
-            metrics |= self._report(judgement)
+            metrics |= self._report(judgement, metric)
         self._processes.add_up(self._owned.private)
         return finite, metrics
 
@@ -226,7 +227,12 @@ class Gating:
         }
 
     def _weigh(
-        self, view: View, main: MainTerms, auxiliary: Sequence[StepLoss], descend_main: bool
+        self,
+        view: View,
+        main: MainTerms,
+        auxiliary: Sequence[StepLoss],
+        metric: Float[Tensor, " P"] | None,
+        descend_main: bool,
     ) -> Judgement:
         gate, config = self.gate, self._config
         options: dict[str, Any] = {"reduce": self._reduce}
@@ -239,8 +245,8 @@ class Gating:
         compared, rest = main.whole, None
         if config.main == "policy":
             compared, rest = main.policy, main.value
-        if config.metric == "optimizer":
-            options["metric"] = self._metric()
+        if metric is not None:
+            options["metric"] = metric
         if gate.sample_rows > 0 and self._judgements % gate.sample_every == 0:
             options["samples"] = self._combinations(compared, gate.sample_rows)
         self._judgements += 1
@@ -265,7 +271,7 @@ class Gating:
         factors = factors.to(loss.steps.device, non_blocking=True)
         return [loss.combined(factor, self._processes) for factor in factors.unbind()]
 
-    def _report(self, judgement: Judgement) -> Metrics:
+    def _report(self, judgement: Judgement, metric: Float[Tensor, " P"] | None) -> Metrics:
         """Numbers to log of a judgement; its cosines count among those to be drawn."""
         measured = judgement.rows is not None
         if measured:
@@ -280,14 +286,16 @@ class Gating:
                 metrics[key] = torch.full_like(metrics[key], torch.nan)
         metrics |= self._named(self.extension.metrics())
         if judgement.rows is not None:
-            metrics |= self._named(self._compared(judgement.rows, judgement.rest))
+            metrics |= self._named(self._compared(judgement.rows, judgement.rest, metric))
         return metrics
 
     def _compared(
-        self, rows: Float[Tensor, "L P"], rest: Float[Tensor, " P"] | None
+        self,
+        rows: Float[Tensor, "L P"],
+        rest: Float[Tensor, " P"] | None,
+        metric: Float[Tensor, " P"] | None,
     ) -> dict[str, Float[Tensor, " K"]]:
         """What other choices of metric and main loss would have measured."""
-        metric = self._metric() if self._config.metric == "optimizer" else None
         found = {}
         if self._config.metric == "optimizer":
             found["sign_differs"] = sign_differs(rows, metric)

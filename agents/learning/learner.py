@@ -221,9 +221,9 @@ class Learner:
             assert isinstance(head, AuxiliaryHead)
             result = head(self.agent, shown, trajectory, targets)
             coefficient = head.coefficient(self.steps)
-            loss = StepLoss.of(result.loss, result.valid, self._processes, coefficient)
-            auxiliary.append(loss)
-            metrics[f"{name}/loss"] = self._processes.mean(result.loss, result.valid)
+            loss = StepLoss.of(result.loss, result.valid, self._processes)
+            auxiliary.append(loss.times(coefficient))
+            metrics[f"{name}/loss"] = self._processes.sum(loss.share)
             metrics[f"{name}/coefficient"] = loss.share.new_full((), coefficient)
             metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
 

@@ -27,18 +27,19 @@ class StepLoss:
         steps: Float[Tensor, " *shape"],
         valid: Bool[Tensor, " *shape"],
         processes: Processes = ALONE,
-        coefficient: float = 1.0,
     ) -> "StepLoss":
-        """Masks and averages a loss, and multiplies it by its coefficient.
+        """Masks and averages a loss.
 
         Args:
             steps: the loss of every step.
             valid: which steps count.
             processes: over whose valid steps the mean is.
-            coefficient: weight of the loss.
         """
-        share = coefficient * processes.share(steps, valid)
-        return StepLoss(share, coefficient * steps, valid)
+        return StepLoss(processes.share(steps, valid), steps, valid)
+
+    def times(self, coefficient: float) -> "StepLoss":
+        """Multiplies the loss by its coefficient."""
+        return StepLoss(coefficient * self.share, coefficient * self.steps, self.valid)
 
     def combined(
         self, factor: Float[Tensor, " *shape"], processes: Processes = ALONE
