@@ -1,0 +1,275 @@
+"""Learning curves next to Stable-Baselines3 and CleanRL: `python benchmarks/learning.py`.
+
+    python benchmarks/learning.py --cleanrl ../cleanrl --tasks CartPole-v1 Acrobot-v1 Gridworld
+
+Every side learns the same tasks with its best-known numbers, for the same agent steps, with one
+thread of PyTorch (`learners.py` has tasks and numbers).  The peers live in a virtual environment
+that this script makes in `--peers`.  Runs that are done are kept, so the script may be
+interrupted and called again, with more seeds or tasks.
+
+Written are `curves.csv`, with every run; `summary.csv`, with means and 95 % bootstrap intervals
+over seeds; and the figure, return per agent step and per core-second.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib
+import numpy as np
+import tyro
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+# A script sees its own folder, not the one it shares with the packages.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.learners import COLUMNS, LINES, SIDES, TASKS
+from benchmarks.measure import commit_of
+from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, tidy
+from experiments.results import ROOT, Row, header, read_table
+from experiments.statistics import estimates
+
+SCRIPT = ROOT / "benchmarks" / "learners.py"
+PACKAGES = ("stable-baselines3==2.9.2", "minigrid==3.2.0")
+COLOURS = {"auxgate": BLUE, "sb3-ppo": VERMILLION, "sb3-a2c": ORANGE, "cleanrl-ppo": GREEN}
+LATE = 0.1
+"""The final return is the mean over this last part of a curve."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which curves to draw."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """Of learners.py."""
+    sides: tuple[str, ...] = SIDES
+    """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo."""
+    seeds: int = 5
+    """Runs of each, with the seeds from 1."""
+    jobs: int = 1
+    """Runs at a time, each with one thread."""
+    cleanrl: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
+    """A clone of CleanRL, for cleanrl-ppo."""
+    peers: Annotated[str, tyro.conf.arg(metavar="DIR")] = ".peers"
+    """The peers' virtual environment, made where it is missing."""
+    runs: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/learning"
+    """Curves of single runs, to go on from."""
+    output: Annotated[str, tyro.conf.arg(metavar="DIR")] = "benchmarks/results/learning"
+    """Folder of tables and figure."""
+
+    def check(self) -> None:
+        """Refuses what cannot be compared.
+
+        Raises:
+            ValueError: says which option is wrong.
+        """
+        for name, known in (("tasks", tuple(TASKS)), ("sides", SIDES)):
+            for value in getattr(self, name):
+                if value not in known:
+                    raise ValueError(f"--{name} {value}: choose from {', '.join(known)}.")
+        if self.seeds < 1 or self.jobs < 1:
+            raise ValueError("--seeds and --jobs must be at least 1.")
+        if "cleanrl-ppo" in self.sides and not self.cleanrl:
+            raise ValueError("--cleanrl is missing: give a clone of CleanRL, or other --sides.")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run."""
+
+    task: str
+    side: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """The name of its curve."""
+        return f"{self.task}-{self.side}-s{self.seed}.csv"
+
+
+def settings(options: Options) -> Iterator[Setting]:
+    """All runs: seed by seed, so that an interrupted comparison has some of everything."""
+    for seed in range(1, options.seeds + 1):
+        for task in options.tasks:
+            for side in options.sides:
+                if side == "auxgate" or side in TASKS[task].peers:
+                    yield Setting(task, side, seed)
+
+
+def python_of(options: Options) -> str:
+    """The interpreter of the peers, with their packages installed."""
+    folder = Path(options.peers)
+    python = folder / "bin" / "python"
+    if not python.is_file():
+        print(f"Making {folder} for the peers...", flush=True)
+        venv.create(folder, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        constraints = ["--constraint", str(ROOT / "constraints.txt")]
+        subprocess.run([*install, *constraints, "torch", f"{ROOT}[train]", *PACKAGES], check=True)
+    return str(python)
+
+
+def train(options: Options, setting: Setting, python: str) -> None:
+    """Makes one run, unless its curve is there.
+
+    Raises:
+        ValueError: the run failed; holds the last line that it printed.
+    """
+    curve = Path(options.runs) / setting.file
+    if curve.is_file():
+        return
+    interpreter = sys.executable if setting.side == "auxgate" else python
+    command = [interpreter, str(SCRIPT), setting.side, setting.task, "--seed", str(setting.seed)]
+    command += ["--output", str(curve)]
+    if setting.side == "cleanrl-ppo":
+        command += ["--cleanrl", options.cleanrl]
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
+        raise ValueError(f"{setting.file} failed: {last}")
+    print(f"{setting.file} done", flush=True)
+
+
+Curve = Float[np.ndarray, "lines 3"]
+
+
+def read(path: Path) -> Curve:
+    """Steps, core-seconds and return of a run."""
+    _, rows = read_table(path)
+    return np.array([[float(row[name]) for name in COLUMNS.split(",")] for row in rows])
+
+
+def at(curve: Curve, axis: int, points: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The return at points of an axis (0: steps, 1: core-seconds).
+
+    NaN before the first episode ends; the last return afterwards.
+    """
+    values: Float[np.ndarray, " n"]
+    values = np.interp(points, curve[:, axis], curve[:, 2], left=np.nan)
+    return values
+
+
+def summary(options: Options, curves: Mapping[Setting, Curve]) -> list[str]:
+    """A line for each task and side."""
+    lines = ["task,side,seeds,steps,final,low,high,mean_over_run,core_seconds,runs"]
+    for task in options.tasks:
+        for side in options.sides:
+            runs = [
+                curve for each, curve in curves.items() if (each.task, each.side) == (task, side)
+            ]
+            if not runs:
+                continue
+            steps = TASKS[task].steps
+            late = np.linspace((1 - LATE) * steps, steps, LINES)
+            finals = np.array([at(run, 0, late).mean() for run in runs])
+            whole = np.mean([np.nanmean(at(run, 0, np.linspace(0, steps, LINES))) for run in runs])
+            estimate = estimates(finals[:, None])[0]
+            seconds = np.mean([run[-1, 1] for run in runs])
+            each = " ".join(f"{final:.3g}" for final in finals)
+            cells = [task, side, str(len(runs)), str(steps), f"{estimate.value:.4g}"]
+            cells += [f"{estimate.low:.4g}", f"{estimate.high:.4g}"]
+            lines.append(",".join([*cells, f"{whole:.4g}", f"{seconds:.1f}", each]))
+    return lines
+
+
+def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
+    """Two rows: return per agent step, and per core-second."""
+    names = [task for task in options.tasks if any(each.task == task for each in curves)]
+    drawing = Figure(figsize=(3.2 * len(names), 5.6), layout="constrained")
+    panels = drawing.subplots(2, len(names), squeeze=False)
+    for column, task in enumerate(names):
+        for row, what in enumerate(("agent steps", "core-seconds")):
+            axes = panels[row, column]
+            chosen = {each: curve for each, curve in curves.items() if each.task == task}
+            # Beyond the slowest side's end nothing is left to compare.
+            end = TASKS[task].steps if row == 0 else max(c[-1, 1] for c in chosen.values())
+            for side in options.sides:
+                runs = [(e, c) for e, c in chosen.items() if e.side == side]
+                if not runs:
+                    continue
+                own_end = end if row == 0 else np.mean([c[-1, 1] for _, c in runs])
+                points = np.linspace(0, own_end, LINES)
+                returns = np.stack([at(curve, row, points) for _, curve in runs])
+                seen = ~np.isnan(returns).any(0)
+                points, returns = points[seen], returns[:, seen]
+                axes.plot(points, returns.mean(0), color=COLOURS[side], label=side)
+                if len(runs) > 1:
+                    bounds = estimates(returns)
+                    low, high = [b.low for b in bounds], [b.high for b in bounds]
+                    axes.fill_between(points, low, high, color=COLOURS[side], alpha=0.2, lw=0)
+            axes.set_xlabel(what)
+            axes.set_xlim(0, end)
+            tidy(axes)
+        panels[0, column].set_title(task)
+    panels[0, 0].set_ylabel("return")
+    panels[1, 0].set_ylabel("return")
+    handles = {
+        label: line
+        for axes in panels.flat
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawing.legend(handles.values(), handles, loc="outside lower center", ncols=len(SIDES))
+    return drawing
+
+
+def write(options: Options, arguments: Sequence[str]) -> None:
+    """Writes tables and figure of all runs that are there."""
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    curves: dict[Setting, Curve] = {}
+    rows: list[Row] = []
+    for setting in settings(options):
+        path = Path(options.runs) / setting.file
+        if path.is_file():
+            curves[setting] = read(path)
+            run = {"task": setting.task, "side": setting.side, "seed": str(setting.seed)}
+            rows += [{**run, **row} for row in read_table(path)[1]]
+    peers = [*PACKAGES, f"CleanRL at {commit_of(Path(options.cleanrl))}"]
+    remarks = [f"peers: {', '.join(peers)}", "one thread of PyTorch; processor time of the process"]
+    top = header("benchmarks/learning.py", arguments, remarks)
+    with (folder / "curves.csv").open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{line}\n" for line in top)
+        writer = csv.DictWriter(
+            file, ["task", "side", "seed", *COLUMNS.split(",")], lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    text = "\n".join([*top, *summary(options, curves)]) + "\n"
+    (folder / "summary.csv").write_text(text, encoding="utf-8")
+    figure(options, curves).savefig(folder / "learning.png", dpi=150)
+    print(text, end="")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Makes the runs that are missing, then tables and figure; returns the exit code."""
+    matplotlib.use("agg")
+    options = tyro.cli(Options, args=arguments, description=__doc__)
+    try:
+        options.check()
+        python = python_of(options)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda setting: train(options, setting, python), settings(options)))
+    except ValueError as error:
+        print(f"learning.py: {error}", file=sys.stderr)
+        return 2
+    write(options, arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
