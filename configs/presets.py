@@ -1,7 +1,7 @@
 """Default numbers of each family of environments and algorithm, with their sources."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -16,25 +16,48 @@ class Preset:
     unroll_length: int
     learning_rate: float
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
+    normalize_value: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the algorithm's options are, where they differ from its own defaults."""
 
     @property
     def run(self) -> dict[str, Any]:
-        """The numbers alone, by the names that `RunOptions` gives them."""
-        return {name: value for name, value in asdict(self).items() if name not in COMPONENTS}
+        """The numbers of the run, by the names that `RunOptions` gives them."""
+        names = (item.name for item in fields(self) if item.name not in NOT_OF_A_RUN)
+        return {name: getattr(self, name) for name in names}
 
 
-COMPONENTS = ("algo", "torso")
-"""The fields of a preset that choose components."""
+NOT_OF_A_RUN = ("algo", "torso", "options")
+"""The fields of a preset that choose components or set the algorithm's options."""
 
 
 PRESETS = {
     # Budget: 10 M agent steps = 40 M frames, as most published PyTorch results.
-    "atari": Preset("a2c", "nature", 10_000_000, 32, 8, learning_rate=1.5e-3),
+    # Clipped rewards have one scale already.
+    "atari": Preset(
+        "a2c", "nature", 10_000_000, 32, 8, learning_rate=1.5e-3, normalize_value=False
+    ),
     "catch": Preset("a2c", "mlp", 200_000, 32, 8, learning_rate=3e-3),
-    # Our choice: benchmarks/results/gridworld_agent/tuning.csv. A minute without a core.
-    "gridworld": Preset("a2c", "mlp", 8_000_000, 256, 16, learning_rate=2e-3),
-    # CartPole-v1 is solved in about a minute.
-    "gym": Preset("a2c", "mlp", 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
+    # This and the following: benchmarks/results/value_scale/runs.csv.
+    "gridworld": Preset(
+        "a2c",
+        "mlp",
+        8_000_000,
+        num_envs=64,
+        unroll_length=16,
+        learning_rate=2e-3,
+        options={"value_coefficient": 0.05},
+    ),
+    "gym": Preset(
+        "ppo",
+        "mlp",
+        steps=100_000,
+        num_envs=16,
+        unroll_length=32,
+        learning_rate=2.5e-3,
+        discount=0.98,
+        options={"epochs": 8},
+    ),
 }
 """By family, for its default algorithm."""
 
@@ -42,21 +65,27 @@ PPO: Mapping[str, Mapping[str, Any]] = {
     # OpenAI Baselines, ppo2/defaults.py, atari(): 8 environments, 128 steps, 2.5e-4 to 0.
     "atari": {"num_envs": 8, "unroll_length": 128, "learning_rate": 2.5e-4},
     "catch": {"num_envs": 32, "unroll_length": 16, "learning_rate": 3e-3},
-    # Long enough to remember what was seen on the way; the same table.
     "gridworld": {
         "steps": 5_000_000,
-        "num_envs": 128,
-        "unroll_length": 64,
+        "num_envs": 64,
+        "unroll_length": 32,
         "learning_rate": 2e-3,
+        "options": {"clip": 0.2, "value_coefficient": 0.2},
     },
-    "gym": {"num_envs": 16, "unroll_length": 32, "learning_rate": 2.5e-3},
 }
 """What PPO, whose epochs need longer trajectories and smaller steps, has otherwise."""
 
+PPG: Mapping[str, Mapping[str, Any]] = {
+    # Its policy phase is PPO's.
+    family: {name: value for name, value in changes.items() if name != "options"}
+    for family, changes in {**PPO, "gym": {}}.items()
+}
+"""What PPG has otherwise: PPO's numbers, but for the options of an algorithm."""
+
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ppo": PPO,
-    # Its policy phase is PPO's.
-    "ppg": PPO,
+    "ppg": PPG,
+    "a2c": {"gym": {"steps": 300_000, "unroll_length": 16, "learning_rate": 5e-3}},
     # Without a main loss the heads are trained as often as with A2C, to compare with it.
     "none": {family: {} for family in PRESETS},
 }
@@ -94,7 +123,7 @@ def preset(family: str, algo: str | None = None) -> Preset:
     """
     usual = _usual(family)
     algo = algo or usual.algo
-    return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
+    return _tuned(family, algo) or replace(usual, algo=algo, options={}, **NEUTRAL)
 
 
 def untuned(family: str, algo: str) -> str:
@@ -124,4 +153,4 @@ def _tuned(family: str, algo: str) -> Preset | None:
     if usual is None or algo == usual.algo:
         return usual
     changes = CHANGES.get(algo, {}).get(family)
-    return None if changes is None else replace(usual, algo=algo, **changes)
+    return None if changes is None else replace(usual, algo=algo, **{"options": {}, **changes})

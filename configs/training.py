@@ -1,7 +1,7 @@
 """The options of a training run, as flags and as `config.json`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -44,7 +44,7 @@ class RunOptions:
     """Gamma, per agent step."""
     max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
     """Longest gradient, for the agent and for each head; longer ones are shortened; 0: no limit."""
-    normalize_value: bool = False
+    normalize_value: bool = True
     """Learn values in units of their own spread (PopArt), so that rewards may have any scale."""
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
@@ -125,7 +125,7 @@ class TrainConfig:
             template = defaults(choice)
             return TrainConfig(
                 choice=choice,
-                run=_filled(template.run, content["run"], RETIRED),
+                run=_filled(template.run, {**BEFORE, **content["run"]}, RETIRED),
                 env=_filled(template.env, content["env"]),
                 algo=_filled(template.algo, content["algo"]),
                 torso=_filled(template.torso, content["torso"]),
@@ -145,6 +145,9 @@ class TrainConfig:
                 f"config.json does not fit this version ({error}): start a new run."
             ) from error
 
+
+BEFORE: Mapping[str, Any] = {"normalize_value": False}
+"""What runs did before there was an option for it, where the default is another today."""
 
 RETIRED = ("log_seconds",)
 """Options of a run that earlier versions had; none changed what is learnt, so they are skipped."""
@@ -166,7 +169,7 @@ def defaults(choice: Choice) -> TrainConfig:
         choice=choice,
         run=RunOptions(**numbers.run),
         env=_env_defaults(choice),
-        algo=component("algo", choice.algo),
+        algo=replace(component("algo", choice.algo), **numbers.options),
         torso=component("torso", choice.torso),
         heads={name: component("aux", name) for name in choice.aux},
         gate=None if choice.gate is None else component("gate", choice.gate),

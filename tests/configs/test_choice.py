@@ -33,7 +33,7 @@ def test_nothing_chosen_is_plain_actor_critic_on_breakout():
 
 def test_every_family_comes_with_its_own_torso():
     assert chosen("--env Catch") == Choice("Catch", "catch", "a2c", "mlp", (), None)
-    assert chosen("--env CartPole-v1") == Choice("CartPole-v1", "gym", "a2c", "mlp", (), None)
+    assert chosen("--env CartPole-v1") == Choice("CartPole-v1", "gym", "ppo", "mlp", (), None)
 
 
 def test_an_environment_is_known_whatever_its_case():

@@ -2,10 +2,11 @@ from dataclasses import fields, replace
 
 import pytest
 
+from agents.algorithms import PPGConfig, PPOConfig
 from configs import presets
-from configs.choice import names
+from configs.choice import Choice, names
 from configs.presets import PRESETS, Preset, preset, untuned
-from configs.training import RunOptions
+from configs.training import RunOptions, defaults
 from envs import EnvFamilies
 
 
@@ -70,3 +71,11 @@ def test_a_plugin_gives_a_family_and_an_algorithm_their_numbers(monkeypatch):
     for family, numbers in (("maze", maze), ("catch", preset("catch"))):
         with pytest.raises(ValueError, match=f"{numbers.algo} in {family} is taken"):
             presets.register(family, numbers)
+
+
+def test_a_preset_sets_the_options_of_its_algorithm_and_of_no_other():
+    chosen = Choice("Gridworld", "gridworld", "a2c", "mlp", (), None)
+    assert defaults(chosen).algo.value_coefficient == 0.05
+    assert defaults(replace(chosen, algo="ppo")).algo == PPOConfig(clip=0.2, value_coefficient=0.2)
+    assert defaults(replace(chosen, algo="ppg")).algo == PPGConfig()
+    assert preset("gym", "a2c").options == {}

@@ -90,7 +90,7 @@ def test_a_run_from_before_there_were_protocols_is_read():
 
 def test_the_defaults_are_those_of_the_preset():
     for family, numbers in PRESETS.items():
-        run = defaults(Choice(EXAMPLES[family], family, "a2c", "mlp", (), None)).run
+        run = defaults(Choice(EXAMPLES[family], family, numbers.algo, "mlp", (), None)).run
         for name in ("steps", "num_envs", "unroll_length", "learning_rate", "discount"):
             assert getattr(run, name) == getattr(numbers, name)
 
@@ -193,3 +193,11 @@ def test_a_run_has_twenty_pictures_unless_told_otherwise():
 def test_weights_are_judged_at_every_first_update_at_least():
     with pytest.raises(ValueError, match=r"^every must be at least 1, not 0"):
         GatingConfig(every=0)
+
+
+def test_a_config_from_before_value_normalisation_goes_on_without_it():
+    config = defaults(Choice("CartPole-v1", "gym", "ppo", "mlp", (), None))
+    assert config.run.normalize_value
+    content = config.to_json()
+    del content["run"]["normalize_value"]
+    assert not TrainConfig.from_json(content).run.normalize_value
