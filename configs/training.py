@@ -35,7 +35,7 @@ class RunOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
     threads: int = 0
-    """Threads that PyTorch learns with on the CPU; 0 for all cores (1 if other runs need them)."""
+    """Threads that PyTorch learns with on the CPU; 0: one for a small network, else all cores."""
     learning_rate: float = 7e-4
     """Learning rate of Adam, at the start."""
     learning_rate_end: float = 0.0

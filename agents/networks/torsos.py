@@ -240,6 +240,10 @@ class Impala(Torso):
         return torch.relu(self.dense(latent.flatten(1)))
 
 
+SMALL_WIDTH = 256
+"""A matrix of so many columns and a batch of some thousand rows is a millisecond's work."""
+
+
 @dataclass(frozen=True)
 class MlpConfig:
     """Dense layers with tanh between them."""
@@ -250,6 +254,11 @@ class MlpConfig:
     def __post_init__(self) -> None:
         positive = min(self.widths, default=0) >= 1
         require(self, "widths", positive, "one or more positive numbers")
+
+    @property
+    def small(self) -> bool:
+        """Whether one thread computes the layers as fast as several."""
+        return max(self.widths) <= SMALL_WIDTH
 
     def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Mlp":
         """Makes the torso for observations of any shape, which it flattens.

@@ -82,7 +82,12 @@ class Hardware:
 
 
 def choose_hardware(
-    device_name: str, asked_precision: str, asked_threads: int, *, playing: bool = False
+    device_name: str,
+    asked_precision: str,
+    asked_threads: int,
+    *,
+    playing: bool = False,
+    small: bool = False,
 ) -> Hardware:
     """Chooses what the user left open, and joins the other processes of the run.
 
@@ -91,6 +96,7 @@ def choose_hardware(
         asked_precision: fp32, bf16 or auto.
         asked_threads: threads of PyTorch on the CPU; 0 chooses.
         playing: whether environments play while PyTorch computes.
+        small: whether the network is too small to be shared by several threads.
 
     Returns:
         The choice, with a sentence that explains it.
@@ -104,7 +110,7 @@ def choose_hardware(
     if asked_precision != "auto":
         precision, why = cast(Precision, asked_precision), "as asked"
     threads, because = choose_threads(
-        asked_threads, device, playing=playing, processes=processes.size
+        asked_threads, device, playing=playing, small=small, processes=processes.size
     )
     together = f", {processes.size} processes" if processes.size > 1 else ""
     return Hardware(
@@ -138,17 +144,24 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
 
 def choose_threads(
-    asked: int, device: torch.device, *, playing: bool = False, processes: int = 1
+    asked: int,
+    device: torch.device,
+    *,
+    playing: bool = False,
+    small: bool = False,
+    processes: int = 1,
 ) -> tuple[int, str]:
     """Chooses the number of threads for learning on the CPU, and gives the reason.
 
     Environments and acting use the cores while they play, and learning uses them afterwards;
-    a pipeline does both at once.
+    a pipeline does both at once.  Threads that share a small network wait for each other most
+    of the time, above all where other processes use the cores.
 
     Args:
         asked: by the user; 0 chooses.
         device: of the learner.
         playing: whether environments play while PyTorch computes.
+        small: whether the network is too small to be shared by several threads.
         processes: of this run on this machine, which share the cores.
 
     Returns:
@@ -158,6 +171,8 @@ def choose_threads(
         return asked, "as asked"
     if device.type != "cpu":
         return 1, "the GPU computes"
+    if small:
+        return 1, "the network is small"
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     cores = max(1, cores // processes)
     if playing:

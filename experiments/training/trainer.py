@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from agents.logs.report import NoReport, Progress, Report, Split
+from agents.networks.torsos import MlpConfig
 from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import leave
 from agents.statistics import RunningMean
@@ -126,7 +127,10 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(run.deterministic)
-    hardware = choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
+    small = isinstance(config.torso, MlpConfig) and config.torso.small
+    hardware = choose_hardware(
+        run.device, run.precision, run.threads, playing=run.pipeline, small=small
+    )
     session = build(config, hardware, step, parts)
     choice = config.choice
     gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""

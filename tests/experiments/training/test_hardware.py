@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from agents.networks.torsos import MlpConfig
 from configs.errors import UsageError
 from experiments.training import hardware
 
@@ -62,6 +63,15 @@ def test_processes_share_the_cores(monkeypatch):
 def test_as_many_threads_as_asked_and_one_beside_a_gpu():
     assert hardware.choose_threads(5, CPU) == (5, "as asked")
     assert hardware.choose_threads(0, torch.device("cuda"))[0] == 1
+
+
+def test_a_small_network_gets_one_thread_unless_the_user_asks_for_more(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16), raising=False)
+    assert hardware.choose_threads(0, CPU, small=True) == (1, "the network is small")
+    assert hardware.choose_threads(4, CPU, small=True)[0] == 4
+    assert MlpConfig().small
+    assert not MlpConfig(widths=(64, 512)).small
 
 
 def test_the_hardware_says_what_it_is_and_why():
