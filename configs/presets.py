@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+BY_OBSERVATION = ""
+"""In the place of a torso: `usual_torso` chooses it for each environment."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -11,6 +14,7 @@ class Preset:
 
     algo: str
     torso: str
+    """Of every environment; `BY_OBSERVATION` where the environments differ too much for one."""
     steps: int
     num_envs: int
     unroll_length: int
@@ -34,7 +38,7 @@ PRESETS = {
     # Our choice: benchmarks/results/gridworld_agent/tuning.csv. A minute without a core.
     "gridworld": Preset("a2c", "mlp", 8_000_000, 256, 16, learning_rate=2e-3),
     # CartPole-v1 is solved in about a minute.
-    "gym": Preset("a2c", "mlp", 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
+    "gym": Preset("a2c", BY_OBSERVATION, 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
 }
 """By family, for its default algorithm."""
 
@@ -95,6 +99,23 @@ def preset(family: str, algo: str | None = None) -> Preset:
     usual = _usual(family)
     algo = algo or usual.algo
     return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
+
+
+def usual_torso(observation_shape: tuple[int, ...], num_symbols: int = 0) -> str:
+    """The name of the torso that suits an observation, where nobody chooses one.
+
+    For a picture (C, H, W) the shorter side decides: below 48 pixels (MiniGrid 7, MinAtar 10)
+    small, below 72 (Procgen 64) impala, else (Atari 84) nature.  All else is for the mlp.
+
+    Args:
+        observation_shape: of one observation, without time and batch.
+        num_symbols: how many kinds of symbols it is made of; 0: of amounts.
+    """
+    if num_symbols or len(observation_shape) != 3:
+        return "mlp"
+    bounds = {3: "mlp", 48: "small", 72: "impala"}
+    shorter = min(observation_shape[1:])
+    return next((name for bound, name in bounds.items() if shorter < bound), "nature")
 
 
 def untuned(family: str, algo: str) -> str:

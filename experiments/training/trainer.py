@@ -130,7 +130,10 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     session = build(config, hardware, step, parts)
     choice = config.choice
     gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
-    said = (hardware.reason, gated, session.ungated, session.held)
+    spec = session.env.spec
+    shape = " x ".join(map(str, spec.observation_shape))
+    torso = f"The torso is {choice.torso}, for observations of {shape}."
+    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
     return session, " ".join(filter(None, said))
 
 
