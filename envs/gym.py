@@ -46,7 +46,7 @@ class GymConfig:
     kwargs: tuple[str, ...] = ()
     """Arguments of the environment, as map_name=8x8 is_slippery=false."""
     raw_arrays: bool = False
-    """Take arrays as they are: only bytes of three axes are pictures; not to be changed later."""
+    """Take arrays as runs of earlier versions did: only bytes of three axes are pictures."""
 
     ABSENT: ClassVar[Mapping[str, Any]] = {"raw_arrays": True}
     """Options that were saved before they existed, and what was done then."""

@@ -173,7 +173,7 @@ def _single(space: Any, raw: bool) -> View | None:
                 return _raw(space)
             return _array(space.shape, space.dtype, float(space.low.min()), float(space.high.max()))
         case spaces.MultiBinary() if 0 not in space.shape:
-            return _array(space.shape, np.dtype(np.int8), 0, 1)
+            return _array(space.shape, np.dtype(np.int8), 0.0, 1.0)
         case spaces.Discrete():
             return _one_hot([int(space.n)], [int(space.start)])
         case spaces.MultiDiscrete() if 0 not in space.shape:
