@@ -10,15 +10,18 @@ import argparse
 import importlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from importlib.metadata import entry_points
 from typing import Any
+
+import torch
 
 from agents import algorithms, gates, heads
 from agents.networks import recurrent, torsos
 from configs.errors import UsageError, nearest_first
-from configs.presets import preset
-from envs import PROTOCOLS, find
+from configs.parsing import read
+from configs.presets import BY_OBSERVATION, UNKNOWN, preset, usual_torso
+from envs import PROTOCOLS, find, registered
 
 GROUP = "auxgate.plugins"
 FLAG = "--plugin"
@@ -164,7 +167,10 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
     algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
-    torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso)
+    torso = _once("--torso", given.torso) or preset(family).torso
+    if torso == BY_OBSERVATION:
+        torso = _fitting(env, family, rest)
+    torso = _known("--torso", torso)
     core = _known("--core", _once("--core", given.core) or NONE)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
@@ -187,6 +193,32 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
             raise UsageError(f"--env-backend is for Atari games, and {env} is none: drop it.")
         rest += _spelt_out("--env-backend", "--env.backend", given.env_backend, rest)
     return Choice(env, family, algo, torso, aux, gate, core, protocol), rest
+
+
+def _fitting(env: str, family: str, arguments: Sequence[str]) -> str:
+    """The torso that suits what an environment shows, with the options that it is given.
+
+    Makes one environment and asks.  What cannot be made is refused later, with its reason, by the
+    second pass over the arguments or when the run is built.
+
+    Args:
+        env: its canonical name.
+        family: that builds it.
+        arguments: of the second pass.
+    """
+    default = registered()[family]
+    options, taken = [], False
+    for argument in arguments:
+        taken = argument.startswith("--env.") or (taken and not argument.startswith("--"))
+        options += [argument] if taken else []
+    kind = make_dataclass("Options", [("env", type(default), field(default=default))], frozen=True)
+    try:
+        config: Any = read(kind, options, prog="train.py") if options else kind()
+        made = config.env.build(env, 1, 0, torch.device("cpu"))
+    except ValueError:
+        return UNKNOWN.torso
+    made.close()
+    return usual_torso(made.spec.observation_shape, made.spec.num_symbols)
 
 
 def has_phase(algo: str) -> bool:

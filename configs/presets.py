@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+BY_OBSERVATION = ""
+"""In the place of a torso: `usual_torso` chooses it for each environment."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -11,6 +14,7 @@ class Preset:
 
     algo: str
     torso: str
+    """Of every environment; `BY_OBSERVATION` where the environments differ too much for one."""
     steps: int
     num_envs: int
     unroll_length: int
@@ -50,7 +54,7 @@ PRESETS = {
     ),
     "gym": Preset(
         "ppo",
-        "mlp",
+        BY_OBSERVATION,
         steps=100_000,
         num_envs=16,
         unroll_length=32,
@@ -124,6 +128,23 @@ def preset(family: str, algo: str | None = None) -> Preset:
     usual = _usual(family)
     algo = algo or usual.algo
     return _tuned(family, algo) or replace(usual, algo=algo, options={}, **NEUTRAL)
+
+
+def usual_torso(observation_shape: tuple[int, ...], num_symbols: int = 0) -> str:
+    """The name of the torso that suits an observation, where nobody chooses one.
+
+    For a picture (C, H, W) the shorter side decides: below 48 pixels (MiniGrid 7, MinAtar 10)
+    small, below 72 (Procgen 64) impala, else (Atari 84) nature.  All else is for the mlp.
+
+    Args:
+        observation_shape: of one observation, without time and batch.
+        num_symbols: how many kinds of symbols it is made of; 0: of amounts.
+    """
+    if num_symbols or len(observation_shape) != 3:
+        return "mlp"
+    bounds = {3: "mlp", 48: "small", 72: "impala"}
+    shorter = min(observation_shape[1:])
+    return next((name for bound, name in bounds.items() if shorter < bound), "nature")
 
 
 def untuned(family: str, algo: str) -> str:

@@ -126,7 +126,7 @@ class TrainConfig:
             return TrainConfig(
                 choice=choice,
                 run=_filled(template.run, {**BEFORE, **content["run"]}, RETIRED),
-                env=_filled(template.env, content["env"]),
+                env=_filled(template.env, absent(template.env) | content["env"]),
                 algo=_filled(template.algo, content["algo"]),
                 torso=_filled(template.torso, content["torso"]),
                 heads={
@@ -151,6 +151,11 @@ BEFORE: Mapping[str, Any] = {"normalize_value": False}
 
 RETIRED = ("log_seconds",)
 """Options of a run that earlier versions had; none changed what is learnt, so they are skipped."""
+
+
+def absent(config: Any) -> dict[str, Any]:
+    """What a family's earlier versions did where an option that it has now was not saved."""
+    return dict(getattr(config, "ABSENT", {}))
 
 
 def _filled(template: Any, content: Any, retired: tuple[str, ...] = ()) -> Any:

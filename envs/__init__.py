@@ -31,14 +31,14 @@ import torch
 
 from envs.atari.config import PROTOCOLS as ATARI_PROTOCOLS
 from envs.atari.config import AtariConfig
-from envs.atari.games import installed_backends
+from envs.atari.games import STANDARD_GAMES, installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.episodes import Episodes, EpisodeSummary
 from envs.gridworld.config import GridConfig
 from envs.gridworld.gymnasium import register as register_in_gymnasium
 from envs.gym import GymConfig
-from envs.names import canonical, nearest
+from envs.names import canonical, comes_with_package, locate, nearest, only
 from gridworld.options import Registry
 
 __all__ = [
@@ -103,30 +103,57 @@ PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
 
 
 def find(name: str) -> tuple[str, str]:
-    """Finds an environment by the name typed, whatever its case.
+    """Finds an environment by the name typed, whatever its case where only one can be meant.
+
+    `module:Id` imports the module, which registers the id with Gymnasium.
 
     Returns:
         Its canonical name, and the family (of `registered`) that builds it.
 
     Raises:
-        ValueError: if no family knows the name; suggests the nearest ones.
+        ValueError: if no family knows the name (suggests the nearest ones), several names differ
+            from it in case only, or a module cannot be imported.
     """
-    known: list[str] = []
     families: dict[str, EnvConfig] = registered()
     # Last, since listing its games imports their emulators, which takes a second.
-    families["atari"] = families.pop("atari")
-    for family, config in families.items():
-        names = config.names()
-        spelling = canonical(name, names)
-        if spelling is not None:
-            return spelling, family
-        known.extend(names)
-    cure = "Any Gymnasium id works too, such as CartPole-v1"
+    atari = families.pop("atari")
+    known = {family: config.names() for family, config in families.items()}
+    if canonical(name, STANDARD_GAMES) is not None:
+        known["atari"] = atari.names()
+    found = _match(name, known)
+    if found is None and comes_with_package(name):
+        return locate(name), "gym"
+    if found is None and "atari" not in known:
+        known["atari"] = atari.names()
+        found = _match(name, known)
+    if found is not None:
+        return found
+    names = [spelling for listed in known.values() for spelling in listed]
+    cure = (
+        "Any Gymnasium id works too, such as CartPole-v1, or minigrid:MiniGrid-Empty-8x8-v0 with "
+        "the module that registers it"
+    )
     if not installed_backends():
         cure += "; Atari games need pip install 'auxgate[atari]'"
     raise ValueError(
-        f"Unknown environment '{name}': did you mean {', '.join(nearest(name, known))}? {cure}."
+        f"Unknown environment '{name}': did you mean {', '.join(nearest(name, names))}? {cure}."
     )
+
+
+def _match(name: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:
+    """The name as one of the families spells it, and the family; the exact spelling wins."""
+    for family, names in known.items():
+        if name in names:
+            return name, family
+    lower = name.lower()
+    alike = {
+        spelling: family
+        for family, names in known.items()
+        for spelling in names
+        if spelling.lower() == lower
+    }
+    only(name, sorted(alike))
+    return next(iter(alike.items()), None)
 
 
 def register(family: str, config: Any) -> None:

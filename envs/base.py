@@ -62,6 +62,8 @@ class EnvSpec:
     """How many frames the channels of an image hold, the newest last; 1: they show one moment."""
     world_set: str = ""
     """Names the worlds, where there are many: a teacher learnt in others is refused."""
+    note: str = ""
+    """A sentence for the user on what is seen of an observation, where not all of it is."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,14 @@ class VecEnv(ABC):
             NotImplementedError: the environment's state cannot be saved (`snapshot` returns None).
         """
         raise NotImplementedError(f"{self.spec.name} cannot be restored")
+
+
+class BrokenEnvError(Exception):
+    """An environment's own code failed while it was played; the cause is its error."""
+
+
+class PictureError(ValueError):
+    """An environment cannot be drawn, or its picture is no picture."""
 
 
 def check_action(action: Tensor, spec: EnvSpec) -> None:

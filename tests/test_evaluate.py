@@ -5,12 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from agents.runtime.checkpoint import load_tensors, save_tensors
 from configs.programs import EvaluateOptions
+from envs.base import PictureError
+from envs.catch import CatchVecEnv
 from experiments.evaluation import command as evaluate
 from experiments.training import trainer as train
 
@@ -329,3 +332,21 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "play_all", interrupt)
     assert evaluate.main(["run", "--device", "cpu"]) == 130
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("run")
+def test_a_picture_that_fails_in_mid_episode_is_one_sentence_and_leaves_no_film(
+    monkeypatch, capsys
+):
+    calls = []
+
+    def render(self, index=0):
+        calls.append(index)
+        if len(calls) > 2:
+            raise PictureError("Catch cannot be drawn: its render() returned nothing.")
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(CatchVecEnv, "render", render)
+    said = refused("run --device cpu --video failed.gif", capsys)
+    assert said == "--video: Catch cannot be drawn: its render() returned nothing."
+    assert not Path("failed.gif").exists()

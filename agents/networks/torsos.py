@@ -15,6 +15,10 @@ from gridworld.options import OptionError, Registry, at_least, mention, require
 
 SQRT_2 = 2.0**0.5
 LayerT = TypeVar("LayerT", bound=nn.Module)
+LEAST_SIDE = 3
+"""Height and width, in pixels, of the least picture for convolutions of 3 x 3."""
+FEW_PIXELS = 12
+"""Height or width, in pixels, up to which `Small` keeps them all."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,11 @@ def check_image(
             f"{observation_shape}: {cure}",
         )
     if min(observation_shape[1:]) < smallest:
+        fitting = "small" if min(observation_shape[1:]) >= LEAST_SIDE else "mlp"
         raise OptionError(
             "torso",
             f"{name} needs images of {smallest} x {smallest} pixels or more, but the "
-            f"observation has shape {observation_shape}: {cure}",
+            f"observation has shape {observation_shape}: use {mention('torso')} {fitting}.",
         )
     return observation_shape[0]
 
@@ -123,7 +128,36 @@ class NatureConfig:
         return Nature(channels, observation_shape[1:], self.width)
 
 
-class Nature(Torso):
+class Convolved(Torso):
+    """Rectified convolutions, whose last map a dense layer turns into features."""
+
+    def __init__(self, convolutions: nn.Sequential, image: tuple[int, ...], width: int) -> None:
+        """Draws the dense layer's weights.
+
+        Args:
+            convolutions: end with a rectifier.
+            image: channels, height and width of what they read.
+            width: the features, which the dense layer gives.
+        """
+        super().__init__()
+        self.num_features = width
+        self.convolutions = convolutions
+        with torch.no_grad():
+            blank = convolutions(torch.zeros(1, *image))
+        self.spatial_shape = tuple(blank.shape[1:])
+        self.dense = orthogonal(nn.Linear(blank.numel(), width))
+
+    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
+        """Computes features [batch, width] and the last convolution's map."""
+        spatial = self.convolutions(observation)
+        return TorsoOutput(self.features_of(spatial), spatial)
+
+    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
+        """Computes the rectified features from the last convolution's map."""
+        return torch.relu(self.dense(latent.flatten(1)))
+
+
+class Nature(Convolved):
     """The convolutional network of Mnih et al. 2015 (Nature 518), Methods.
 
     Convolutions 32 x 8/4, 64 x 4/2 and 64 x 3/1, then a dense layer, all rectified.
@@ -137,9 +171,7 @@ class Nature(Torso):
             image: height and width, in pixels.
             width: the features, which the dense layer gives.
         """
-        super().__init__()
-        self.num_features = width
-        self.convolutions = nn.Sequential(
+        convolutions = nn.Sequential(
             orthogonal(InputConv2d(channels, 32, 8, stride=4)),
             nn.ReLU(),
             orthogonal(nn.Conv2d(32, 64, 4, stride=2)),
@@ -147,19 +179,7 @@ class Nature(Torso):
             orthogonal(nn.Conv2d(64, 64, 3)),
             nn.ReLU(),
         )
-        with torch.no_grad():
-            blank = self.convolutions(torch.zeros(1, channels, *image))
-        self.spatial_shape = tuple(blank.shape[1:])
-        self.dense = orthogonal(nn.Linear(blank.numel(), width))
-
-    def forward(self, observation: Shaped[Tensor, " batch *shape"]) -> TorsoOutput:
-        """Computes features [batch, width] and the 64-channel map."""
-        spatial = self.convolutions(observation)
-        return TorsoOutput(self.features_of(spatial), spatial)
-
-    def features_of(self, latent: Float[Tensor, " batch *latent"]) -> Float[Tensor, "batch F"]:
-        """Computes the rectified features from the 64-channel map."""
-        return torch.relu(self.dense(latent.flatten(1)))
+        super().__init__(convolutions, (channels, *image), width)
 
 
 @dataclass(frozen=True)
@@ -245,6 +265,56 @@ SMALL_WIDTH = 256
 
 
 @dataclass(frozen=True)
+class SmallConfig:
+    """Convolutions of 3 x 3 and one dense layer, for pictures of few pixels."""
+
+    channels: tuple[int, ...] = (16, 32)
+    """Channels of each convolution (one of 16 in MinAtar's own agents)."""
+    width: int = 128
+    """Features of the dense layer (128 in MinAtar's own agents)."""
+
+    def __post_init__(self) -> None:
+        positive = min(self.channels, default=0) >= 1
+        require(self, "channels", positive, "one or more positive numbers")
+        at_least(self, 1, "width")
+
+    def build(self, observation_shape: tuple[int, ...], num_symbols: int = 0) -> "Small":
+        """Makes the torso for images of (C, H, W), which are no symbols."""
+        channels = check_image("small", observation_shape, LEAST_SIDE, num_symbols)
+        return Small(channels, observation_shape[1:], self.channels, self.width)
+
+
+class Small(Convolved):
+    """Convolutions of 3 x 3 for pictures of some ten pixels a side, where Nature's do not fit.
+
+    After Young & Tian 2019, MinAtar (https://arxiv.org/abs/1903.03176), whose network for 10 x 10
+    planes has one convolution of 3 x 3 with 16 channels, and 128 dense units.  Departures: a second
+    convolution, padding, and a stride of 2 while the shorter side is longer than `FEW_PIXELS`,
+    so that the dense layer stays small.
+    """
+
+    def __init__(
+        self, channels: int, image: tuple[int, ...], depths: tuple[int, ...], width: int
+    ) -> None:
+        """Draws orthogonal weights.
+
+        Args:
+            channels: C, the planes of an image.
+            image: height and width, in pixels.
+            depths: the channels of each convolution.
+            width: the features, which the dense layer gives.
+        """
+        layers: list[nn.Module] = []
+        planes, shorter = channels, min(image)
+        for index, depth in enumerate(depths):
+            kind = InputConv2d if index == 0 else nn.Conv2d
+            stride = 2 if shorter > FEW_PIXELS else 1
+            layers += [orthogonal(kind(planes, depth, 3, stride, padding=1)), nn.ReLU()]
+            planes, shorter = depth, -(-shorter // stride)
+        super().__init__(nn.Sequential(*layers), (channels, *image), width)
+
+
+@dataclass(frozen=True)
 class MlpConfig:
     """Dense layers with tanh between them."""
 
@@ -252,8 +322,7 @@ class MlpConfig:
     """Width of each layer (64, 64 for classic control in OpenAI Baselines)."""
 
     def __post_init__(self) -> None:
-        positive = min(self.widths, default=0) >= 1
-        require(self, "widths", positive, "one or more positive numbers")
+        require(self, "widths", min(self.widths, default=0) >= 1, "one or more positive numbers")
 
     @property
     def small(self) -> bool:
@@ -313,6 +382,7 @@ class Torsos:
 
     nature: NatureConfig = NatureConfig()
     impala: ImpalaConfig = ImpalaConfig()
+    small: SmallConfig = SmallConfig()
     mlp: MlpConfig = MlpConfig()
 
 
@@ -320,4 +390,7 @@ _REGISTRY = Registry("torso", Torsos())
 register, registered = _REGISTRY.register, _REGISTRY.registered
 
 
-__all__ = ["Torso", "TorsoOutput", "Torsos", "NatureConfig", "ImpalaConfig", "MlpConfig"]
+__all__ = [
+    *("Torso", "TorsoOutput", "Torsos"),
+    *("NatureConfig", "ImpalaConfig", "SmallConfig", "MlpConfig"),
+]

@@ -23,6 +23,7 @@ from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
+from envs.base import PictureError
 from experiments.evaluation.players import check_writable, load_player
 from experiments.training.hardware import Hardware
 
@@ -251,11 +252,20 @@ class Episode:
         self.latest = next(moments)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """Plays the episode and yields the film's pictures as they are made."""
+        """Plays the episode and yields the film's pictures as they are made.
+
+        Raises:
+            PictureError: the pictures change in size.
+        """
         height, width = self.latest.picture.shape[:2]
         screen = Screen(self._title, height, width)
         while True:
             now = self.latest
+            if now.picture.shape[:2] != (height, width):
+                raise PictureError(
+                    f"{self._title} cannot be filmed: its pictures change in size, from "
+                    f"{height} x {width} to {' x '.join(map(str, now.picture.shape[:2]))}."
+                )
             yield screen.show(now.picture, now.score, now.step)
             if now.ended or now.step == self._most_steps:
                 return
@@ -304,10 +314,12 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
         moments = watch(env, player.agent, generator(options.seed, "film", env.device))
         try:
             episode = Episode(moments, env.spec.name, options.video_steps)
-        except (ValueError, NotImplementedError) as error:
-            raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
+        except ValueError as error:
+            raise PictureError(str(error)) from error
         with player.agent.frozen():
             content = find_encoder(path)(episode, env.spec.steps_per_second)
+    except (PictureError, NotImplementedError) as error:
+        raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
     finally:
         env.close()
     write_atomically(path, content)

@@ -10,6 +10,7 @@ from agents.teachers import PolicyCard, load_policy
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
+from configs.training import absent
 from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
@@ -79,7 +80,8 @@ class Player:
             raise ValueError(f"{error} It was trained with {needs}." if needs else error) from error
         usual: Any = registered()[family]
         chosen_anew = {field.name for field in fields(usual) if not field.compare}
-        options = {k: v for k, v in self.card.env_options.items() if k not in chosen_anew}
+        saved = absent(usual) | dict(self.card.env_options)
+        options = {k: v for k, v in saved.items() if k not in chosen_anew}
         config: Any = replace(usual, **options)
         if family in HELD_OUT:
             config = HELD_OUT[family](config)

@@ -27,7 +27,7 @@ from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import UsageError
-from configs.presets import untuned
+from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
@@ -134,7 +134,12 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     session = build(config, hardware, step, parts)
     choice = config.choice
     gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
-    said = (hardware.reason, gated, session.ungated, session.held)
+    spec = session.env.spec
+    shape = " x ".join(map(str, spec.observation_shape))
+    torso = ""
+    if preset(choice.family).torso == BY_OBSERVATION:
+        torso = f"The torso is {choice.torso}, for observations of {shape}."
+    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
     return session, " ".join(filter(None, said))
 
 

@@ -1,4 +1,7 @@
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 from configs.choice import Choice, choose
 from configs.errors import UsageError
@@ -34,6 +37,34 @@ def test_nothing_chosen_is_plain_actor_critic_on_breakout():
 def test_every_family_comes_with_its_own_torso():
     assert chosen("--env Catch") == Choice("Catch", "catch", "a2c", "mlp", (), None)
     assert chosen("--env CartPole-v1") == Choice("CartPole-v1", "gym", "ppo", "mlp", (), None)
+
+
+@pytest.fixture
+def pictures():
+    """A Gymnasium environment whose argument says how large its pictures are."""
+
+    class Pictures(gymnasium.Env):
+        def __init__(self, side=7):
+            self.observation_space = spaces.Box(0, 255, (side, side, 3), np.uint8)
+            self.action_space = spaces.Discrete(2)
+
+    gymnasium.register("AuxgatePictures-v0", Pictures, disable_env_checker=True)
+    yield "--env AuxgatePictures-v0"
+    gymnasium.registry.pop("AuxgatePictures-v0")
+
+
+@pytest.mark.parametrize(
+    ("options", "torso"),
+    [
+        ("", "small"),
+        ("--env.kwargs side=64", "impala"),
+        ("--seed 3 --env.kwargs=side=84 --steps 9", "nature"),
+        ("--torso mlp", "mlp"),
+        ("--env.kwargs nonsense", "mlp"),  # the second pass refuses it
+    ],
+)
+def test_the_torso_suits_the_pictures_of_the_environment_as_it_is_made(options, torso, pictures):
+    assert chosen(f"{pictures} {options}").torso == torso
 
 
 def test_an_environment_is_known_whatever_its_case():

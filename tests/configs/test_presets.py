@@ -1,11 +1,13 @@
 from dataclasses import fields, replace
 
 import pytest
+import torch
 
 from agents.algorithms import PPGConfig, PPOConfig
+from agents.networks.torsos import Torsos
 from configs import presets
 from configs.choice import Choice, names
-from configs.presets import PRESETS, Preset, preset, untuned
+from configs.presets import BY_OBSERVATION, PRESETS, Preset, preset, untuned, usual_torso
 from configs.training import RunOptions, defaults
 from envs import EnvFamilies
 
@@ -19,7 +21,7 @@ def test_every_family_has_its_numbers():
 def test_a_preset_chooses_what_there_is_and_what_a_run_accepts(family, algo):
     numbers = preset(family, algo)
     assert numbers.algo in names("algo")
-    assert numbers.torso in names("torso")
+    assert numbers.torso in (BY_OBSERVATION, *names("torso"))
     run = RunOptions(**numbers.run)
     assert (run.steps, run.num_envs) == (numbers.steps, numbers.num_envs)
 
@@ -79,3 +81,27 @@ def test_a_preset_sets_the_options_of_its_algorithm_and_of_no_other():
     assert defaults(replace(chosen, algo="ppo")).algo == PPOConfig(clip=0.2, value_coefficient=0.2)
     assert defaults(replace(chosen, algo="ppg")).algo == PPGConfig()
     assert preset("gym", "a2c").options == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_symbols", "name"),
+    [
+        ((3, 7, 7), 0, "small"),  # MiniGrid
+        ((4, 10, 10), 0, "small"),  # MinAtar
+        ((1, 40, 40), 0, "small"),
+        ((3, 64, 64), 0, "impala"),  # Procgen
+        ((4, 84, 84), 0, "nature"),
+        ((3, 210, 160), 0, "nature"),
+        ((3, 2, 9), 0, "mlp"),
+        ((40, 40), 0, "mlp"),
+        ((4,), 0, "mlp"),
+        ((10, 7, 7), 9, "mlp"),
+    ],
+)
+def test_the_usual_torso_suits_the_observation_and_can_be_built(shape, num_symbols, name):
+    assert usual_torso(shape, num_symbols) == name
+    built = getattr(Torsos(), name).build(shape, num_symbols)
+    assert built(torch.zeros(2, *shape, dtype=torch.uint8)).features.shape == (
+        2,
+        built.num_features,
+    )

@@ -88,6 +88,20 @@ def test_a_run_from_before_there_were_protocols_is_read():
     assert read.choice == replace(config.choice, protocol="")
 
 
+def test_a_gymnasium_run_from_before_pictures_were_arranged_sees_what_it_saw():
+    config = parsed("--env CartPole-v1")
+    content = json.loads(json.dumps(config.to_json()))
+    assert TrainConfig.from_json(content).env == config.env
+    del content["env"]["raw_arrays"], content["env"]["kwargs"]
+    assert TrainConfig.from_json(content).env == replace(config.env, raw_arrays=True)
+
+
+def test_arguments_of_an_environment_survive_their_json():
+    config = parsed("--env FrozenLake-v1 --env.kwargs map_name=8x8 is_slippery=false")
+    assert config.env.kwargs == ("map_name=8x8", "is_slippery=false")
+    assert through_json(config) == config
+
+
 def test_the_defaults_are_those_of_the_preset():
     for family, numbers in PRESETS.items():
         run = defaults(Choice(EXAMPLES[family], family, numbers.algo, "mlp", (), None)).run

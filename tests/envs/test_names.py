@@ -17,6 +17,13 @@ def test_a_name_is_found_whatever_its_case(typed):
     assert canonical(typed, ["Pong", "Breakout"]) == "Breakout"
 
 
+def test_of_names_that_differ_in_case_the_exact_one_is_found_and_no_other():
+    names = ["Toy-v0", "toy-v0", "Other"]
+    assert [canonical(name, names) for name in names] == names
+    with pytest.raises(ValueError, match="'TOY-v0' may be Toy-v0 or toy-v0"):
+        canonical("TOY-v0", names)
+
+
 def test_an_unknown_name_is_not_found():
     assert canonical("Break", ["Pong", "Breakout"]) is None
 

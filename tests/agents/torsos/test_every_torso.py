@@ -7,12 +7,19 @@ import torch
 from torch.testing import assert_close
 
 from agents.networks.actor_critic import arithmetic
-from agents.networks.torsos import ImpalaConfig, MlpConfig, NatureConfig, Torsos
+from agents.networks.torsos import (
+    ImpalaConfig,
+    MlpConfig,
+    NatureConfig,
+    SmallConfig,
+    Torsos,
+)
 
 BATCH, F = 3, 5
 EXAMPLES = {
     "nature": (NatureConfig(width=F), (2, 36, 44)),
     "impala": (ImpalaConfig(channels=(3, 4), width=F), (2, 8, 12)),
+    "small": (SmallConfig(channels=(3, 4), width=F), (2, 5, 14)),
     "mlp": (MlpConfig(widths=(7, F)), (2, 3, 4)),
 }
 """Of each torso a small one and a small observation for it, of uneven sides."""
@@ -69,3 +76,10 @@ def test_bf16_is_near_fp32(torso, pixels):
 def test_every_parameter_is_trained(torso, pixels):
     torso(pixels).features.sum().backward()
     assert all(p.grad is not None for p in torso.parameters())
+
+
+def test_the_small_torso_keeps_the_pixels_of_a_small_picture_and_halves_a_larger_one():
+    sides = {
+        side: SmallConfig().build((3, side, side)).spatial_shape[1:] for side in (7, 12, 13, 40)
+    }
+    assert sides == {7: (7, 7), 12: (12, 12), 13: (7, 7), 40: (10, 10)}

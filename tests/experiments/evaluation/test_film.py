@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from agents.rollout.evaluation import Moment
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
+from envs.base import PictureError
 from experiments.evaluation.film import BAR, Episode, check_film
 
 
@@ -42,6 +45,14 @@ def test_an_episode_is_played_while_it_is_shown():
     episode = iter(Episode(playing, "Catch", most_steps=10))
     next(episode)
     assert next(playing).step == 1
+
+
+def test_pictures_that_change_in_size_are_refused():
+    first, *others = moments(2)
+    grown = [replace(moment, picture=np.repeat(moment.picture, 2, axis=0)) for moment in others]
+    episode = Episode(iter([first, *grown]), "Toy", most_steps=10)
+    with pytest.raises(PictureError, match="Toy cannot be filmed: its pictures change in size"):
+        list(episode)
 
 
 def test_the_caption_follows_the_episode():
