@@ -30,6 +30,7 @@ from configs.presets import untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
+from experiments.training.evaluating import Evaluator, best_so_far, check_evaluation
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
 from experiments.training.session import Session
 
@@ -128,6 +129,7 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torch.use_deterministic_algorithms(run.deterministic)
     hardware = choose_hardware(run.device, run.precision, run.threads, playing=run.pipeline)
     session = build(config, hardware, step, parts)
+    check_evaluation(config, session)
     choice = config.choice
     gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
     said = (hardware.reason, gated, session.ungated, session.held)
@@ -145,6 +147,9 @@ class Sink(Protocol):
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Takes pictures by name."""
+
+    def evaluated(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Takes the numbers of one evaluation."""
 
     def tick(self, step: int, seconds: float) -> None:
         """Shows how far the run is; called after every update."""
@@ -255,6 +260,7 @@ class Trainer:
         logs = Interval(options.log_interval, logged_step)
         pictures = Interval(options.picture_interval, logged_step)
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
+        evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = False
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
@@ -262,6 +268,8 @@ class Trainer:
             if learner.steps == 0 and processes.leads:
                 # A run can then be resumed whenever it dies, and a full disk shows at once.
                 session.save(self.run.folder)
+            if evaluator.due():  # it was interrupted
+                logged_at += evaluator.evaluate(sink, stop)
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
@@ -286,9 +294,13 @@ class Trainer:
                     diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                     over = over or diverged
                 sink.tick(step, now - began)
-                if processes.leads and (over or now - saved_at >= patience):
+                due = evaluator.due()
+                if processes.leads and (over or due or now - saved_at >= patience):
                     session.save(self.run.folder)
                     saved_at, patience = now, 60 * options.checkpoint_minutes
+                if due and not diverged:
+                    # No step is made meanwhile, so the time is not that of training.
+                    logged_at += evaluator.evaluate(sink, stop)
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
@@ -307,6 +319,8 @@ def farewell(run: Run, code: int) -> None:
     steps = run.session.learner.steps
     if not run.session.processes.leads:
         return
+    if run.config.run.eval_every:
+        print(best_so_far(run.folder))
     if code == DIVERGED:
         print(
             f"train.py: the last {run.config.run.max_skipped} updates were skipped because the "
