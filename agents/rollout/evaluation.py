@@ -1,6 +1,5 @@
 """Plays whole episodes with a frozen policy: many to sum up their scores, one to watch it."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -82,7 +81,7 @@ def play(
     agent: ActorCritic,
     episodes: int,
     generator: torch.Generator,
-    step_limit: float = math.inf,
+    step_limit: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Scores:
     """Plays whole episodes with actions sampled from the policy.
@@ -114,7 +113,7 @@ def play(
         score += step.reward.cpu().numpy()
         length += step.valid.cpu().numpy()
         over = step.ended.cpu().numpy()
-        counted = np.flatnonzero(over | (length >= step_limit))
+        counted = np.flatnonzero(over if step_limit is None else over | (length >= step_limit))
         optimum = env.optimum if len(counted) else None
         for index in counted:
             if left[index] > 0:

@@ -231,7 +231,8 @@ class Evaluator:
 
     def _numbers(self, result: Result, seconds: float) -> dict[str, float]:
         scores, (low, high) = result.scores, result.interval
-        normalised = result.human_normalised
+        # Of whole episodes only.
+        normalised = None if scores.unfinished else result.human_normalised
         assert self._best is not None
         return {
             "mean": scores.mean,
@@ -259,7 +260,7 @@ class Evaluator:
             f"Evaluation at step {result.trained_steps:,}: mean return {scores.mean:,.2f} (95 % "
             f"interval {low:,.2f} to {high:,.2f}), {len(scores.returns)} episodes"
         )
-        if result.human_normalised is not None:
+        if result.human_normalised is not None and not scores.unfinished:
             text += f", human-normalised {100 * result.human_normalised:.0f} %"
         if result.of_optimum is not None:
             text += f", {100 * result.of_optimum:.0f} % of the optimum {scores.optimum:,.2f}"

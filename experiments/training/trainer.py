@@ -298,9 +298,11 @@ class Trainer:
                 if processes.leads and (over or due or now - saved_at >= patience):
                     session.save(self.run.folder)
                     saved_at, patience = now, 60 * options.checkpoint_minutes
-                if due and not diverged:
+                if due and not diverged and not stop.requested:
                     # No step is made meanwhile, so the time is not that of training.
                     logged_at += evaluator.evaluate(sink, stop)
+                    # Other processes would wait for one that leaves the loop by itself.
+                    over = over or (processes.size == 1 and stop.requested)
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
