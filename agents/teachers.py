@@ -22,6 +22,8 @@ from agents.trajectory import Trajectory
 from envs.base import EnvSpec
 
 POLICY_FILE = "policy.safetensors"
+BEST_FILE = "best.safetensors"
+"""In a run's folder: the policy as exported last, and the one that was evaluated best."""
 FORMAT = "auxgate policy 1"
 
 
@@ -47,6 +49,8 @@ class PolicyCard:
     world_set: str = ""
     plugins: tuple[str, ...] = ()
     """Modules that registered components of the run."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """Scores of this very policy while it was trained; only the best policy's card has them."""
     format: str = FORMAT
 
 
@@ -114,7 +118,10 @@ def export_policy(
         dtype: of the weights in the file.
     """
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
-    save_tensors(path, weights, asdict(card))
+    content = asdict(card)
+    if not card.evaluation:
+        del content["evaluation"]
+    save_tensors(path, weights, content)
 
 
 def policy_weights(agent: ActorCritic) -> dict[str, Tensor]:

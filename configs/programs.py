@@ -37,6 +37,9 @@ class EvaluateOptions:
     """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
     threads: int = 0
     """Threads that PyTorch computes with on the CPU; 0 chooses."""
+    policy: Literal["last", "best"] = "last"
+    """Which policy of a run's folder: as exported last, or the best of its evaluations
+    while it was trained."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """File for all scores, JSON or .csv; without it they go to evaluation.json in each run's
     folder."""

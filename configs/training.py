@@ -13,9 +13,11 @@ from configs.choice import DEFAULT_GATE, Choice, component, names
 from configs.errors import UsageError
 from configs.presets import preset
 from envs import PROTOCOLS, registered
-from gridworld.options import at_least, require
+from gridworld.options import OptionError, at_least, mention, require
 
 DeviceName = str
+EVALUATION_EPISODES = 32
+EVALUATION_STEP_LIMIT = 27_000  # the time limit of Atari
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ class RunOptions:
     """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
     picture_steps: int = 0
     """Agent steps between pictures of heads in TensorBoard; 0: a twentieth of the run."""
+    eval_every: int = 0
+    """Agent steps between evaluations of a frozen copy of the policy, which also keep the best
+    policy; 0: none."""
+    eval_episodes: int = EVALUATION_EPISODES
+    """Whole episodes of each evaluation, in environments that training never sees."""
+    eval_step_limit: int = EVALUATION_STEP_LIMIT
+    """Agent steps after which an evaluation cuts an episode."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False
@@ -67,7 +76,15 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "steps", "num_envs", "unroll_length", "max_skipped")
-        at_least(self, 0, "seed", "threads", "log_steps", "picture_steps")
+        at_least(self, 0, "seed", "threads", "log_steps", "picture_steps", "eval_every")
+        usual = {"eval_episodes": EVALUATION_EPISODES, "eval_step_limit": EVALUATION_STEP_LIMIT}
+        at_least(self, 1, *usual)
+        for name, value in usual.items():
+            if not self.eval_every and getattr(self, name) != value:
+                raise OptionError(
+                    name,
+                    f"has no effect without {mention('eval_every')}: add that, or drop this one.",
+                )
         require(self, "max_gradient_norm", self.max_gradient_norm >= 0, "0 or more")
         ends_well = 0 <= self.learning_rate_end < float("inf")
         require(self, "learning_rate_end", ends_well, "0 or more and finite")

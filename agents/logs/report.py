@@ -26,13 +26,15 @@ class Table:
     end: the file is then rewritten, once.
     """
 
-    def __init__(self, path: Path, start_step: int = 0) -> None:
+    def __init__(self, path: Path, start_step: int = 0, group: str = "") -> None:
         """Opens the table, and cuts what another process wrote beyond `start_step`.
 
         Args:
             path: the file, made at the first row where there is none.
             start_step: agent steps at which this process begins.
+            group: what precedes the columns' names in `TAGS`, whose order they have.
         """
+        self._group = group
         self._path = path
         self._file: TextIO | None = None
         self._columns: list[str] = []
@@ -44,7 +46,9 @@ class Table:
     def append(self, step: int, numbers: Mapping[str, float]) -> None:
         """Writes one row through to the disk; a cell is empty where nothing was measured."""
         cells = {"step": str(step)} | {name: _cell(value) for name, value in numbers.items()}
-        new = sorted(cells.keys() - set(self._columns), key=importance)
+        new = sorted(
+            cells.keys() - set(self._columns), key=lambda name: importance(self._group + name)
+        )
         if new:
             rows = _read(self._path, step)[1] if self._columns else []
             leading = [name for name in LEADING if name in new]
@@ -96,8 +100,10 @@ def _cell(value: float) -> str:
 
 
 METRICS_FILE = "metrics.csv"
+EVALUATIONS_FILE = "evaluations.csv"
+EVALUATION = "evaluation/"
 
-__all__ = ["METRICS_FILE", "Progress", "Report", "Split"]
+__all__ = ["EVALUATIONS_FILE", "METRICS_FILE", "Progress", "Report", "Split"]
 
 
 class Report:
@@ -128,6 +134,7 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         self._terminal = Terminal(total_steps, console, start_step)
         self._table = Table(folder / METRICS_FILE, start_step)
+        self._evaluations = Table(folder / EVALUATIONS_FILE, start_step, EVALUATION)
         self._events = EventFile(folder, description, start_step)
 
     def log(self, progress: Progress) -> None:
@@ -150,6 +157,16 @@ class Report:
         if pictures:
             self._events.show(step, pictures)
 
+    def evaluated(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Writes one evaluation to TensorBoard and, as a row, to `evaluations.csv`.
+
+        Raises:
+            OSError: the disk is full, say.
+        """
+        self._events.append(step, {EVALUATION + name: value for name, value in numbers.items()})
+        # Last: the row tells a run that continues that nothing of this evaluation is missing.
+        self._evaluations.append(step, numbers)
+
     def tick(self, step: int, seconds: float) -> None:
         """Keeps the live line moving between two log lines; writes nothing.
 
@@ -168,6 +185,7 @@ class Report:
         self._terminal.close()
         try:
             self._table.close()
+            self._evaluations.close()
         finally:
             self._events.close()
 
@@ -196,6 +214,9 @@ class NoReport:
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Ignores pictures."""
+
+    def evaluated(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Ignores an evaluation."""
 
     def tick(self, step: int, seconds: float) -> None:
         """Ignores the progress."""

@@ -20,6 +20,16 @@ from envs.episodes import EpisodeSummary
 RETURN_TAG = "1_return/episode_return"
 
 TAGS = {
+    "evaluation/mean": "1_evaluation/return",
+    "evaluation/interval_low": "1_evaluation/interval_low",
+    "evaluation/interval_high": "1_evaluation/interval_high",
+    "evaluation/episodes": "1_evaluation/num_episodes",
+    "evaluation/unfinished": "1_evaluation/num_unfinished",
+    "evaluation/median": "1_evaluation/median",
+    "evaluation/length": "1_evaluation/length",
+    "evaluation/optimum": "1_evaluation/optimum",
+    "evaluation/human_normalised": "1_evaluation/human_normalised",
+    "evaluation/best": "1_evaluation/best",
     "return": RETURN_TAG,
     "length": "1_return/length",
     "episodes": "1_return/num_episodes",
@@ -60,6 +70,8 @@ TAGS = {
     "acting": "9_speed/acting",
     "learning": "9_speed/learning",
     "seconds": "9_speed/seconds",
+    "evaluation/seconds": "9_speed/evaluation_seconds",
+    "evaluation/share": "9_speed/evaluation",
 }
 """From a metric's name (its column in `metrics.csv`) to its tag in TensorBoard, in the order
 of importance; the digits make TensorBoard keep it.  `docs/metrics.md` explains each."""
@@ -128,6 +140,8 @@ class Progress:
 
 def tag(name: str) -> str:
     """The TensorBoard tag of a metric; one that is new to the table joins its kin."""
+    if name in TAGS:
+        return TAGS[name]
     head, _, metric = name.rpartition("/")
     pattern = "{head}/" + metric if head else metric
     kin = f"7_{{head}}/{metric}" if head else f"8_training/{metric}"
@@ -137,7 +151,7 @@ def tag(name: str) -> str:
 def importance(name: str) -> tuple[int, str]:
     """Sorts metrics as the table does, heads by their names; new ones come last."""
     head, _, metric = name.rpartition("/")
-    pattern = "{head}/" + metric if head else metric
+    pattern = name if name in TAGS else "{head}/" + metric if head else metric
     order = list(TAGS)
     return (order.index(pattern) if pattern in TAGS else len(order), name)
 

@@ -292,7 +292,7 @@ class Pipeline:
     @property
     def episodes(self) -> Episodes:
         """Finished episodes, those of the trajectory under way included."""
-        self._settle()
+        self.settle()
         return self._collector.episodes
 
     def collect(self) -> Trajectory:
@@ -314,14 +314,14 @@ class Pipeline:
     def _follow(self) -> None:
         torch._foreach_copy_(self._player, self._learned)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Waits until no trajectory is being played; `collect` still returns the last one."""
         if self._next is not None:
             self._next.result()
 
     def state_dict(self) -> dict[str, Any]:
         """The collector's state; the trajectory that is being played is not saved."""
-        self._settle()
+        self.settle()
         return self._collector.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Plays whole episodes with a frozen policy: many to sum up their scores, one to watch it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ class Scores:
     """Agent steps of each."""
     optima: tuple[float, ...] = ()
     """What the best policy is expected to score in each; empty where that is unknown."""
+    unfinished: int = 0
+    """Episodes that were cut at a limit of steps; they count with their returns so far."""
 
     @property
     def mean(self) -> float:
@@ -70,7 +72,18 @@ def steps(
         reset = ~step.valid
 
 
-def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Generator) -> Scores:
+class StoppedError(Exception):
+    """The caller of `play` no longer wants the episodes."""
+
+
+def play(
+    env: VecEnv,
+    agent: ActorCritic,
+    episodes: int,
+    generator: torch.Generator,
+    step_limit: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Scores:
     """Plays whole episodes with actions sampled from the policy.
 
     Args:
@@ -78,23 +91,34 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
         agent: the policy that plays; its weights do not change.
         episodes: how many, dealt out to the environments by `quotas`.
         generator: what the actions are drawn from.
+        step_limit: agent steps after which an episode is cut.  One environment of several cannot
+            be reset, so it plays no other episode after that.
+        stopped: asked at every step whether to give up.
 
     Returns:
         The undiscounted return of every episode.
+
+    Raises:
+        StoppedError: `stopped` returned true.
     """
     left = quotas(episodes, env.spec.num_envs)
     returns: list[list[float]] = [[] for _ in left]
     lengths: list[list[int]] = [[] for _ in left]
     optima: list[list[float]] = [[] for _ in left]
     score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
+    unfinished = 0
     for step in steps(env, agent, generator, env.reset()):
+        if stopped():
+            raise StoppedError
         score += step.reward.cpu().numpy()
         length += step.valid.cpu().numpy()
-        ended = np.flatnonzero(step.ended.cpu().numpy())
-        optimum = env.optimum if len(ended) else None
-        for index in ended:
+        over = step.ended.cpu().numpy()
+        counted = np.flatnonzero(over if step_limit is None else over | (length >= step_limit))
+        optimum = env.optimum if len(counted) else None
+        for index in counted:
             if left[index] > 0:
-                left[index] -= 1
+                left[index] = left[index] - 1 if over[index] else 0
+                unfinished += not over[index]
                 returns[index].append(float(score[index]))
                 lengths[index].append(int(length[index]))
                 if optimum is not None:
@@ -106,6 +130,7 @@ def play(env: VecEnv, agent: ActorCritic, episodes: int, generator: torch.Genera
         tuple(value for each in returns for value in each),
         tuple(value for each in lengths for value in each),
         tuple(value for each in optima for value in each),
+        unfinished,
     )
 
 

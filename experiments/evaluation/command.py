@@ -31,7 +31,9 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
         if path is not None:
             check_writable(path, "--output FILE")
     hardware = prepare(options)
-    players = [load_player(run, hardware, render=False) for run in options.runs]
+    players = [
+        load_player(run, hardware, render=False, policy=options.policy) for run in options.runs
+    ]
     results: list[Result] = []
     for player in players:
         if len(players) > 1:

@@ -307,7 +307,7 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
         UsageError: the policy cannot be played, or its environment cannot be drawn.
     """
     (run,) = options.runs
-    player = load_player(run, hardware, render=True)
+    player = load_player(run, hardware, render=True, policy=options.policy)
     env = player.build(1, options.seed, hardware, render=True)
     path = Path(options.video)
     try:

@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
-from agents.teachers import PolicyCard, load_policy
+from agents.teachers import BEST_FILE, PolicyCard, load_policy
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
@@ -15,7 +15,7 @@ from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
 
-EVALUATION = "evaluation.json"
+EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
 
 
 def destination(run: str, options: EvaluateOptions) -> Path | None:
@@ -25,7 +25,8 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
     """
     if options.output:
         return Path(options.output)
-    return Path(run) / EVALUATION if (Path(run) / CONFIG).is_file() else None
+    name = BEST_EVALUATION if options.policy == "best" else EVALUATION
+    return Path(run) / name if (Path(run) / CONFIG).is_file() else None
 
 
 def check_writable(path: Path, cure: str) -> None:
@@ -89,20 +90,29 @@ class Player:
         return env
 
 
-def load_player(run: str, hardware: Hardware, *, render: bool) -> Player:
+def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "last") -> Player:
     """Loads a policy, and builds its environment once to check that the two still fit.
 
     Args:
         run: a run's folder, a shipped teacher's folder, or an exported policy.
         hardware: what to compute on.
         render: whether pictures will be asked for.
+        policy: best for the one that did best in the evaluations of a run's folder.
 
     Raises:
         UsageError: there is no such policy, or its environment cannot be built.
     """
+    path = Path(run)
+    if policy == "best":
+        path /= BEST_FILE
+        if not path.is_file():
+            raise UsageError(
+                f"--policy best needs {path}, which is not there: name the folder of a run that "
+                "was trained with --eval-every, or drop it."
+            )
     load_plugins_of(run)
     try:
-        player = Player(run, *load_policy(Path(run), hardware.device, hardware.precision))
+        player = Player(run, *load_policy(path, hardware.device, hardware.precision))
         env = player.build(1, 0, hardware, render=render)
         env.close()
         _check(player.card, env)

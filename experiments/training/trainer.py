@@ -31,6 +31,7 @@ from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
+from experiments.training.evaluating import Evaluator, best_so_far, check_evaluation
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
 from experiments.training.session import Session
 
@@ -132,6 +133,7 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
         run.device, run.precision, run.threads, playing=run.pipeline, small=small
     )
     session = build(config, hardware, step, parts)
+    check_evaluation(config, session)
     choice = config.choice
     gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
     spec = session.env.spec
@@ -154,6 +156,9 @@ class Sink(Protocol):
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Takes pictures by name."""
+
+    def evaluated(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Takes the numbers of one evaluation."""
 
     def tick(self, step: int, seconds: float) -> None:
         """Shows how far the run is; called after every update."""
@@ -264,6 +269,7 @@ class Trainer:
         logs = Interval(options.log_interval, logged_step)
         pictures = Interval(options.picture_interval, logged_step)
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
+        evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = False
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
@@ -271,6 +277,8 @@ class Trainer:
             if learner.steps == 0 and processes.leads:
                 # A run can then be resumed whenever it dies, and a full disk shows at once.
                 session.save(self.run.folder)
+            if evaluator.due():  # it was interrupted
+                logged_at += evaluator.evaluate(sink, stop)
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
@@ -295,9 +303,15 @@ class Trainer:
                     diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                     over = over or diverged
                 sink.tick(step, now - began)
-                if processes.leads and (over or now - saved_at >= patience):
+                due = evaluator.due()
+                if processes.leads and (over or due or now - saved_at >= patience):
                     session.save(self.run.folder)
                     saved_at, patience = now, 60 * options.checkpoint_minutes
+                if due and not diverged and not stop.requested:
+                    # No step is made meanwhile, so the time is not that of training.
+                    logged_at += evaluator.evaluate(sink, stop)
+                    # Other processes would wait for one that leaves the loop by itself.
+                    over = over or (processes.size == 1 and stop.requested)
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
@@ -316,6 +330,8 @@ def farewell(run: Run, code: int) -> None:
     steps = run.session.learner.steps
     if not run.session.processes.leads:
         return
+    if run.config.run.eval_every:
+        print(best_so_far(run.folder))
     if code == DIVERGED:
         print(
             f"train.py: the last {run.config.run.max_skipped} updates were skipped because the "

@@ -1,5 +1,6 @@
 import csv
 import io
+import math
 import resource
 
 import numpy as np
@@ -143,12 +144,34 @@ def test_a_watched_line_moves_between_two_lines_of_the_log(tmp_path):
     assert "250/5,000" in screen.getvalue()
 
 
+def test_an_evaluation_is_a_row_of_its_table_and_a_point_and_is_cut_on_a_resume(make, tmp_path):
+    evaluation = {"episodes": 8.0, "mean": 1.5, "optimum": math.nan}
+    with make() as report:
+        report.log(line(1000))
+        report.evaluated(1000, evaluation)
+        report.evaluated(2000, evaluation)
+    with make(start_step=1000) as report:
+        report.evaluated(1500, evaluation)
+    folder = tmp_path / "run"
+    assert (folder / "evaluations.csv").read_text().splitlines() == [
+        "step,mean,episodes,optimum",
+        "1000,1.5,8,",
+        "1500,1.5,8,",
+    ]
+    events = EventAccumulator(str(folder)).Reload()
+    found = [(event.step, event.value) for event in events.Scalars("1_evaluation/return")]
+    assert found == [(1000, 1.5), (1500, 1.5)]
+    assert "1_evaluation/optimum" not in events.Tags()["scalars"]
+    assert rows(folder) == [(1000, 1.0)]
+
+
 def test_a_process_that_does_not_report_says_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with NoReport() as report:
         report.note("a note")
         report.tick(250, 1.0)
         report.log(line(1000))
+        report.evaluated(1000, {"mean": 1.0})
         report.show(1000, {"cosines": np.zeros((1, 1, 3), dtype=np.uint8)})
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")

@@ -8,6 +8,7 @@ import torch
 
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
+from agents.rollout import evaluation
 from agents.rollout.evaluation import play, quotas, steps, watch
 from agents.runtime.random import generator
 from envs.catch import CatchConfig
@@ -44,6 +45,27 @@ def test_short_episodes_are_not_favoured(scripted, play, build_agent):
 def test_an_environment_without_a_share_is_ignored(scripted, play, build_agent):
     env = scripted([episode(play, 3), episode(play, 1)])
     assert evaluate(env, build_agent, episodes=1).returns == (3.0,)
+
+
+def test_an_episode_is_cut_at_the_limit_and_its_environment_plays_no_other(
+    scripted, play, build_agent
+):
+    # Environment 0 ends both of its episodes; environment 1 is cut in the first of its two.
+    env = scripted([episode(play, 3), episode(play, 10)])
+    chance = generator(0, "evaluation", env.device)
+    scores = evaluation.play(env, build_agent(env.spec), 4, chance, step_limit=4)
+    assert scores.returns == (3.0, 3.0, 4.0)
+    assert scores.lengths == (3, 3, 4)
+    assert scores.unfinished == 1
+
+
+def test_the_caller_may_give_up(scripted, play, build_agent):
+    env = scripted([episode(play, 3)])
+    answers = iter([False, True])
+    chance = generator(0, "evaluation", env.device)
+    with pytest.raises(evaluation.StoppedError):
+        evaluation.play(env, build_agent(env.spec), 1, chance, stopped=lambda: next(answers))
+    assert next(answers, None) is None
 
 
 def test_a_lost_life_does_not_end_the_count_and_a_time_limit_does(scripted, play, build_agent):

@@ -1,0 +1,311 @@
+"""Evaluations while training: a frozen copy of the policy plays on other environments.
+
+They are as `evaluate.py` does it: whole episodes with sampled actions, in held-out worlds where
+the family has them.  Environments and actions have the same seed at every evaluation and in every
+run, so differences come from the policy.  The seed is not that of `evaluate.py`, whose scores of
+the best policy would otherwise be those that it was chosen by.
+
+Training does not notice: an evaluation counts no steps, and leaves every random generator as it
+was.  It follows a checkpoint of the same step, so a run that is killed meanwhile loses nothing;
+resumed, it evaluates first.
+"""
+
+import copy
+import csv
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from agents.logs.report import EVALUATIONS_FILE
+from agents.networks.actor_critic import ActorCritic
+from agents.rollout.collector import Pipeline
+from agents.rollout.evaluation import StoppedError, play
+from agents.runtime.checkpoint import DamagedFileError, load_tensors
+from agents.runtime.random import generator
+from agents.teachers import BEST_FILE, export_policy, policy_weights
+from configs.errors import UsageError
+from configs.programs import NUM_ENVS
+from configs.training import TrainConfig
+from experiments.evaluation.players import Player
+from experiments.evaluation.scoreboard import Result
+from experiments.training.hardware import Hardware, StopRequest
+from experiments.training.session import Session
+
+SEED = 2_000_003
+"""Of environments and actions: of no training by default, and not of `evaluate.py`."""
+
+
+class Log(Protocol):
+    """What an evaluation needs of the trainer's sink."""
+
+    def note(self, text: str) -> None:
+        """Takes a sentence for the user."""
+
+    def evaluated(self, step: int, numbers: dict[str, float]) -> None:
+        """Takes the numbers of one evaluation."""
+
+
+def check_evaluation(config: TrainConfig, session: Session) -> None:
+    """Builds one environment of the evaluations, to refuse at once what cannot be built.
+
+    Raises:
+        UsageError: it cannot be built.
+    """
+    if not config.run.eval_every or not session.processes.leads:
+        return
+    player = Player("", session.learner.agent, session.card)
+    try:
+        with untouched(session.env.device):
+            player.build(1, SEED, _hardware(session), render=False).close()
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"--eval-every: the environments of the evaluations cannot be built: {error}"
+        ) from error
+
+
+def _hardware(session: Session) -> Hardware:
+    return Hardware(session.env.device, session.learner.agent.precision, 1, "")
+
+
+@contextmanager
+def untouched(device: torch.device) -> Iterator[None]:
+    """Leaves the global random generators of Python, NumPy and torch as they were.
+
+    Some environments draw from them.  Within, they have a seed of their own.
+
+    Args:
+        device: whose generator is kept, as well as the host's.
+    """
+    python, legacy = random.getstate(), np.random.get_state()
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            random.seed(SEED)
+            np.random.seed(SEED)
+            torch.default_generator.manual_seed(SEED)
+            # As in a collector: a second thread would wait for a core at every operation.
+            torch.set_num_threads(1)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        np.random.set_state(legacy)
+        random.setstate(python)
+
+
+class Evaluator:
+    """Evaluates the policy of a run when it is due, and keeps the best one."""
+
+    def __init__(self, config: TrainConfig, session: Session, folder: Path) -> None:
+        """Finds out what the run, if it is resumed, has evaluated so far.
+
+        Args:
+            config: of the run.
+            session: whose policy is evaluated; only the leading process does.
+            folder: of the run.
+        """
+        self._options, self._session, self._folder = config.run, session, folder
+        self._every = config.run.eval_every if session.processes.leads else 0
+        self._player: ActorCritic | None = None
+        self._began, self._seconds = time.monotonic(), 0.0
+        self._last = 0
+        self._best: float | None = None
+        self._note = ""
+        if self._every and session.learner.steps:
+            self._last = last_step(folder / EVALUATIONS_FILE, session.learner.steps)
+            self._read_best()
+
+    def _read_best(self) -> None:
+        try:
+            self._best, step = read_best(self._folder)
+        except FileNotFoundError:
+            return
+        except DamagedFileError as error:
+            self._note = f"{error}; the next evaluation replaces it."
+            return
+        if step > self._session.learner.steps:
+            self._note = (
+                f"{BEST_FILE} is of step {step:,}, which the run had reached before it went on "
+                "from an earlier one; it stays until an evaluation is better."
+            )
+
+    def due(self) -> bool:
+        """Whether a multiple of the interval, or the end, has been passed since the last one."""
+        if not self._every:
+            return False
+        step = self._session.learner.steps
+        ended = step >= self._options.steps and step != self._last
+        return ended or step // self._every != self._last // self._every
+
+    def evaluate(self, log: Log, stop: StopRequest) -> float:
+        """Plays the episodes, logs their numbers and exports the policy if it is the best so far.
+
+        Args:
+            log: takes the numbers and a sentence.
+            stop: ends the evaluation without a result; the run makes up for it when it is resumed.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        start, step = time.monotonic(), self._session.learner.steps
+        if self._note:
+            log.note(self._note)
+            self._note = ""
+        try:
+            result = self._play(stop)
+        except StoppedError:
+            log.note(f"The evaluation at step {step:,} was stopped, and nothing of it is kept.")
+            return time.monotonic() - start
+        best = self._best is None or result.scores.mean > self._best
+        if best:
+            self._best = result.scores.mean
+            self._export(result)
+        seconds = time.monotonic() - start
+        self._seconds += seconds
+        self._last = step
+        log.evaluated(step, self._numbers(result, seconds))
+        log.note(self._sentence(result, seconds, best))
+        return time.monotonic() - start
+
+    def _play(self, stop: StopRequest) -> Result:
+        session, options = self._session, self._options
+        if isinstance(session.collector, Pipeline):
+            # What is being played may use the global generators, and the cores.
+            session.collector.settle()
+        hardware = _hardware(session)
+        agent = self._copy()
+        card = replace(session.card, steps=session.learner.steps)
+        with untouched(hardware.device):
+            num_envs = min(NUM_ENVS, options.eval_episodes)
+            env = Player(str(self._folder), agent, card).build(
+                num_envs, SEED, hardware, render=False
+            )
+            try:
+                actions = generator(SEED, "evaluation", env.device)
+                with agent.frozen():
+                    scores = play(
+                        env,
+                        agent,
+                        options.eval_episodes,
+                        actions,
+                        options.eval_step_limit,
+                        lambda: stop.requested,
+                    )
+            finally:
+                env.close()
+        return Result(
+            run=str(self._folder),
+            env=env.spec.name,
+            protocol=env.spec.protocol,
+            trained_steps=card.steps,
+            seed=SEED,
+            precision=hardware.precision,
+            scores=scores,
+        )
+
+    def _copy(self) -> ActorCritic:
+        """The policy as it would be exported: not compiled, a rotation multiplied into it."""
+        agent = self._session.learner.agent
+        if self._player is None:
+            self._player = copy.deepcopy(agent).requires_grad_(False)
+            self._player.rotation = None
+        self._player.load_state_dict(policy_weights(agent), strict=False)
+        return self._player
+
+    def _export(self, result: Result) -> None:
+        session, scores = self._session, result.to_json()
+        for name in ("returns", "lengths"):
+            del scores[name]
+        card = replace(session.card, steps=session.learner.steps, evaluation=scores)
+        export_policy(self._folder / BEST_FILE, session.learner.agent, card)
+
+    def _numbers(self, result: Result, seconds: float) -> dict[str, float]:
+        scores, (low, high) = result.scores, result.interval
+        # Of whole episodes only.
+        normalised = None if scores.unfinished else result.human_normalised
+        assert self._best is not None
+        return {
+            "mean": scores.mean,
+            "interval_low": low,
+            "interval_high": high,
+            "episodes": float(len(scores.returns)),
+            "unfinished": float(scores.unfinished),
+            "median": scores.median,
+            "length": float(np.mean(scores.lengths)),
+            "optimum": nan if scores.optimum is None else scores.optimum,
+            "human_normalised": nan if normalised is None else normalised,
+            "best": self._best,
+            "seconds": seconds,
+            "share": self._share,
+        }
+
+    @property
+    def _share(self) -> float:
+        """Of the time since this process began to train."""
+        return self._seconds / max(time.monotonic() - self._began, self._seconds, 1e-9)
+
+    def _sentence(self, result: Result, seconds: float, best: bool) -> str:
+        scores, (low, high) = result.scores, result.interval
+        text = (
+            f"Evaluation at step {result.trained_steps:,}: mean return {scores.mean:,.2f} (95 % "
+            f"interval {low:,.2f} to {high:,.2f}), {len(scores.returns)} episodes"
+        )
+        if result.human_normalised is not None and not scores.unfinished:
+            text += f", human-normalised {100 * result.human_normalised:.0f} %"
+        if result.of_optimum is not None:
+            text += f", {100 * result.of_optimum:.0f} % of the optimum {scores.optimum:,.2f}"
+        text += f", {seconds:.1f} s (evaluations: {100 * self._share:.0f} % of the time)"
+        if best:
+            text += "; the best so far"
+        if scores.unfinished:
+            text += (
+                f". {scores.unfinished} of them had not ended after "
+                f"{self._options.eval_step_limit:,} steps (--eval-step-limit) and count with "
+                "their returns so far"
+            )
+        return f"{text}."
+
+
+def read_best(folder: Path) -> tuple[float, int]:
+    """Mean return and step of the best evaluation of a run.
+
+    Raises:
+        FileNotFoundError: there is none yet.
+        DamagedFileError: the best policy's file cannot be read.
+    """
+    path = folder / BEST_FILE
+    _, card = load_tensors(path)
+    try:
+        return float(card["evaluation"]["mean"]), int(card["steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{path} has no evaluation") from error
+
+
+def best_so_far(folder: Path) -> str:
+    """A sentence on the best evaluation of a run, for its end."""
+    try:
+        mean, step = read_best(folder)
+    except FileNotFoundError:
+        return "No evaluation was made yet."
+    except DamagedFileError as error:
+        return f"The best evaluation is unknown: {error}."
+    return f"Best evaluation {mean:,.2f} at step {step:,}, policy in {folder / BEST_FILE}."
+
+
+def last_step(path: Path, most: int) -> int:
+    """The step of the last evaluation in `evaluations.csv`, up to step `most`; 0 if none."""
+    if not path.is_file():
+        return 0
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        steps: list[Any] = [row.get("step") or "" for row in csv.DictReader(file)]
+    return max((int(step) for step in steps if step.isdecimal() and int(step) <= most), default=0)
