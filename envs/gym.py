@@ -31,7 +31,7 @@ from envs.base import (
     check_action_range,
 )
 from envs.names import departures, locate, sentence, separated_seeds
-from envs.observations import view_of
+from envs.observations import encoding_of
 from gridworld.options import OptionError, mention
 
 
@@ -166,19 +166,19 @@ class GymVecEnv(VecEnv):
         self._pool = _make(name, num_envs, config, render)
         space = self._pool.single_observation_space
         actions = _discrete(name, self._pool.single_action_space)
-        self._view = view_of(name, space, config.observation_key, config.raw_arrays)
+        self._encoding = encoding_of(name, space, config.observation_key, config.raw_arrays)
         self._first_action = int(actions.start)
         self.spec = EnvSpec(
             name=name,
             num_envs=num_envs,
-            observation_shape=self._view.shape,
-            observation_dtype=self._view.dtype,
+            observation_shape=self._encoding.shape,
+            observation_dtype=self._encoding.dtype,
             num_actions=int(actions.n),
             action_set=f"{name.rpartition(':')[2]}:discrete{actions.n}",
             protocol=_protocol(config),
-            num_frames=self._view.num_frames,
+            num_frames=self._encoding.num_frames,
             steps_per_second=float(self._pool.metadata.get("render_fps") or 15),
-            note=self._view.note,
+            note=self._encoding.note,
         )
         # A list, since one number would seed environment i with seed + i.
         self._seeds: Any = separated_seeds(seed, num_envs)
@@ -248,7 +248,7 @@ class GymVecEnv(VecEnv):
         self._pool.close()
 
     def _observe(self, observation: Any) -> Shaped[Tensor, " B *shape"]:
-        return torch.from_numpy(self._view.encode(observation)).to(self.device)
+        return torch.from_numpy(self._encoding.encode(observation)).to(self.device)
 
     def _broken(self, what: str, error: Exception) -> BrokenEnvError:
         return BrokenEnvError(

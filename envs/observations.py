@@ -1,6 +1,6 @@
 """What agents see of a Gymnasium observation: one array per environment, whatever its space.
 
-`view_of` decides from the space, before the first step:
+`encoding_of` decides from the space, before the first step:
 
 - An array of bytes (uint8 up to 255, or whole numbers 0..255 of rank 2 or more) stays uint8, which
   every torso divides by 255.  Everything else becomes float32.
@@ -37,7 +37,7 @@ Encoder = Callable[[Any], Shaped[np.ndarray, " B *shape"]]
 
 
 @dataclass(frozen=True)
-class View:
+class Encoding:
     """What is seen of an observation."""
 
     shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class View:
     """A sentence on what was chosen, where there was a choice."""
 
 
-def view_of(name: str, space: Any, key: str = "", raw: bool = False) -> View:
+def encoding_of(name: str, space: Any, key: str = "", raw: bool = False) -> Encoding:
     """Decides what is seen of an observation.
 
     Args:
@@ -65,18 +65,18 @@ def view_of(name: str, space: Any, key: str = "", raw: bool = False) -> View:
     """
     match space:
         case spaces.Dict() | spaces.Tuple():
-            return _view_of_entries(name, _entries(space), key, raw)
+            return _encoding_of_entries(name, _entries(space), key, raw)
     if key:
         key = f"{mention('observation_key')} {key}"
         raise OptionError("", f"{name} observes no dictionary: drop {key}.")
-    view = _single(space, raw)
-    if view is None:
+    encoding = _single(space, raw)
+    if encoding is None:
         raise ValueError(
             f"{name} observes {_kind(space)}; only arrays (Box) that are not empty, finite sets "
             f"(Discrete, MultiDiscrete) of at most {LONGEST:,} members, MultiBinary, and "
             "dictionaries and tuples of them are supported."
         )
-    return view
+    return encoding
 
 
 def _kind(space: Any) -> str:
@@ -106,10 +106,10 @@ def _entries(space: Any, path: Path = ()) -> dict[Path, Any]:
     return found
 
 
-def _view_of_entries(name: str, entries: Mapping[Path, Any], key: str, raw: bool) -> View:
+def _encoding_of_entries(name: str, entries: Mapping[Path, Any], key: str, raw: bool) -> Encoding:
     listed = {".".join(map(str, path)): path for path in entries}
     seen = {entry: _single(entries[path], raw) for entry, path in listed.items()}
-    usable = {entry: view for entry, view in seen.items() if view is not None}
+    usable = {entry: encoding for entry, encoding in seen.items() if encoding is not None}
     every = ", ".join(f"{entry} ({_kind(entries[path])})" for entry, path in listed.items())
     if not usable:
         raise ValueError(
@@ -122,7 +122,7 @@ def _view_of_entries(name: str, entries: Mapping[Path, Any], key: str, raw: bool
             f"{key} is no entry that can be learnt from in {name}, which observes {every}: choose "
             f"one of {', '.join(usable)}, or drop it.",
         )
-    pictures = [entry for entry, view in usable.items() if view.is_picture]
+    pictures = [entry for entry, encoding in usable.items() if encoding.is_picture]
     if len(pictures) > 1 and not key:
         raise OptionError(
             "",
@@ -135,8 +135,15 @@ def _view_of_entries(name: str, entries: Mapping[Path, Any], key: str, raw: bool
     note = f"The agent sees {seen_and_not}." if left_out else ""
     encoders = [_within(listed[entry], usable[entry].encode) for entry in chosen]
     if len(chosen) == 1:
-        view = usable[chosen[0]]
-        return View(view.shape, view.dtype, encoders[0], view.num_frames, view.is_picture, note)
+        encoding = usable[chosen[0]]
+        return Encoding(
+            encoding.shape,
+            encoding.dtype,
+            encoders[0],
+            encoding.num_frames,
+            encoding.is_picture,
+            note,
+        )
     bytes_ = [usable[entry].dtype == torch.uint8 for entry in chosen]
 
     def encode(batch: Any) -> Shaped[np.ndarray, "B F"]:
@@ -147,7 +154,7 @@ def _view_of_entries(name: str, entries: Mapping[Path, Any], key: str, raw: bool
         return np.concatenate(scaled, axis=1, dtype=np.float32)
 
     length = sum(math.prod(usable[entry].shape) for entry in chosen)
-    return View((length,), torch.float32, encode, note=note)
+    return Encoding((length,), torch.float32, encode, note=note)
 
 
 def _within(path: Path, encode: Encoder) -> Encoder:
@@ -165,8 +172,8 @@ def _flat(array: Shaped[np.ndarray, " B *shape"]) -> Shaped[np.ndarray, "B F"]:
     return array.reshape(len(array), -1)
 
 
-def _single(space: Any, raw: bool) -> View | None:
-    """The view of a space that holds no others; none where it cannot be seen."""
+def _single(space: Any, raw: bool) -> Encoding | None:
+    """The encoding of a space that holds no others; none where it cannot be seen."""
     match space:
         case spaces.Box() if 0 not in space.shape:
             if raw:
@@ -181,7 +188,7 @@ def _single(space: Any, raw: bool) -> View | None:
     return None
 
 
-def _one_hot(sizes: list[int], starts: list[int]) -> View | None:
+def _one_hot(sizes: list[int], starts: list[int]) -> Encoding | None:
     length = sum(sizes)
     if length > LONGEST:
         return None
@@ -194,10 +201,10 @@ def _one_hot(sizes: list[int], starts: list[int]) -> View | None:
         np.put_along_axis(hot, chosen, 1, axis=1)
         return hot
 
-    return View((length,), torch.float32, encode)
+    return Encoding((length,), torch.float32, encode)
 
 
-def _raw(space: spaces.Box) -> View:
+def _raw(space: spaces.Box) -> Encoding:
     """Arrays as earlier versions saw them, for the policies that they trained."""
     shape = tuple(space.shape)
     if space.dtype == np.uint8 and len(shape) == 3:
@@ -207,8 +214,8 @@ def _raw(space: spaces.Box) -> View:
     return _numbers(shape)
 
 
-def _array(shape: tuple[int, ...], dtype: Any, low: float, high: float) -> View:
-    """The view of an array with entries from `low` to `high`."""
+def _array(shape: tuple[int, ...], dtype: Any, low: float, high: float) -> Encoding:
+    """The encoding of an array with entries from `low` to `high`."""
     is_whole = np.issubdtype(dtype, np.integer)
     is_bytes = high == BYTE and low >= 0 and (dtype == np.uint8 or (is_whole and len(shape) > 1))
     is_bounded = low == 0 and high in (1, BYTE)
@@ -243,7 +250,7 @@ def _picture(
     kind: Any,
     scale: float = 1.0,
     num_frames: int = 1,
-) -> View:
+) -> Encoding:
     """A picture, or a stack of pictures that becomes one of more channels.
 
     Args:
@@ -262,10 +269,10 @@ def _picture(
         picture = np.ascontiguousarray(moved).reshape(-1, *seen)
         return picture if scale == 1 else picture * np.float32(scale)
 
-    return View(seen, _torch(kind), encode, num_frames, is_picture=True)
+    return Encoding(seen, _torch(kind), encode, num_frames, is_picture=True)
 
 
-def _numbers(shape: tuple[int, ...], kind: Any = np.float32) -> View:
+def _numbers(shape: tuple[int, ...], kind: Any = np.float32) -> Encoding:
     """An array in its own shape; a single number becomes a vector of one."""
     seen = shape or (1,)
 
@@ -273,7 +280,7 @@ def _numbers(shape: tuple[int, ...], kind: Any = np.float32) -> View:
         array = np.asarray(batch).astype(kind, copy=False)
         return np.ascontiguousarray(array).reshape(-1, *seen)
 
-    return View(seen, _torch(kind), encode)
+    return Encoding(seen, _torch(kind), encode)
 
 
 def _torch(kind: Any) -> torch.dtype:

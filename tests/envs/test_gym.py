@@ -11,7 +11,7 @@ from envs import find, names
 from envs.base import BrokenEnvError, PictureError
 from envs.gym import GymConfig, arguments_of
 from envs.names import separated_seeds
-from envs.observations import view_of
+from envs.observations import encoding_of
 
 CPU = torch.device("cpu")
 
@@ -215,11 +215,11 @@ def test_an_array_of_any_shape_and_type_is_seen_with_its_values(shape):
     for dtype, low, high in [*bounded, (np.int32, -5, 9)]:
         space = spaces.Box(low, high, shape, dtype)
         sample = np.asarray(space.sample())
-        view = view_of("Toy", space)
-        seen = torch.from_numpy(view.encode(np.stack([sample, sample])))
-        assert (seen.shape, seen.dtype) == ((2, *view.shape), view.dtype)
+        encoding = encoding_of("Toy", space)
+        seen = torch.from_numpy(encoding.encode(np.stack([sample, sample])))
+        assert (seen.shape, seen.dtype) == ((2, *encoding.shape), encoding.dtype)
         expected = sample.astype(np.float64).flatten()
-        if view.is_picture and high == 255 and seen.dtype == torch.float32:
+        if encoding.is_picture and high == 255 and seen.dtype == torch.float32:
             expected = expected / 255
         values = seen[1].float().flatten().sort().values
         torch.testing.assert_close(values, torch.from_numpy(expected).float().sort().values)
