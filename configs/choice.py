@@ -16,7 +16,7 @@ from typing import Any
 
 from agents import algorithms, gates, heads
 from agents.networks import recurrent, torsos
-from configs.errors import UsageError, nearest_first
+from configs.errors import UsageError, in_flags, nearest_first
 from configs.presets import preset
 from envs import PROTOCOLS, find
 
@@ -161,7 +161,8 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     try:
         env, family = find(_once("--env", given.env) or DEFAULT_ENV)
     except ValueError as error:
-        raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
+        said = in_flags(error, None, "")
+        raise UsageError(f"--env {_once('--env', given.env)}: {said}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
     algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
     torso = _known("--torso", _once("--torso", given.torso) or preset(family).torso)

@@ -1,7 +1,7 @@
 """Default numbers of each family of environments and algorithm, with their sources."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -16,6 +16,10 @@ class Preset:
     unroll_length: int
     learning_rate: float
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
+    learning_rate_end: float = 0.0
+    normalize_value: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the algorithm that differ from its own defaults."""
 
     @property
     def run(self) -> dict[str, Any]:
@@ -23,8 +27,8 @@ class Preset:
         return {name: value for name, value in asdict(self).items() if name not in COMPONENTS}
 
 
-COMPONENTS = ("algo", "torso")
-"""The fields of a preset that choose components."""
+COMPONENTS = ("algo", "torso", "options")
+"""The fields of a preset that choose components, or are theirs."""
 
 
 PRESETS = {
@@ -35,6 +39,25 @@ PRESETS = {
     "gridworld": Preset("a2c", "mlp", 8_000_000, 256, 16, learning_rate=2e-3),
     # CartPole-v1 is solved in about a minute.
     "gym": Preset("a2c", "mlp", 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
+    # Cobbe et al. 2020 (arXiv:1912.01588), appendix D, as in CleanRL's ppo_procgen.py; budget:
+    # easy games, section 2.3. They normalise rewards; here values are learnt in units of their spread.
+    "procgen": Preset(
+        *("ppo", "impala", 25_000_000, 64, 256),
+        learning_rate=5e-4,
+        learning_rate_end=5e-4,
+        discount=0.999,
+        normalize_value=True,
+        options={"epochs": 3, "minibatches": 8, "clip": 0.2},
+    ),
+    # rl-baselines3-zoo, hyperparams/ppo.yml (MiniGrid), but 4 epochs instead of 10, an entropy
+    # bonus instead of none, and the environments as minibatches.
+    "minigrid": Preset(
+        *("ppo", "mlp", 500_000, 8, 128),
+        learning_rate=2.5e-4,
+        options={"epochs": 4, "minibatches": 8, "clip": 0.2},
+    ),
+    # As PPO has them in Gymnasium's CartPole-v1, below.
+    "envpool": Preset("ppo", "mlp", 300_000, 16, 32, learning_rate=2.5e-3, discount=0.98),
 }
 """By family, for its default algorithm."""
 
@@ -56,13 +79,25 @@ PPO: Mapping[str, Mapping[str, Any]] = {
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ppo": PPO,
     # Its policy phase is PPO's.
-    "ppg": PPO,
+    "ppg": {
+        **PPO,
+        # Cobbe et al. 2021 (arXiv:2009.04416), appendix A.
+        "procgen": {"options": {"minibatches": 8, "auxiliary_minibatches": 16}},
+        "minigrid": {},
+        "envpool": {},
+    },
     # Without a main loss the heads are trained as often as with A2C, to compare with it.
     "none": {family: {} for family in PRESETS},
 }
 """By algorithm and family: what differs from the family's default algorithm."""
 
-NEUTRAL: Mapping[str, Any] = {"num_envs": 32, "unroll_length": 16, "learning_rate": 1e-3}
+NEUTRAL: Mapping[str, Any] = {
+    "num_envs": 32,
+    "unroll_length": 16,
+    "learning_rate": 1e-3,
+    "learning_rate_end": 0.0,
+    "options": {},
+}
 """For an algorithm that is not tuned in a family; the learning rate is PyTorch's for Adam."""
 
 UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
@@ -124,4 +159,4 @@ def _tuned(family: str, algo: str) -> Preset | None:
     if usual is None or algo == usual.algo:
         return usual
     changes = CHANGES.get(algo, {}).get(family)
-    return None if changes is None else replace(usual, algo=algo, **changes)
+    return None if changes is None else replace(usual, algo=algo, **{"options": {}, **changes})

@@ -1,7 +1,7 @@
 """The options of a training run, as flags and as `config.json`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -166,7 +166,7 @@ def defaults(choice: Choice) -> TrainConfig:
         choice=choice,
         run=RunOptions(**numbers.run),
         env=_env_defaults(choice),
-        algo=component("algo", choice.algo),
+        algo=replace(component("algo", choice.algo), **numbers.options),
         torso=component("torso", choice.torso),
         heads={name: component("aux", name) for name in choice.aux},
         gate=None if choice.gate is None else component("gate", choice.gate),
@@ -191,8 +191,10 @@ def flags(choice: Choice) -> type:
     def add(name: str, kind: Any, value: Any) -> None:
         listed.append((name, kind, field(default=value)))
 
+    envs = "any Atari game, Gridworld, Catch, procgen/coinrun and the like, minigrid/Empty-8x8 and "
+    envs += "the like, envpool/ID, any Gymnasium id"
     chosen = {
-        "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
+        "env": (choice.env, envs),
         "algo": (choice.algo, ", ".join(names("algo"))),
         "torso": (choice.torso, ", ".join(names("torso"))),
         "core": (choice.core, ", ".join(names("core"))),

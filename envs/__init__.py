@@ -34,6 +34,10 @@ from envs.atari.config import AtariConfig
 from envs.atari.games import installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
+from envs.envpool.config import EnvpoolConfig
+from envs.envpool.minigrid import MinigridConfig
+from envs.envpool.procgen import ProcgenConfig
+from envs.envpool.pool import is_installed
 from envs.episodes import Episodes, EpisodeSummary
 from envs.gridworld.config import GridConfig
 from envs.gridworld.gymnasium import register as register_in_gymnasium
@@ -87,16 +91,28 @@ class EnvFamilies:
     catch: CatchConfig = CatchConfig()
     gridworld: GridConfig = GridConfig()
     gym: GymConfig = GymConfig()
+    procgen: ProcgenConfig = ProcgenConfig()
+    minigrid: MinigridConfig = MinigridConfig()
+    envpool: EnvpoolConfig = EnvpoolConfig()
     atari: AtariConfig = AtariConfig()
 
 
 register_in_gymnasium()
 
+_EMULATED = ("procgen", "minigrid", "envpool", "atari")
+"""Families whose games are listed by packages that take a second to import."""
+
 _REGISTRY = Registry("environment family", EnvFamilies(), contract=EnvConfig)
 registered = _REGISTRY.registered
 
-HELD_OUT: Mapping[str, Callable[[GridConfig], GridConfig]] = {"gridworld": GridConfig.held_out}
+HELD_OUT: Mapping[str, Callable[[Any], Any]] = {
+    "gridworld": GridConfig.held_out,
+    "procgen": ProcgenConfig.held_out,
+}
 """For families with held-out worlds: from the config of the training worlds to that of these."""
+
+RESPELL: tuple[Callable[[str], str], ...] = (ProcgenConfig.respell, MinigridConfig.respell)
+"""What other people call an environment, for names that no family lists."""
 
 PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
 """For families with published protocols: the options under each, the usual protocol first."""
@@ -113,17 +129,24 @@ def find(name: str) -> tuple[str, str]:
     """
     known: list[str] = []
     families: dict[str, EnvConfig] = registered()
-    # Last, since listing its games imports their emulators, which takes a second.
-    families["atari"] = families.pop("atari")
+    # Last, since listing their games imports the emulators, which takes a second.
+    for family in _EMULATED:
+        families[family] = families.pop(family)
     for family, config in families.items():
         names = config.names()
         spelling = canonical(name, names)
         if spelling is not None:
             return spelling, family
         known.extend(names)
+    for respell in RESPELL:
+        other = respell(name)
+        if other != name:
+            return find(other)
     cure = "Any Gymnasium id works too, such as CartPole-v1"
     if not installed_backends():
         cure += "; Atari games need pip install 'auxgate[atari]'"
+    if not is_installed():
+        cure += "; Procgen, MiniGrid and the games of envpool need pip install 'auxgate[envpool]'"
     raise ValueError(
         f"Unknown environment '{name}': did you mean {', '.join(nearest(name, known))}? {cure}."
     )
