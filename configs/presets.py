@@ -40,7 +40,7 @@ PRESETS = {
     # CartPole-v1 is solved in about a minute.
     "gym": Preset("a2c", "mlp", 300_000, 16, 16, learning_rate=5e-3, discount=0.98),
     # Cobbe et al. 2020 (arXiv:1912.01588), appendix D, as in CleanRL's ppo_procgen.py; budget:
-    # easy games, section 2.3. They normalise rewards; here values are learnt in units of their spread.
+    # easy games, section 2.3. They normalise rewards; here values are in units of their spread.
     "procgen": Preset(
         *("ppo", "impala", 25_000_000, 64, 256),
         learning_rate=5e-4,

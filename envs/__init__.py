@@ -36,8 +36,8 @@ from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
 from envs.envpool.config import EnvpoolConfig
 from envs.envpool.minigrid import MinigridConfig
-from envs.envpool.procgen import ProcgenConfig
 from envs.envpool.pool import is_installed
+from envs.envpool.procgen import ProcgenConfig
 from envs.episodes import Episodes, EpisodeSummary
 from envs.gridworld.config import GridConfig
 from envs.gridworld.gymnasium import register as register_in_gymnasium

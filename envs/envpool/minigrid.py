@@ -10,7 +10,7 @@ is the same in every cell.  The mission, a sentence, is not read.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

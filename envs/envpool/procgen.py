@@ -36,7 +36,7 @@ class ProcgenConfig(PoolOptions):
     difficulty: Literal["easy", "hard", "extreme", "memory", "exploration"] = "easy"
     """The paper's easy or hard; some games also have extreme, memory or exploration."""
     levels: int = 0
-    """Levels to train in; evaluation then plays all others. 0: no limit (the paper: 200, hard 500)."""
+    """Levels to train in; evaluation plays all later ones. 0: all (the paper: 200, hard 500)."""
     start_level: int = 0
     """Number of the first of these levels."""
     max_episode_steps: int = 0
@@ -140,7 +140,7 @@ class ProcgenConfig(PoolOptions):
         return self.in_pools(num_envs, seed, start)
 
     def _task(self, name: str) -> str:
-        """envpool's id of the game at this difficulty."""
+        """The id of the game at this difficulty in envpool."""
         game = name.removeprefix(_PREFIX).capitalize()
         offered = [task for task in tasks("procgen") if task.startswith(game)]
         task = f"{game}{self.difficulty.capitalize()}-v0"

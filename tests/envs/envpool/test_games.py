@@ -39,7 +39,7 @@ def play():
 
 @pytest.fixture
 def by_hand():
-    """envpool's own pool, as the same seed of a run has it."""
+    """A pool of envpool itself, as the same seed of a run has it."""
 
     def by_hand(task, **options):
         import envpool
@@ -168,7 +168,7 @@ def test_without_qt_one_sentence_says_what_to_install(monkeypatch):
         raise ImportError("libQt5Gui.so.5: cannot open shared object file")
 
     monkeypatch.setattr("envs.envpool.procgen.spec_of", missing)
-    with pytest.raises(ValueError, match="procgen/maze needs .*apt-get install libqt5core5a"):
+    with pytest.raises(ValueError, match=r"procgen/maze needs .*apt-get install libqt5core5a"):
         ProcgenConfig().build("procgen/maze", B, 0, CPU)
 
 
