@@ -56,4 +56,5 @@ class EnvpoolAtari(EnvpoolEmulators):
         info: Mapping[str, Any],
     ) -> Bool[np.ndarray, " B"]:
         """Games without lives; a lost life terminates as well, but ends no game."""
-        return info["terminated"].astype(np.bool_)
+        over: Bool[np.ndarray, " B"] = info["terminated"].astype(np.bool_)
+        return over

@@ -136,7 +136,8 @@ class _MinigridEmulators(EnvpoolEmulators):
     ) -> Bool[np.ndarray, " B"]:
         """Worlds that are over; without a reward, one that ends on the last step is truncated."""
         # Rewards come with an end alone: for success, or in some worlds for a collision.
-        return terminated | (truncated & (reward != 0))
+        over: Bool[np.ndarray, " B"] = terminated | (truncated & (reward != 0))
+        return over
 
 
 def _tasks() -> tuple[str, ...]:

@@ -171,4 +171,5 @@ class _ProcgenEmulators(EnvpoolEmulators):
     ) -> Bool[np.ndarray, " B"]:
         """Levels that are lost or solved; one lost on the last step counts as truncated."""
         solved: Bool[np.ndarray, " B"] = info["prev_level_complete"].astype(np.bool_)
-        return terminated | (truncated & solved)
+        over: Bool[np.ndarray, " B"] = terminated | (truncated & solved)
+        return over
