@@ -18,7 +18,7 @@ import torch
 
 from agents import algorithms, gates, heads
 from agents.networks import recurrent, torsos
-from configs.errors import UsageError, nearest_first
+from configs.errors import UsageError, in_flags, nearest_first
 from configs.parsing import read
 from configs.presets import BY_OBSERVATION, UNKNOWN, preset, usual_torso
 from envs import PROTOCOLS, find, registered
@@ -164,7 +164,8 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
     try:
         env, family = find(_once("--env", given.env) or DEFAULT_ENV)
     except ValueError as error:
-        raise UsageError(f"--env {_once('--env', given.env)}: {error}") from error
+        said = in_flags(error, None, "")
+        raise UsageError(f"--env {_once('--env', given.env)}: {said}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
     algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
     torso = _once("--torso", given.torso) or preset(family).torso

@@ -19,6 +19,7 @@ class Preset:
     num_envs: int
     unroll_length: int
     learning_rate: float
+    learning_rate_end: float = 0.0
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
     normalize_value: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +36,18 @@ NOT_OF_A_RUN = ("algo", "torso", "options")
 """The fields of a preset that choose components or set the algorithm's options."""
 
 
+# CartPole-v1 and Acrobot-v1: benchmarks/results/value_scale/runs.csv.
+CONTROL = Preset(
+    "ppo",
+    BY_OBSERVATION,
+    steps=100_000,
+    num_envs=16,
+    unroll_length=32,
+    learning_rate=2.5e-3,
+    discount=0.98,
+    options={"epochs": 8},
+)
+
 PRESETS = {
     # Budget: 10 M agent steps = 40 M frames, as most published PyTorch results.
     # Clipped rewards have one scale already.
@@ -42,7 +55,7 @@ PRESETS = {
         "a2c", "nature", 10_000_000, 32, 8, learning_rate=1.5e-3, normalize_value=False
     ),
     "catch": Preset("a2c", "mlp", 200_000, 32, 8, learning_rate=3e-3),
-    # This and the following: benchmarks/results/value_scale/runs.csv.
+    # benchmarks/results/value_scale/runs.csv
     "gridworld": Preset(
         "a2c",
         "mlp",
@@ -52,16 +65,24 @@ PRESETS = {
         learning_rate=2e-3,
         options={"value_coefficient": 0.05},
     ),
-    "gym": Preset(
-        "ppo",
-        BY_OBSERVATION,
-        steps=100_000,
-        num_envs=16,
-        unroll_length=32,
-        learning_rate=2.5e-3,
-        discount=0.98,
-        options={"epochs": 8},
+    "gym": CONTROL,
+    # Cobbe et al. 2020 (arXiv:1912.01588), appendix D, as in CleanRL's ppo_procgen.py; budget:
+    # easy games, section 2.3. They normalise rewards; here values are in units of their spread.
+    "procgen": Preset(
+        *("ppo", "impala", 25_000_000, 64, 256),
+        learning_rate=5e-4,
+        learning_rate_end=5e-4,
+        discount=0.999,
+        options={"epochs": 3, "minibatches": 8, "clip": 0.2},
     ),
+    # rl-baselines3-zoo, hyperparams/ppo.yml (MiniGrid), but 4 epochs instead of 10, an entropy
+    # bonus instead of none, and the environments as minibatches.
+    "minigrid": Preset(
+        *("ppo", "mlp", 500_000, 8, 128),
+        learning_rate=2.5e-4,
+        options={"epochs": 4, "minibatches": 8, "clip": 0.2},
+    ),
+    "envpool": CONTROL,
 }
 """By family, for its default algorithm."""
 
@@ -80,22 +101,40 @@ PPO: Mapping[str, Mapping[str, Any]] = {
 """What PPO, whose epochs need longer trajectories and smaller steps, has otherwise."""
 
 PPG: Mapping[str, Mapping[str, Any]] = {
-    # Its policy phase is PPO's.
     family: {name: value for name, value in changes.items() if name != "options"}
-    for family, changes in {**PPO, "gym": {}}.items()
+    for family, changes in PPO.items()
+} | {
+    # Cobbe et al. 2021 (arXiv:2009.04416), appendix A.
+    "procgen": {"options": {"minibatches": 8, "auxiliary_minibatches": 16}},
+    "minigrid": {},
+    "gym": {},
+    "envpool": {},
 }
-"""What PPG has otherwise: PPO's numbers, but for the options of an algorithm."""
+"""What PPG has otherwise: its policy phase is PPO's, but its options have other names."""
+
+A2C_CONTROL: Mapping[str, Any] = {
+    "steps": 300_000,
+    "unroll_length": 16,
+    "learning_rate": 5e-3,
+}
+"""What A2C has otherwise in classic control."""
 
 CHANGES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ppo": PPO,
     "ppg": PPG,
-    "a2c": {"gym": {"steps": 300_000, "unroll_length": 16, "learning_rate": 5e-3}},
+    "a2c": {"gym": A2C_CONTROL, "envpool": A2C_CONTROL},
     # Without a main loss the heads are trained as often as with A2C, to compare with it.
     "none": {family: {} for family in PRESETS},
 }
 """By algorithm and family: what differs from the family's default algorithm."""
 
-NEUTRAL: Mapping[str, Any] = {"num_envs": 32, "unroll_length": 16, "learning_rate": 1e-3}
+NEUTRAL: Mapping[str, Any] = {
+    "num_envs": 32,
+    "unroll_length": 16,
+    "learning_rate": 1e-3,
+    "learning_rate_end": 0.0,
+    "options": {},
+}
 """For an algorithm that is not tuned in a family; the learning rate is PyTorch's for Adam."""
 
 UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
@@ -127,7 +166,7 @@ def preset(family: str, algo: str | None = None) -> Preset:
     """
     usual = _usual(family)
     algo = algo or usual.algo
-    return _tuned(family, algo) or replace(usual, algo=algo, options={}, **NEUTRAL)
+    return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
 
 
 def usual_torso(observation_shape: tuple[int, ...], num_symbols: int = 0) -> str:

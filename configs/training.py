@@ -216,8 +216,10 @@ def flags(choice: Choice) -> type:
     def add(name: str, kind: Any, value: Any) -> None:
         listed.append((name, kind, field(default=value)))
 
+    envs = "any Atari game, Gridworld, Catch, procgen/coinrun and the like, minigrid/Empty-8x8 and "
+    envs += "the like, envpool/ID, any Gymnasium id"
     chosen = {
-        "env": (choice.env, "any Atari game, Gridworld, Catch, any Gymnasium id"),
+        "env": (choice.env, envs),
         "algo": (choice.algo, ", ".join(names("algo"))),
         "torso": (choice.torso, ", ".join(names("torso"))),
         "core": (choice.core, ", ".join(names("core"))),

@@ -34,6 +34,10 @@ from envs.atari.config import AtariConfig
 from envs.atari.games import STANDARD_GAMES, installed_backends
 from envs.base import EnvSpec, Step, VecEnv
 from envs.catch import CatchConfig
+from envs.envpool.config import EnvpoolConfig
+from envs.envpool.minigrid import MinigridConfig
+from envs.envpool.pool import is_installed
+from envs.envpool.procgen import ProcgenConfig
 from envs.episodes import Episodes, EpisodeSummary
 from envs.gridworld.config import GridConfig
 from envs.gridworld.gymnasium import register as register_in_gymnasium
@@ -87,16 +91,28 @@ class EnvFamilies:
     catch: CatchConfig = CatchConfig()
     gridworld: GridConfig = GridConfig()
     gym: GymConfig = GymConfig()
+    procgen: ProcgenConfig = ProcgenConfig()
+    minigrid: MinigridConfig = MinigridConfig()
+    envpool: EnvpoolConfig = EnvpoolConfig()
     atari: AtariConfig = AtariConfig()
 
 
 register_in_gymnasium()
 
+_EMULATED = ("procgen", "minigrid", "envpool", "atari")
+"""Families whose games are listed by packages that take a second to import."""
+
 _REGISTRY = Registry("environment family", EnvFamilies(), contract=EnvConfig)
 registered = _REGISTRY.registered
 
-HELD_OUT: Mapping[str, Callable[[GridConfig], GridConfig]] = {"gridworld": GridConfig.held_out}
+HELD_OUT: Mapping[str, Callable[[Any], Any]] = {
+    "gridworld": GridConfig.held_out,
+    "procgen": ProcgenConfig.held_out,
+}
 """For families with held-out worlds: from the config of the training worlds to that of these."""
+
+RESPELL: tuple[Callable[[str], str], ...] = (ProcgenConfig.respell, MinigridConfig.respell)
+"""What other people call an environment, for names that no family lists."""
 
 PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
 """For families with published protocols: the options under each, the usual protocol first."""
@@ -115,17 +131,17 @@ def find(name: str) -> tuple[str, str]:
             from it in case only, or a module cannot be imported.
     """
     families: dict[str, EnvConfig] = registered()
-    # Last, since listing its games imports their emulators, which takes a second.
-    atari = families.pop("atari")
+    # Last, since listing their games imports the emulators, which takes a second.
+    emulated = {family: families.pop(family) for family in _EMULATED}
     known = {family: config.names() for family, config in families.items()}
     if canonical(name, STANDARD_GAMES) is not None:
-        known["atari"] = atari.names()
+        known["atari"] = emulated["atari"].names()
     found = _match(name, known)
     if found is None and comes_with_package(name):
-        return locate(name), "gym"
-    if found is None and "atari" not in known:
-        known["atari"] = atari.names()
-        found = _match(name, known)
+        return _of_package(name)
+    if found is None:
+        known |= {family: config.names() for family, config in emulated.items()}
+        found = _match(name, known) or _respelt(name)
     if found is not None:
         return found
     names = [spelling for listed in known.values() for spelling in listed]
@@ -135,9 +151,31 @@ def find(name: str) -> tuple[str, str]:
     )
     if not installed_backends():
         cure += "; Atari games need pip install 'auxgate[atari]'"
+    if not is_installed():
+        cure += "; Procgen, MiniGrid and the games of envpool need pip install 'auxgate[envpool]'"
     raise ValueError(
         f"Unknown environment '{name}': did you mean {', '.join(nearest(name, names))}? {cure}."
     )
+
+
+def _of_package(name: str) -> tuple[str, str]:
+    """An id of a well-known package: from the package, or from a family that has it as well."""
+    try:
+        return locate(name), "gym"
+    except ValueError:
+        found = _respelt(name)
+        if found is None:
+            raise
+        return found
+
+
+def _respelt(name: str) -> tuple[str, str] | None:
+    """The environment that other people call so."""
+    for respell in RESPELL:
+        other = respell(name)
+        if other != name:
+            return find(other)
+    return None
 
 
 def _match(name: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str] | None:

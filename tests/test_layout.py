@@ -27,7 +27,7 @@ BELOW = {
 GATES = ("torch", "jaxtyping", "agents.gates", *sys.stdlib_module_names)
 """All that the gates may import: they are useful without the rest."""
 
-EMULATORS = {"envpool": "envs/atari/envpool.py", "ale_py": "envs/atari/ale.py"}
+EMULATORS = {"envpool": "envs/envpool/pool.py", "ale_py": "envs/atari/ale.py"}
 """Each is imported by one module, so that everything else works without it."""
 
 READ_ARGUMENTS = (

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from envs.atari.vec_env import AtariOptions, Emulators, Outcome
+from envs.atari.options import AtariOptions
+from envs.emulators import Emulators, Outcome
 
 _SIDE = 84
 """Height and width of an observation, in pixels (Mnih et al. 2015)."""

@@ -9,23 +9,19 @@ Preprocessing and protocols follow
   Protocols and Open Problems for General Agents" (https://arxiv.org/abs/1709.06009).
 """
 
-import os
-import sys
 from dataclasses import dataclass, replace
 
 import torch
 
 from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
-from envs.atari.vec_env import AtariOptions, AtariVecEnv, Emulators
-from envs.base import EnvSpec, VecEnv, VecEnvParts
-from envs.names import canonical, departures, nearest, separated_seeds
-from gridworld.options import OptionError, mention
+from envs.atari.options import AtariOptions
+from envs.base import EnvSpec, VecEnv
+from envs.emulators import EmulatedVecEnv, Emulators
+from envs.names import canonical, departures, nearest
+from gridworld.options import OptionError
 
 _FULL_ACTIONS = 18
 """The console's actions; every game's set of 18 is the same one, in the same order."""
-
-_WORTH_HALVING = 8
-"""From so many environments on, two pools are the default: each still fills a few cores."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,11 @@ class AtariConfig(AtariOptions):
         if game is None:
             likely = ", ".join(nearest(name, atari_games()))
             raise ValueError(f"Unknown Atari game '{name}': did you mean {likely}?")
-        size = num_envs // self._num_pools(num_envs)
-        seeds = separated_seeds(seed, num_envs)
-        parts = [
-            self._part(backend, game, seeds[start : start + size], device, render)
-            for start in range(0, num_envs, size)
-        ]
-        return parts[0] if len(parts) == 1 else VecEnvParts(parts)
+        return self.in_pools(
+            num_envs,
+            seed,
+            lambda seeds, threads: self._part(backend, game, seeds, threads, device, render),
+        )
 
     def protocol(self, backend: Backend) -> str:
         """Names the nearest published protocol, the options that depart from it, and ale-py.
@@ -95,29 +89,22 @@ class AtariConfig(AtariOptions):
             )
         return self.backend
 
-    def _num_pools(self, num_envs: int) -> int:
-        if self.pools == 0:
-            return 2 if num_envs % 2 == 0 and num_envs >= _WORTH_HALVING else 1
-        if num_envs % self.pools:
-            raise OptionError(
-                "pools",
-                f"{self.pools} does not divide {mention('num_envs')} {num_envs}: change one of "
-                f"the two, or use {mention('pools')} 0 to have it chosen.",
-            )
-        return self.pools
-
     def _part(
-        self, backend: Backend, game: str, seeds: list[int], device: torch.device, render: bool
-    ) -> AtariVecEnv:
+        self,
+        backend: Backend,
+        game: str,
+        seeds: list[int],
+        num_threads: int,
+        device: torch.device,
+        render: bool,
+    ) -> EmulatedVecEnv:
         """Starts one pool."""
-        # Every pool may use all cores: rarely do two of them play at once.
-        num_threads = self.num_threads or min(len(seeds), _available_cores())
         emulators: Emulators
         # Imported only when a game is built: everything else works without them.
         if backend == "envpool":
-            from envs.atari.envpool import EnvpoolEmulators
+            from envs.atari.envpool import EnvpoolAtari
 
-            emulators = EnvpoolEmulators(self, game, seeds, num_threads, render)
+            emulators = EnvpoolAtari(self, game, seeds, num_threads, render)
         else:
             from envs.atari.ale import AleEmulators
 
@@ -136,7 +123,7 @@ class AtariConfig(AtariOptions):
             num_frames=self.frame_stack,
             steps_per_second=60 / self.frame_skip,  # the console shows 60 frames a second
         )
-        return AtariVecEnv(emulators, spec, device, render)
+        return EmulatedVecEnv(emulators, spec, device, render)
 
 
 BASELINES = AtariConfig(
@@ -165,10 +152,3 @@ MACHADO = AtariConfig(
 
 PROTOCOLS = {"baselines": BASELINES, "machado": MACHADO}
 """How scores are made comparable; the first is the default."""
-
-
-def _available_cores() -> int:
-    if sys.platform == "linux":
-        # What a container or a scheduler grants, which may be less than the machine has.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

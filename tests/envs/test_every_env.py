@@ -1,5 +1,6 @@
 """What every family keeps: the contract of `envs/base.py`, clause by clause."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -11,12 +12,16 @@ import torch
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from envs import EnvFamilies
+from envs.envpool.procgen import ProcgenConfig
 from gridworld import WALL
+from tests.envs.qt import NEEDS_QT
 from tests.pages import page
 
 CPU = torch.device("cpu")
 B = 3
 LIMIT = 5
+LEVELS = 97
+EMULATED = ("procgen", "minigrid", "envpool", "atari")
 
 
 def starts_catch(observation):
@@ -43,6 +48,29 @@ def starts_ale(observation):
     return not observation[:-1].any() and bool(observation[-1].any())  # older frames are black
 
 
+@functools.cache
+def first_frames():
+    """The first observations of Leaper's levels, each of which opens alike whatever the seed."""
+    frames = set()
+    for level in range(LEVELS):
+        config = ProcgenConfig(levels=1, start_level=level)
+        env = config.build("procgen/leaper", 1, 0, CPU)
+        frames.add(env.reset().numpy().tobytes())
+        env.close()
+    return frames
+
+
+def starts_leaper(observation):
+    return observation.numpy().tobytes() in first_frames()
+
+
+def starts_lava_gap(observation):
+    # At the upper left corner of 5 x 5 cells, looking right: only there is a wall to the left
+    # and the wall ahead so far away, which is planes 2 (wall) and 20 (right).
+    wall = observation[2]
+    return bool(observation[20].all() and wall[6, 2] and wall[1, 3] and not wall[2:, 3].any())
+
+
 @dataclass(frozen=True)
 class Example:
     """One environment of a family, and how to tell the first observation of an episode."""
@@ -65,6 +93,9 @@ EXAMPLES = {
         | {"termination_probability": 0.0, "terminal_probability": 0.006, "world_seed": 43},
     ),
     "gym": Example("gym", "CartPole-v1", starts_cartpole),
+    "procgen": Example("procgen", "procgen/leaper", starts_leaper, {"levels": LEVELS}),
+    "minigrid": Example("minigrid", "minigrid/LavaGapS7", starts_lava_gap),
+    "envpool": Example("envpool", "envpool/CartPole-v1", starts_cartpole, {"pools": B}),
     # Each environment a part of its own.
     "atari-envpool": Example(
         "atari", "Breakout", starts_envpool, {"backend": "envpool", "pools": B}
@@ -75,7 +106,11 @@ EXAMPLES = {
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.atari if example.family == "atari" else ())
+        pytest.param(
+            name,
+            marks=[pytest.mark.atari] * (example.family in EMULATED)
+            + [NEEDS_QT] * (example.family == "procgen"),
+        )
         for name, example in EXAMPLES.items()
     ]
 )
@@ -292,7 +327,8 @@ def test_rows_four_and_five_a_step_is_invalid_exactly_after_an_end(build, family
 
 def test_row_five_the_next_episode_is_as_long_as_the_first(build):
     env = build(max_episode_steps=LIMIT)
-    _, steps = play(env, random_actions(env, 2 * (LIMIT + 1)))
+    # By two of the actions, so that it does not end before.
+    _, steps = play(env, random_actions(env, 2 * (LIMIT + 1)) % 2)
     expected = ([False] * (LIMIT - 1) + [True, False]) * 2
     assert [step.truncated.tolist() for step in steps] == [[end] * B for end in expected]
     assert all(step.valid.all() for step in steps[LIMIT + 1 : -1])
@@ -309,8 +345,8 @@ def test_a_reset_forgets_the_end_before_it(build, starts):
 
 def test_a_reset_mid_episode_opens_a_full_one(build, starts):
     env = build(max_episode_steps=LIMIT)
-    play(env, random_actions(env, 2))
-    observation, steps = play(env, random_actions(env, LIMIT))
+    play(env, random_actions(env, 2) % 2)
+    observation, steps = play(env, random_actions(env, LIMIT) % 2)
     assert starts(observation).all()
     assert [step.truncated.tolist() for step in steps] == [[False] * B] * (LIMIT - 1) + [[True] * B]
 

@@ -1,41 +1,28 @@
-"""Atari games behind the contract, whichever emulators play them."""
+"""Games that native threads play, behind the contract: Atari, Procgen, MiniGrid and others."""
 
 import os
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
-from gridworld.options import OptionError, at_least
+from envs.base import EnvSpec, Step, VecEnv, VecEnvParts, check_action, check_action_range
+from envs.names import separated_seeds
+from gridworld.options import OptionError, mention
+
+_WORTH_HALVING = 8
+"""From so many environments on, two pools are the default: each still fills a few cores."""
 
 
 @dataclass(frozen=True)
-class AtariOptions:
-    """How an Atari game is played; the defaults are the Baselines protocol."""
+class PoolOptions:
+    """How native code plays B games side by side; none of this changes a game."""
 
-    noop_max: int = 30
-    """Fewer no-ops than this open an episode, at random; 1 for none (Mnih et al. 2015: 30)."""
-    frame_skip: int = 4
-    """Frames an action is repeated for; the last two are max-pooled (Mnih et al. 2015)."""
-    frame_stack: int = 4
-    """Most recent frames in one observation (Mnih et al. 2015)."""
-    max_episode_steps: int = 27_000
-    """Agent steps until truncation: 108,000 frames, half an hour (ale-py, DQN Zoo, Dopamine)."""
-    episodic_life: bool = True
-    """Whether a lost life terminates (Mnih et al. 2015) or only game over (Machado et al. 2018)."""
-    sticky_actions: float = 0.0
-    """Probability of repeating the last action instead, each frame (Machado et al. 2018: 0.25)."""
-    full_action_space: bool = False
-    """Whether all 18 actions are offered instead of the game's own (Machado et al. 2018: yes)."""
-    fire_reset: bool = True
-    """Whether an episode opens with FIRE, in games that have it (Baselines)."""
-    backend: Literal["auto", "envpool", "ale"] = "auto"
-    """Who plays: envpool, ale-py, or the first of them that is installed."""
     # Not compared: the same games are played whatever the number of threads and pools.
     num_threads: int = field(default=0, compare=False)
     """Threads that play in each pool; 0 for one per environment, at most the available cores."""
@@ -43,16 +30,6 @@ class AtariOptions:
     """Parts that play in turn while others wait for their actions; 0 for two if that pays."""
 
     def __post_init__(self) -> None:
-        if self.noop_max < 1:
-            raise OptionError(
-                "noop_max", f"{self.noop_max} would crash envpool; for no no-ops use 1."
-            )
-        at_least(self, 1, "frame_skip", "frame_stack", "max_episode_steps")
-        if not 0 <= self.sticky_actions < 1:
-            raise OptionError(
-                "sticky_actions",
-                f"is a probability below 1, not {self.sticky_actions}; use 0 for none.",
-            )
         for option in ("num_threads", "pools"):
             if getattr(self, option) < 0:
                 raise OptionError(
@@ -61,12 +38,43 @@ class AtariOptions:
                     "use 0 to have it chosen.",
                 )
 
+    def in_pools(
+        self, num_envs: int, seed: int, start: Callable[[list[int], int], VecEnv]
+    ) -> VecEnv:
+        """Starts B environments in as many pools as the options say.
+
+        Args:
+            num_envs: B, over all pools.
+            seed: environment i plays the same whatever the number of pools.
+            start: starts one pool, given a seed for each environment and the number of threads.
+
+        Raises:
+            OptionError: B cannot be divided among the pools.
+        """
+        size = num_envs // self._num_pools(num_envs)
+        seeds = separated_seeds(seed, num_envs)
+        # Every pool may use all cores: rarely do two of them play at once.
+        num_threads = self.num_threads or min(size, _available_cores())
+        parts = [start(seeds[i : i + size], num_threads) for i in range(0, num_envs, size)]
+        return parts[0] if len(parts) == 1 else VecEnvParts(parts)
+
+    def _num_pools(self, num_envs: int) -> int:
+        if self.pools == 0:
+            return 2 if num_envs % 2 == 0 and num_envs >= _WORTH_HALVING else 1
+        if num_envs % self.pools:
+            raise OptionError(
+                "pools",
+                f"{self.pools} does not divide {mention('num_envs')} {num_envs}: change one of "
+                f"the two, or use {mention('pools')} 0 to have it chosen.",
+            )
+        return self.pools
+
 
 @dataclass(frozen=True)
 class Outcome:
     """One step of B games, on the host; the fields mean what those of `Step` mean."""
 
-    observation: UInt8[np.ndarray, "B S H W"]
+    observation: Shaped[np.ndarray, " B *shape"]
     reward: Float[np.ndarray, " B"]
     terminated: Bool[np.ndarray, " B"]
     truncated: Bool[np.ndarray, " B"]
@@ -84,7 +92,7 @@ class Emulators(ABC):
     num_actions: int
 
     @abstractmethod
-    def reset(self) -> UInt8[np.ndarray, "B S H W"]:
+    def reset(self) -> Shaped[np.ndarray, " B *shape"]:
         """Starts a new game everywhere."""
 
     @abstractmethod
@@ -104,13 +112,12 @@ class Emulators(ABC):
         """Ends the threads; may be called again."""
 
 
-class AtariVecEnv(VecEnv):
+class EmulatedVecEnv(VecEnv):
     """The games as tensors; between `send` and `receive` they play while the caller computes.
 
-    Termination: under `episodic_life` a lost life terminates, as the learner is to
-    see it, but `ended` waits for the game to be over or truncated.  Where the game
-    is over on the very step of the time limit, the step terminates: there is no
-    future to bootstrap from.
+    Termination: where a lost life terminates, as the learner is to see it, `ended` still
+    waits for the game to be over or truncated.  Where the game is over on the very step of
+    the time limit, the step terminates: there is no future to bootstrap from.
 
     The emulators cannot be saved: a resumed run starts fresh episodes.
     """
@@ -139,12 +146,12 @@ class AtariVecEnv(VecEnv):
         return self._to_device(self._emulators.reset())
 
     def step(self, action: Int[Tensor, " B"]) -> Step:
-        """Plays `frame_skip` frames in every game."""
+        """Plays one agent step in every game."""
         self.send(action)
         return self.receive()
 
     def send(self, action: Int[Tensor, " B"]) -> None:
-        """Lets the games play `frame_skip` frames on threads of their own."""
+        """Lets the games play one agent step on threads of their own."""
         self._check_process()
         assert not self._playing, "receive() the last step before sending the next"
         check_action(action, self.spec)
@@ -173,7 +180,7 @@ class AtariVecEnv(VecEnv):
         )
 
     def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
-        """Draws game `index`: the screen under envpool, the newest grey frame under ale-py."""
+        """Draws game `index` as its emulator does."""
         if not self._renders:
             return super().render(index)
         assert not self._playing, "receive() the last step before drawing"
@@ -199,3 +206,10 @@ class AtariVecEnv(VecEnv):
                 f"{self.spec.name} was built in another process, and its threads do not survive "
                 "a fork: build the environment in the process that uses it."
             )
+
+
+def _available_cores() -> int:
+    if sys.platform == "linux":
+        # What a container or a scheduler grants, which may be less than the machine has.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

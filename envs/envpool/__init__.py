@@ -1,0 +1,1 @@
+"""Games of envpool other than Atari: Procgen, MiniGrid, and what else fits the agent."""
