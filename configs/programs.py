@@ -9,6 +9,7 @@ import tyro
 
 from agents.gates import Gate, make
 from agents.tabular import SampledConfig
+from configs.numbers import check_number
 from gridworld import Change, WorldConfig
 
 EPISODES, NUM_ENVS = 100, 16
@@ -83,6 +84,8 @@ def parse_gate(text: str) -> Gate:
         ValueError: if it names none, or one that needs more than gradients.
     """
     name, options = _read(text)
+    for option, value in options.items():
+        check_number(f"--gates {text}: {option}", option, value)
     try:
         gate = make(name, **options)
     except (TypeError, ValueError) as error:
