@@ -14,6 +14,8 @@ from gridworld import Change, WorldConfig
 
 EPISODES, NUM_ENVS = 100, 16
 FILM_STEPS = 2_000
+MAX_STEPS = 200_000
+"""Atari's own limit is 27,000."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class EvaluateOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
+    """Arithmetic of the torso; auto takes what the run was given, else bf16 if the hardware has
+    it."""
+    max_steps: int = MAX_STEPS
+    """Agent steps after which an episode that does not end is given up, with an error."""
     threads: int = 0
     """Threads that PyTorch computes with on the CPU; 0 chooses."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
@@ -52,7 +57,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("RUN is missing: give a run's folder, or a policy.")
-        for name in ("episodes", "num_envs", "video_steps"):
+        for name in ("episodes", "num_envs", "max_steps", "video_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0 or self.threads < 0:

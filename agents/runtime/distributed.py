@@ -87,16 +87,48 @@ class Processes:
 ALONE = Processes()
 
 
+def launched(variable: str, usual: int, least: int) -> int:
+    """Reads a number that torchrun puts into the environment of each process.
+
+    Args:
+        variable: its name.
+        usual: where it is not set.
+        least: the smallest number that makes sense.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    text = os.environ.get(variable)
+    if text is None:
+        return usual
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(
+            f"the environment variable {variable} is '{text}', not a number of {least} or more: "
+            "unset it, or start the run by torchrun"
+        )
+    return int(text)
+
+
 def join(device: torch.device) -> Processes:
     """Joins the processes that torchrun started, or stays alone where it did not.
 
     NCCL connects GPUs, gloo everything else.
+
+    Raises:
+        ValueError: what the environment says of them makes no sense, or they cannot be joined.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = launched("WORLD_SIZE", usual=1, least=1)
     if size == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(
+                f"WORLD_SIZE is {size}, but the other processes cannot be joined ({text}): start "
+                "the run by torchrun, or unset WORLD_SIZE"
+            ) from error
     return Processes(dist.get_rank(), size)
 
 

@@ -23,7 +23,7 @@ from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
-from experiments.evaluation.players import check_writable, load_player
+from experiments.evaluation.players import as_trained, check_writable, load_player
 from experiments.training.hardware import Hardware
 
 MOST_HIGH, MOST_WIDE, LEAST_WIDE = 640, 1280, 320
@@ -297,6 +297,7 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
         UsageError: the policy cannot be played, or its environment cannot be drawn.
     """
     (run,) = options.runs
+    hardware = as_trained(run, options, hardware)
     player = load_player(run, hardware, render=True)
     env = player.build(1, options.seed, hardware, render=True)
     path = Path(options.video)

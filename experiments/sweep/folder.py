@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from agents.runtime.checkpoint import DamagedFileError, load_tensors, save_tensors, write_json
-from configs.errors import UsageError
+from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
 from configs.stored import filled
 from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
@@ -137,7 +137,7 @@ def create(config: SweepConfig) -> Path:
             if json.loads((folder / CONFIG).read_text("utf-8")) != content:
                 raise UsageError(
                     f"--output {folder} holds a sweep or run with other options: choose another "
-                    f"folder, or go on with it by --resume {folder}."
+                    f"folder, or go on with it by --resume {quoted(folder)}."
                 )
             return folder
         if folder.is_dir() and any(folder.iterdir()):

@@ -19,7 +19,7 @@ import torch
 
 from agents.runtime.checkpoint import write_json
 from configs.cli import ResumeOptions
-from configs.errors import UsageError, naming
+from configs.errors import UsageError, naming, quoted
 from configs.stored import counted
 from configs.training import TrainConfig
 
@@ -48,7 +48,7 @@ def create(config: TrainConfig, variant: str = "") -> Path:
         if (folder / CONFIG).exists():
             raise UsageError(
                 f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
-                f"by --resume {folder}."
+                f"by --resume {quoted(folder)}."
             )
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         write_json(folder / VERSIONS, versions() | ({"variant": variant} if variant else {}))
