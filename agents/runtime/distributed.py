@@ -87,6 +87,34 @@ class Processes:
 ALONE = Processes()
 
 
+class LateFlag:
+    """A truth value of the device that the host reads one update later, so that it waits for
+    nothing: what the device was computing then is done by the time of the next trajectory.
+    """
+
+    def __init__(self) -> None:
+        self._value: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
+
+    def put(self, flag: Bool[Tensor, ""]) -> None:
+        """Begins to copy the value to the host."""
+        if flag.device.type != "cuda":
+            self._value = flag
+            return
+        if self._copied is None:
+            self._value = torch.zeros((), dtype=torch.bool, pin_memory=True)
+            self._copied = torch.cuda.Event()
+        assert self._value is not None
+        self._value.copy_(flag, non_blocking=True)
+        self._copied.record()
+
+    def read(self) -> bool:
+        """The value that was put last; False before the first."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._value is not None and bool(self._value)
+
+
 def launched(variable: str, usual: int, least: int) -> int:
     """Reads a number that torchrun puts into the environment of each process.
 
