@@ -4,9 +4,13 @@
 (`experiments.sweep.folder`) and computes the chunks that it lacks.
 """
 
+import signal
 import sys
 
-from experiments.sweep.command import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # Ctrl-C while Python imports ends it without a traceback; `run` takes over from there.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from auxgate.program import run
+
+    sys.exit(run("experiments.sweep.command"))

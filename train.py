@@ -4,9 +4,13 @@
 builds the run (`experiments.training.build`) and gives it to a `Trainer`.
 """
 
+import signal
 import sys
 
-from experiments.training.trainer import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # Ctrl-C while Python imports ends it without a traceback; `run` takes over from there.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from auxgate.program import run
+
+    sys.exit(run("experiments.training.trainer"))

@@ -19,7 +19,8 @@ def normalized(
 ) -> Float[Tensor, "T B"]:
     """Shifts and scales to zero mean and unit variance over the valid steps; 0 at the others.
 
-    Mean and variance are those of all processes together.
+    Mean and variance are those of all processes together, the variance the population's (divided
+    by the number of steps).
 
     Args:
         advantage: of every step; may hold anything where `valid` is False.

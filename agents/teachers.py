@@ -145,7 +145,8 @@ def find_policy(path: Path) -> Path:
 def load_policy(
     path: Path, device: torch.device, precision: Precision = "fp32"
 ) -> tuple[ActorCritic, PolicyCard]:
-    """Reads an exported policy; its value head is untrained.
+    """Reads an exported policy, which has no value head: the agent's is NaN, so that no use of it
+    goes unnoticed.
 
     Args:
         path: a policy file, or the folder of a run or of a shipped teacher.
@@ -177,6 +178,10 @@ def load_policy(
         missing, unknown = agent.load_state_dict(held, strict=False)
         if unknown or any(not name.startswith("value") for name in missing):
             raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
+        with torch.no_grad():
+            for name, parameter in agent.named_parameters():
+                if name in missing:
+                    parameter.fill_(torch.nan)
     except FileNotFoundError as error:
         raise ValueError(f"there is no policy at {path}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:

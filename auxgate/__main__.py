@@ -6,6 +6,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from re import match
 
+from auxgate.program import run
+
 HELP = """\
 usage: auxgate COMMAND [OPTIONS]
 
@@ -15,7 +17,12 @@ usage: auxgate COMMAND [OPTIONS]
 
 'auxgate COMMAND --help' lists the options of each.
 """
-COMMANDS = ("train", "evaluate", "sweep")
+PROGRAMS = {
+    "train": "experiments.training.trainer",
+    "evaluate": "experiments.evaluation.command",
+    "sweep": "experiments.sweep.command",
+}
+COMMANDS = tuple(PROGRAMS)
 MISTAKEN = 2
 MODULES = {"pillow": "PIL"}
 """Packages whose module has another name."""
@@ -53,17 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"auxgate {command}: {missing}", file=sys.stderr)
         return MISTAKEN
     # Each imports for itself: `evaluate` waits for nothing that only a sweep needs.
-    if command == "train":
-        from experiments.training import trainer
-
-        return trainer.main(rest)
-    if command == "evaluate":
-        from experiments.evaluation import command as evaluation
-
-        return evaluation.main(rest)
-    from experiments.sweep import command as sweeping
-
-    return sweeping.main(rest)
+    return run(PROGRAMS[command], rest)
 
 
 if __name__ == "__main__":

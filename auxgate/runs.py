@@ -119,10 +119,8 @@ def train(
     finally:
         leave()
     if code == trainer.DIVERGED:
-        raise DivergedError(
-            f"the loss was not finite for {run.config.run.max_skipped} updates in a row; the "
-            f"weights before them are in {run.folder}. Try a smaller learning_rate."
-        )
+        what, cure = run.session.skips(run.config.run)
+        raise DivergedError(f"{what}; the weights before them are in {run.folder}. {cure}")
     return Run(run.folder, run.config, run.session.learner.steps)
 
 

@@ -26,7 +26,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
-from experiments.results import header, publish
+from experiments.results import header, options_of, publish
 from experiments.training.hardware import keep_freed_memory
 
 BASELINE = "sum"
@@ -138,7 +138,7 @@ def report(results: dict[Setting, float]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=list(arguments), description=__doc__)
+    options = options_of(Options, list(arguments), "gates.py", __doc__)
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as train.py does
     lines = report(measure(options))

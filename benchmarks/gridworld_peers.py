@@ -34,7 +34,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stepping.client import Worker, working
-from experiments.results import header, publish, read_table
+from experiments.results import header, options_of, publish, read_table
 from experiments.training import run_folder as rundir
 
 OURS = "ours"
@@ -188,7 +188,7 @@ def table(lines: Sequence[Mapping[str, str]]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures everybody in turn and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = options_of(Options, arguments, "gridworld_peers.py", __doc__)
     try:
         interpreters = options.interpreters()
         earlier = kept(Path(options.output), interpreters)

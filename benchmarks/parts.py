@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from configs.cli import parse
-from experiments.results import split_flags
+from experiments.results import options_of, split_flags
 from experiments.training.session import Session
 from experiments.training.trainer import set_up
 
@@ -84,4 +84,4 @@ def run(options: Options, flags: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     own, flags = split_flags(sys.argv[1:])
-    run(tyro.cli(Options, args=own, description=__doc__), flags)
+    run(options_of(Options, own, "parts.py", __doc__), flags)

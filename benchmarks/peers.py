@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.cleanrl import UPDATES, load
 from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
 from configs.presets import preset
-from experiments.results import header, publish
+from experiments.results import header, options_of, publish
 from experiments.training.hardware import choose_device
 
 PEER, DOCUMENTED = "CleanRL", "documented"
@@ -230,7 +230,7 @@ def precision_of(options: Options, setting: Setting) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures everything in turn and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = options_of(Options, arguments, "peers.py", __doc__)
     try:
         load(Path(options.cleanrl))
         results: dict[Setting, list[Measurement]] = {each: [] for each in settings(options)}

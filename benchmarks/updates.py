@@ -29,6 +29,7 @@ from agents.heads import AuxiliaryHead
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.parsing import read
 from experiments.results import header, publish, split_flags
 from experiments.studies.engine import without_heads
 from experiments.training.build import build
@@ -131,14 +132,15 @@ def report(options: Options, results: dict[UpdateArm, list[Cost]]) -> list[str]:
     spent = {arm: median(cost.milliseconds for cost in costs) for arm, costs in results.items()}
     lines = [COLUMNS]
     for arm, costs in results.items():
-        added_up = spent[UpdateArm(arm.head, "sum")] if arm.gate else spent[arm]
+        # train.py may refuse a head with one gate and take it with another.
+        added_up = spent.get(UpdateArm(arm.head, "sum")) if arm.gate else spent[arm]
         cells = [
             options.env,
             arm.head,
             arm.gate,
             f"{spent[arm]:.1f}",
             f"{spent[arm] / spent[UpdateArm(MAIN)]:.2f}",
-            f"{spent[arm] / added_up:.2f}",
+            "" if added_up is None else f"{spent[arm] / added_up:.2f}",
             f"{costs[0].held_mebibytes:.1f}",
         ]
         lines.append(",".join(cells))
@@ -149,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures all arms in turn and prints the table; returns the exit code."""
     own, extra = split_flags(arguments)
     try:
-        options = tyro.cli(Options, args=own, description=__doc__)
+        options = read(Options, own, "updates.py", __doc__)
         if options.keep_memory:
             keep_freed_memory()
         results: dict[UpdateArm, list[Cost]] = {arm: [] for arm in arms(options)}

@@ -8,6 +8,7 @@ from typing import Any
 from configs import choice as plugins
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError
+from configs.numbers import check_number, whole_number
 from configs.parsing import read
 from configs.programs import EvaluateOptions, SweepConfig
 from configs.training import TrainConfig, flags, from_flags
@@ -15,15 +16,33 @@ from configs.training import TrainConfig, flags, from_flags
 EXAMPLES = """\
 Trains an actor-critic with auxiliary losses whose gradients pass a gate.
 
-Listed are the options of the components chosen on this command line. To see those of
-others, choose them (--env, --protocol, --algo, --torso, --core, --aux, --gate) together
-with --help.
+--help lists the options that most runs need, --help-all also all others and those of the
+components chosen on this command line. To see those of other components, choose them
+(--env, --protocol, --algo, --torso, --core, --aux, --gate) together with --help-all.
 
   python train.py --env Catch                                  (seconds)
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
   python train.py --resume runs/NAME --steps 20000000
 """
+
+COMMON = (
+    *(f"choose_{slot}" for slot in ("env", "algo", "torso", "core", "aux", "protocol", "gate")),
+    *("plugin", "teacher", "steps", "num_envs", "unroll_length", "seed", "device"),
+    *("learning_rate", "discount", "run_dir", "resume"),
+)
+"""What `train.py --help` shows."""
+
+SHORT_HELP = """\
+train.py needs to know what to train. For instance:
+
+  python train.py --env Catch                                  (seconds)
+  python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
+  python train.py --resume runs/NAME
+
+--help explains the common options, --help-all all of them.
+"""
+"""What `train.py` prints where nothing is asked of it."""
 
 EVALUATE_EXAMPLES = """\
 Plays whole episodes with trained policies and prints their scores, or films one episode.
@@ -55,7 +74,7 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
     modules, others = plugins.take(arguments)
     choice, rest = choose(others)
     _refuse_foreign_options(choice, rest)
-    given: Any = read(flags(choice), rest, prog="train.py", description=EXAMPLES)
+    given: Any = read(flags(choice), rest, "train.py", EXAMPLES, COMMON)
     return from_flags(choice, given, modules)
 
 
@@ -90,7 +109,7 @@ def parse_resume(arguments: Sequence[str]) -> ResumeOptions:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(RESUME, required=True)
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps")
     parser.add_argument("--device")
     parser.add_argument("--run-dir", "--run_dir")
     try:
@@ -102,7 +121,18 @@ def parse_resume(arguments: Sequence[str]) -> ResumeOptions:
             f"{unknown[0]} cannot be given with --resume, which takes the run's own config: only "
             "--steps, --device and --run-dir can."
         )
-    return ResumeOptions(given.resume, given.steps, given.device, given.run_dir or None)
+    return ResumeOptions(given.resume, _steps(given.steps), given.device, given.run_dir or None)
+
+
+def _steps(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        steps = whole_number(text)
+    except ValueError as error:
+        raise UsageError(f"--steps: {error}.") from error
+    check_number("--steps", "steps", steps)
+    return steps
 
 
 def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:

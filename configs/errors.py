@@ -3,13 +3,22 @@
 The layers below complain about options by their names; here these become flags.
 """
 
+import shlex
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from envs.base import EnvironmentFailedError
 from envs.names import nearest as nearest_names
 from gridworld.options import OptionError
+
+
+def quoted(path: object) -> str:
+    """A path as a word of a command that will be pasted into a shell."""
+    return shlex.quote(str(path))
 
 
 class UsageError(ValueError):
@@ -60,6 +69,18 @@ def in_flags(error: ValueError, config: Any, component: str) -> str:
     if first in own:
         return f"{name(first)} {rest}"
     return str(error)
+
+
+def blame(program: str, error: EnvironmentFailedError, saved: str = "") -> None:
+    """Prints one sentence that says whose error it is, then the traceback of their code.
+
+    Args:
+        program: the script's name.
+        error: what an environment raised is its cause.
+        saved: a sentence on what is saved.
+    """
+    print(f"{program}: {error}; its traceback follows. {saved}".rstrip(), file=sys.stderr)
+    traceback.print_exception(error.__cause__ or error)
 
 
 @contextmanager

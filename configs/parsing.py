@@ -6,7 +6,7 @@ itself refuses comes as an event of `tyro._errors`, which is not part of its pub
 hence the exact version that `constraints.txt` asks for and the least one in `pyproject.toml`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,16 +14,24 @@ import tyro
 from tyro import _errors as complaints
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from configs.errors import UsageError, flag, naming, nearest
+from configs.errors import UsageError, flag, naming
+from configs.numbers import check_numbers, whole_number
+from configs.spellings import meant
 
 Options = TypeVar("Options")
+
+HELP_ALL = "--help-all"
 
 _Argument: Any = type(tyro.conf.arg())
 """What `tyro.conf.arg` returns, which has no public name."""
 
 
 def read(
-    kind: type[Options], arguments: Sequence[str], prog: str, description: str | None = None
+    kind: type[Options],
+    arguments: Sequence[str],
+    prog: str,
+    description: str | None = None,
+    common: Collection[str] = (),
 ) -> Options:
     """Reads flags into a dataclass.
 
@@ -32,11 +40,18 @@ def read(
         arguments: of the command line.
         prog: the script's name, for the help.
         description: of what it does, for the help.
+        common: names of the fields that `--help` shows, where it does not show all; `--help-all`
+            does.
 
     Raises:
         UsageError: with one sentence for the user.
         SystemExit: after printing the help.
     """
+    everything = HELP_ALL in arguments
+    asked = not everything and any(word in ("-h", "--help") for word in arguments)
+    shown = _unchecked(kind, common if asked else ())
+    if everything:
+        arguments = ["--help" if word == HELP_ALL else word for word in arguments]
 
     def refuse(event: complaints.ParseErrorEvent) -> None:
         _suggest(kind, arguments)
@@ -45,19 +60,33 @@ def read(
     numbers = _numbers()
     with complaints.on_parse_error(refuse):
         given = tyro.cli(
-            _unchecked(kind), args=arguments, prog=prog, description=description, registry=numbers
+            shown, args=arguments, prog=prog, description=description, registry=numbers
         )
     made: Options = _checked(kind, given)
     return made
 
 
-def _unchecked(kind: type) -> Any:
-    """A copy of a dataclass, and of those in it, that takes any values of the right types."""
+def _unchecked(kind: type, common: Collection[str] = ()) -> Any:
+    """A copy of a dataclass, and of those in it, that takes any values of the right types.
+
+    Args:
+        kind: the dataclass.
+        common: names of the fields that it has flags for; none for all.
+    """
     nested = []
+    if common:
+        for option, hint in _hints(kind).items():
+            if option not in common and not is_dataclass(hint.kind):
+                hidden = Annotated[hint.kind, tyro.conf.Suppress, *hint.notes]
+                default = next(each.default for each in fields(kind) if each.name == option)
+                nested.append((option, hidden, field(default=default)))
     for option, hint in _groups(kind).items():
-        copy = _unchecked(hint.kind)
+        # The options of every run have no place of their own; those of a component have.
+        hides = bool(common) and bool(hint.place)
+        copy = _unchecked(hint.kind, () if hides else common)
         default = next(each.default for each in fields(kind) if each.name == option)
-        noted = Annotated[copy, *hint.notes] if hint.notes else copy
+        notes = (tyro.conf.Suppress, *hint.notes) if hides else hint.notes
+        noted = Annotated[copy, *notes] if notes else copy
         nested.append((option, noted, field(default=_as(copy, default))))
     return make_dataclass(
         kind.__name__,
@@ -85,7 +114,9 @@ def _checked(kind: type, given: Any, component: str = "") -> Any:
     for option, hint in _groups(kind).items():
         values[option] = _checked(hint.kind, values[option], _within(component, hint.place))
     with naming(kind, component):
-        return kind(**values)
+        made = kind(**values)
+        check_numbers(made, component)
+    return made
 
 
 @dataclass(frozen=True)
@@ -136,19 +167,20 @@ def _within(component: str, place: str) -> str:
 def _numbers() -> ConstructorRegistry:
     """How numbers are read: as Python does, but complaining about them in plain words."""
     registry = ConstructorRegistry()
-    names = {int: "a whole number", float: "a number"}
 
     @registry.primitive_rule
     def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         kind: Any = info.type
-        if kind not in names:
+        if kind not in (int, float):
             return None
 
         def read_number(words: list[str]) -> Any:
+            if kind is int:
+                return whole_number(words[0])
             try:
-                return kind(words[0])
+                return float(words[0])
             except ValueError as error:
-                raise ValueError(f"'{words[0]}' is not {names[kind]}") from error
+                raise ValueError(f"'{words[0]}' is not a number") from error
 
         return PrimitiveConstructorSpec(
             nargs=1,
@@ -168,18 +200,19 @@ def _suggest(kind: type, arguments: Sequence[str]) -> None:
     Raises:
         UsageError: there is one; it names the nearest that does.
     """
-    known = [*_flags(kind), "--help"]
+    known = [*_flags(kind), "--help", HELP_ALL]
     for argument in arguments:
         given = argument.partition("=")[0].replace("_", "-")
         if given.startswith("--") and given not in known:
-            meant = nearest(given, known)
-            raise UsageError(f"{given} is not an option here: did you mean {meant}?")
+            likely = meant(given, known)
+            cure = f"did you mean {likely}?" if likely else f"{HELP_ALL} lists them."
+            raise UsageError(f"{given} is not an option here: {cure}")
 
 
 def _sentence(event: complaints.ParseErrorEvent) -> str:
     match event:
         case complaints.UnrecognizedArgs(tokens=[first, *_]):
-            return f"{first} is no option: --help lists them."
+            return f"{first} is no option: {HELP_ALL} lists them."
         case complaints.BadValue(argument=argument):
             return f"{argument.display_name()} needs a value."
         case complaints.InvalidChoice(argument=argument, value=value, choices=choices):
@@ -189,5 +222,5 @@ def _sentence(event: complaints.ParseErrorEvent) -> str:
             text = " ".join(str(message).split()).rstrip(".")
             return f"{argument.display_name()}: {text}." if argument is not None else f"{text}."
         case complaints.MissingArgs(missing_arguments=[first, *_]):
-            return f"{first.arg.display_name()} is missing: --help explains it."
-    return "The options cannot be read: --help explains them."
+            return f"{first.arg.display_name()} is missing: {HELP_ALL} explains it."
+    return f"The options cannot be read: {HELP_ALL} explains them."

@@ -9,10 +9,13 @@ import tyro
 
 from agents.gates import Gate, make
 from agents.tabular import SampledConfig
+from configs.numbers import check_number
 from gridworld import Change, WorldConfig
 
 EPISODES, NUM_ENVS = 100, 16
 FILM_STEPS = 2_000
+MAX_STEPS = 200_000
+"""Atari's own limit is 27,000."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class EvaluateOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the torso; auto takes bf16 if the hardware has it."""
+    """Arithmetic of the torso; auto takes what the run was given, else bf16 if the hardware has
+    it."""
+    max_steps: int = MAX_STEPS
+    """Agent steps after which an episode that does not end is given up, with an error."""
     threads: int = 0
     """Threads that PyTorch computes with on the CPU; 0 chooses."""
     policy: Literal["last", "best"] = "last"
@@ -54,7 +60,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("RUN is missing: give a run's folder, or a policy.")
-        for name in ("episodes", "num_envs", "video_steps"):
+        for name in ("episodes", "num_envs", "max_steps", "video_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0 or self.threads < 0:
@@ -86,6 +92,8 @@ def parse_gate(text: str) -> Gate:
         ValueError: if it names none, or one that needs more than gradients.
     """
     name, options = _read(text)
+    for option, value in options.items():
+        check_number(f"--gates {text}: {option}", option, value)
     try:
         gate = make(name, **options)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -9,10 +10,11 @@ import tyro
 from agents.learning.gating import GatingConfig
 from agents.networks.recurrent import FeedForwardConfig
 from configs import choice as plugins
-from configs.choice import DEFAULT_GATE, Choice, component, names
+from configs.choice import DEFAULT_GATE, Choice, choose, component, names
 from configs.errors import UsageError
 from configs.presets import preset
-from envs import PROTOCOLS, registered
+from configs.stored import COUNT, MisfitError, check_count, converted, filled, section
+from envs import PROTOCOLS, find, registered
 from gridworld.options import OptionError, at_least, mention, require
 
 DeviceName = str
@@ -134,33 +136,26 @@ class TrainConfig:
                 plugins cannot be loaded.
         """
         try:
-            modules = tuple(content.get("plugins", ()))
+            content = dict(section(content, ""))
+            modules = converted(tuple[str, ...], content.get("plugins", []), "plugins")
             plugins.load_installed()
             plugins.load(modules)
-            chosen = dict(content["choice"])
-            choice = Choice(**{**chosen, "aux": tuple(chosen["aux"])})
-            template = defaults(choice)
-            return TrainConfig(
-                choice=choice,
-                run=_filled(template.run, {**BEFORE, **content["run"]}, RETIRED),
-                env=_filled(template.env, absent(template.env) | content["env"]),
-                algo=_filled(template.algo, content["algo"]),
-                torso=_filled(template.torso, content["torso"]),
-                heads={
-                    name: _filled(head, content["heads"][name])
-                    for name, head in template.heads.items()
-                },
-                gate=None if choice.gate is None else _filled(template.gate, content["gate"]),
-                judging=_filled(template.judging, content["judging"]),
-                core=_filled(template.core, content.get("core", {})),
-                plugins=modules,
-            )
+            choice = filled(Choice, content["choice"], "choice")
+            _check_choice(choice)
+            config = _of_sections(choice, modules, content)
+            check_count(content, config.to_json())
+            return config
         except UsageError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UsageError(
-                f"config.json does not fit this version ({error}): start a new run."
-            ) from error
+        except KeyError as error:
+            fault = f"{error.args[0]} is missing"
+        except MisfitError as error:
+            fault = str(error)
+        except (TypeError, AttributeError, ValueError, RecursionError) as error:
+            fault = str(error).rstrip(".")
+        raise UsageError(
+            f"config.json does not fit this version ({fault}): put that right, or start a new run."
+        )
 
 
 BEFORE: Mapping[str, Any] = {"normalize_value": False}
@@ -175,13 +170,65 @@ def absent(config: Any) -> dict[str, Any]:
     return dict(getattr(config, "ABSENT", {}))
 
 
-def _filled(template: Any, content: Any, retired: tuple[str, ...] = ()) -> Any:
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content.items()
-        if name not in retired
-    }
-    return type(template)(**values)
+def _check_choice(choice: Choice) -> None:
+    """Refuses components that no command line would have chosen together."""
+    for slot in ("algo", "torso", "core"):
+        component(slot, getattr(choice, slot))
+    try:
+        find(choice.env)
+    except ValueError:
+        return  # a game without its emulator: the config can be read, but not played
+    words = ["--env", choice.env, "--algo", choice.algo, "--torso", choice.torso]
+    words += ["--core", choice.core, *(["--aux", *choice.aux] if choice.aux else [])]
+    words += ["--gate", choice.gate] if choice.gate is not None else []
+    words += ["--protocol", choice.protocol] if choice.protocol else []
+    try:
+        expected, _ = choose(words)
+    except UsageError as error:
+        raise MisfitError(f"choice: {str(error).rstrip('.')}") from error
+    for option in fields(Choice):
+        wanted, found = getattr(expected, option.name), getattr(choice, option.name)
+        # A run from before there were protocols names none.
+        if wanted != found and not (option.name == "protocol" and not found):
+            raise MisfitError(f"choice.{option.name} must be {wanted!r}, not {found!r}")
+
+
+def _of_sections(
+    choice: Choice, modules: tuple[str, ...], content: Mapping[str, Any]
+) -> TrainConfig:
+    """Makes the config from the sections of `config.json`; options that they lack are default."""
+    template = defaults(choice)
+    known = {each.name for each in fields(TrainConfig)} | {COUNT}
+    for name in content:
+        if name not in known and COUNT in content:  # tables of results add some that are no option
+            raise MisfitError(f"{name} is no section here")
+    heads = section(content["heads"], "heads")
+    if heads.keys() != set(choice.aux):
+        raise MisfitError(f"heads must be {', '.join(choice.aux) or 'empty'}")
+    if choice.gate is None and content["gate"] is not None:
+        raise MisfitError("gate must be null, since none was chosen")
+
+    def made(
+        name: str, retired: tuple[str, ...] = (), before: Mapping[str, Any] = MappingProxyType({})
+    ) -> Any:
+        own = {**before, **section(content[name], name)}
+        return filled(type(getattr(template, name)), own, name, retired)
+
+    return TrainConfig(
+        choice=choice,
+        run=made("run", RETIRED, BEFORE),
+        env=made("env", before=absent(template.env)),
+        algo=made("algo"),
+        torso=made("torso"),
+        heads={
+            name: filled(type(head), heads[name], f"heads.{name}")
+            for name, head in template.heads.items()
+        },
+        gate=None if choice.gate is None else made("gate"),
+        judging=made("judging"),
+        core=made("core") if "core" in content else template.core,
+        plugins=modules,
+    )
 
 
 def defaults(choice: Choice) -> TrainConfig:

@@ -20,6 +20,7 @@ invalid step belongs in no loss.  A truncated step bootstraps from the value of
 `observation[t + 1]`, which is the true last observation, never a reset one.
 """
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -179,12 +180,53 @@ class VecEnv(ABC):
         raise NotImplementedError(f"{self.spec.name} cannot be restored")
 
 
-class BrokenEnvError(Exception):
-    """An environment's own code failed while it was played; the cause is its error."""
-
-
 class PictureError(ValueError):
     """An environment cannot be drawn, or its picture is no picture."""
+
+
+class EnvironmentFailedError(RuntimeError):
+    """The code of an environment raised something; `__cause__` is what."""
+
+
+class guarding:  # noqa: N801, reads as a statement
+    """Says whose error it is when an environment's own code fails; `with guarding(name):`.
+
+    A class, since a generator would cost every step of an environment some microseconds.
+    """
+
+    def __init__(self, name: str, *passes: type[Exception]) -> None:
+        """Guards one call.
+
+        Args:
+            name: of the environment.
+            passes: errors that are passed on as they are.
+        """
+        self._name, self._passes = name, passes
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception | SystemExit) or is_out_of_memory(error):
+            return
+        if isinstance(error, (EnvironmentFailedError, *self._passes)):
+            return
+        text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": .")
+        raise EnvironmentFailedError(f"the environment {self._name} failed ({text})") from error
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory, of whatever device, is too small."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # PyTorch has no class for it on the CPU.
+    signs = (
+        *("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory"),
+        *("size calculation overflowed", "multiplication overflow"),
+    )
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
 
 
 def check_action(action: Tensor, spec: EnvSpec) -> None:

@@ -22,7 +22,6 @@ from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
 from envs.base import (
-    BrokenEnvError,
     EnvSpec,
     PictureError,
     Step,
@@ -185,35 +184,21 @@ class GymVecEnv(VecEnv):
         self._must_reset = np.zeros(num_envs, dtype=bool)
 
     def reset(self) -> Shaped[Tensor, " B *shape"]:
-        """Starts a fresh episode everywhere; the first call seeds the environments.
-
-        Raises:
-            BrokenEnvError: the environment's own code failed.
-        """
-        try:
-            observation, _ = self._pool.reset(seed=self._seeds)
-        except Exception as error:
-            raise self._broken("reset", error) from error
+        """Starts a fresh episode everywhere; the first call seeds the environments."""
+        observation, _ = self._pool.reset(seed=self._seeds)
         self._seeds = None
         self._must_reset = np.zeros(self.spec.num_envs, dtype=bool)
         return self._observe(observation)
 
     def step(self, action: Int[Tensor, " B"]) -> Step:
-        """Plays one agent step.
-
-        Raises:
-            BrokenEnvError: the environment's own code failed.
-        """
+        """Plays one agent step."""
         check_action(action, self.spec)
         # Host synchronisation: Gymnasium environments live on the CPU.
         host_action = action.cpu()
         check_action_range(host_action, self.spec)
-        try:
-            observation, reward, terminated, truncated, _ = self._pool.step(
-                host_action.numpy() + self._first_action
-            )
-        except Exception as error:
-            raise self._broken("step", error) from error
+        observation, reward, terminated, truncated, _ = self._pool.step(
+            host_action.numpy() + self._first_action
+        )
         truncated = truncated & ~terminated
         valid = ~self._must_reset
         self._must_reset = terminated | truncated
@@ -249,12 +234,6 @@ class GymVecEnv(VecEnv):
 
     def _observe(self, observation: Any) -> Shaped[Tensor, " B *shape"]:
         return torch.from_numpy(self._encoding.encode(observation)).to(self.device)
-
-    def _broken(self, what: str, error: Exception) -> BrokenEnvError:
-        return BrokenEnvError(
-            f"The environment {self.spec.name} itself failed in its {what} "
-            f"({type(error).__name__}: {sentence(error)}); the first traceback says where."
-        )
 
 
 def _protocol(config: GymConfig) -> str:

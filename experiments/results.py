@@ -9,10 +9,15 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from configs.errors import UsageError
+from configs.parsing import read
 from experiments.training import run_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+
+Options = TypeVar("Options")
 
 Row = dict[str, str]
 """A line of a CSV, by column."""
@@ -76,6 +81,27 @@ class Table:
         """Writes one more row through to the file."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
+
+
+def options_of(
+    kind: type[Options], arguments: Sequence[str], program: str, description: str | None
+) -> Options:
+    """Reads a program's options; a mistake ends it with one sentence.
+
+    Args:
+        kind: the dataclass of its options.
+        arguments: of the command line.
+        program: its name.
+        description: for the help.
+
+    Raises:
+        SystemExit: an option is wrong (code 2), or the help was printed.
+    """
+    try:
+        return read(kind, arguments, program, description)
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 mpl.use("Agg")
 
-from agents.runtime.files import write_json  # noqa: E402
 from configs.evaluation import EvaluateOptions  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
+from agents.runtime.checkpoint import write_json  # noqa: E402
 from agents.teachers import POLICY_FILE, export_policy, load_policy  # noqa: E402
 from experiments.evaluation.command import evaluate  # noqa: E402
 from experiments.report.command import command  # noqa: E402
+from experiments.results import options_of  # noqa: E402
 
 CARD = """\
 # A deliberately sub-optimal teacher for {env}
@@ -130,4 +131,4 @@ def draw(run: Path, folder: Path, env: str) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(options_of(Options, sys.argv[1:], "ship.py", __doc__))

@@ -119,7 +119,7 @@ def test_a_policy_of_an_unknown_environment_names_the_plugin_that_has_it(modules
 def test_options_of_a_plugin_have_flags_help_and_checks(modules, capsys):
     line = f"--plugin {modules[0]} --env Catch --aux reward --gate threshold"
     with pytest.raises(SystemExit):
-        parse([*line.split(), "--help"])
+        parse([*line.split(), "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     assert "--gate.threshold.threshold FLOAT" in text
     assert "Weight of the loss." in text

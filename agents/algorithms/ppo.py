@@ -43,7 +43,8 @@ class PPOConfig:
     value_coefficient: float = 0.5
     """Weight of the value loss (Baselines: 0.5 times a squared error that is itself halved)."""
     normalize_advantage: bool = True
-    """Zero mean and unit variance over the valid steps of each minibatch (Baselines)."""
+    """Zero mean and unit variance over the valid steps of each minibatch, by the population's
+    deviation (Baselines)."""
     max_kl: float | None = None
     """End the epochs early once the mean KL of one is above this; none: never (Baselines)."""
 

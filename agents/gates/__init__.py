@@ -27,6 +27,7 @@ add a line to `Gates`; another package calls `register` with its config (docs/ex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
+from math import isfinite
 from typing import Any, get_args, get_origin, get_type_hints
 
 from agents.gates.backward import gated_backward
@@ -167,6 +168,8 @@ def make(name: str, **options: Any) -> Gate:
             raise ValueError(
                 f"gate {key}: {option} must be of type {_readable(kinds[option])}, not {value!r}."
             )
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError(f"gate {key}: {option} must be finite, not {value}.")
     gate: Gate = configs[key](**options).build()
     return gate
 

@@ -6,6 +6,7 @@ what is summed over processes, and what is logged. Every gradient that a gate we
 `gated_backward`, by way of the update's `View`.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from agents.learning.rotograd import RotatedFeatures
 from agents.learning.step_loss import MainTerms, StepLoss
 from agents.learning.views import GateExtension, Ownership, PlainView, SlicedView, View
 from agents.networks.actor_critic import ActorCritic
-from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.distributed import ALONE, LateFlag, Processes
 from agents.runtime.random import generator
 from agents.trajectory import Trajectory
 from gridworld.options import at_least
@@ -124,6 +125,9 @@ class Gating:
         # Of the last judgement, for the updates in between.
         self._weights: Float[Tensor, "G M"] | None = None
         self._judgements = 0
+        self._apart = copy.copy(gate)  # for losses whose sum is not finite: one pass for each
+        self._apart.one_pass = False
+        self._spoilt = LateFlag()
         # On the host, so that it goes on wherever a run is resumed.
         self._samples = generator(seed, f"samples {processes.rank}", torch.device("cpu"))
         self.cosines = MeanCosines()
@@ -178,13 +182,16 @@ class Gating:
         """
         shares = [main.whole.share, *(loss.share for loss in auxiliary)]
         finite = self._processes.sum(torch.stack(shares)).isfinite()
+        # On a GPU, looking at the losses of this update would mean to wait for them.
+        looks = finite.device.type == "cpu"
+        spoilt = self._spoilt.read() or (looks and bool(finite[0] & ~finite.all()))
         if fresh:
             self.extension.observe(shares, self._shared)
         metrics = self._main_parts(view, main, update)
         if not self._weighs:
             descended = shares if descend_main else shares[1:]
             sum(descended[1:], descended[0]).backward()
-        elif self._weights is not None and not self.is_due(update):
+        elif self._weights is not None and not self.is_due(update) and not spoilt:
             view.backward(
                 [main.whole, *auxiliary],
                 self.gate,
@@ -195,13 +202,16 @@ class Gating:
             )
         else:
             metric = self._metric() if self._config.metric == "optimizer" else None
-            judgement = self._weigh(view, main, auxiliary, metric, descend_main)
-            self._weights = judgement.weights
+            gate = self._apart if spoilt else self.gate
+            judgement = self._weigh(gate, view, main, auxiliary, metric, descend_main)
+            if self.is_due(update):
+                self._weights = judgement.weights
             assert judgement.finite is not None
             finite = finite & judgement.finite
             if judgement.rest is not None:
                 finite[0] &= judgement.rest.sum().isfinite()
             metrics |= self._report(judgement, metric)
+        self._spoilt.put(~finite.all())
         self._processes.add_up(self._owned.private)
         return finite, metrics
 
@@ -228,13 +238,13 @@ class Gating:
 
     def _weigh(
         self,
+        gate: Gate,
         view: View,
         main: MainTerms,
         auxiliary: Sequence[StepLoss],
         metric: Float[Tensor, " P"] | None,
         descend_main: bool,
     ) -> Judgement:
-        gate, config = self.gate, self._config
         options: dict[str, Any] = {"reduce": self._reduce}
         if self._groups is not None:
             options["groups"] = self._groups
@@ -243,7 +253,7 @@ class Gating:
         if gate.one_pass:
             return view.backward([main.whole, *auxiliary], gate, self._owned, **options)
         compared, rest = main.whole, None
-        if config.main == "policy":
+        if self._config.main == "policy":
             compared, rest = main.policy, main.value
         if metric is not None:
             options["metric"] = metric

@@ -64,6 +64,14 @@ def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterato
         yield whole.select(environments)
 
 
+def unsound(trajectory: Trajectory) -> Tensor:
+    """1 if an observation, or a reward of a valid step, is not finite; decided on the device."""
+    sound = torch.where(trajectory.valid, trajectory.reward, 0.0).isfinite().all()
+    if trajectory.observation.is_floating_point():
+        sound = sound & trajectory.observation.isfinite().all()
+    return 1.0 - sound.float()
+
+
 ALGORITHM = "algorithm"
 """Owner of the parameters that the algorithm brings along."""
 
@@ -149,6 +157,8 @@ class Learner:
         )
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
+        self.unsound = torch.zeros((), device=device)
+        """Trajectories whose observations or rewards were not finite, since the process began."""
 
     @property
     def learning_rate(self) -> float:
@@ -165,6 +175,7 @@ class Learner:
         """
         algorithm = self._algorithm
         with torch.no_grad():
+            self.unsound += self._processes.sum(unsound(trajectory)).clamp(max=1.0)
             whole = Batch(
                 trajectory,
                 algorithm.prepare(trajectory),

@@ -55,7 +55,7 @@ class EventFile:
     def _describe(self, description: Mapping[str, object]) -> None:
         # Torch takes True for the number 1.
         plain = {
-            name: value if type(value) in (int, float) else str(value)
+            name: value if type(value) in (int, float) else _encodable(str(value))
             for name, value in description.items()
         }
         experiment, session, _ = hparams(plain, {RETURN_TAG: 0.0})
@@ -99,6 +99,11 @@ def _encoded(picture: UInt8[np.ndarray, "_ _ 3"]) -> Summary.Image:
     return Summary.Image(
         height=height, width=width, colorspace=3, encoded_image_string=file.getvalue()
     )
+
+
+def _encodable(value: str) -> str:
+    """A path may hold bytes that the system's encoding does not know."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _escaped(value: object) -> str:

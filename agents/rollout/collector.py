@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.networks.actor_critic import ActorCritic
 from agents.trajectory import Trajectory
-from envs.base import Step, VecEnv
+from envs.base import Step, VecEnv, guarding
 from envs.episodes import Episodes
 
 
@@ -148,7 +148,9 @@ class Collector:
         self._unroll_length = unroll_length
         self._records_value = records_value
         self._slices = tuple(_slices(env.parts))
-        self._begin(env.reset())
+        with guarding(env.spec.name):
+            observation = env.reset()
+        self._begin(observation)
 
     def _begin(self, observation: Shaped[Tensor, " B *shape"]) -> None:
         num_envs, device = self.env.spec.num_envs, self.env.device
@@ -199,13 +201,15 @@ class Collector:
             assert choice.core_state is not None
             self._core_state = _replaced(self._core_state, where, choice.core_state)
         acted = time.perf_counter()
-        part.send(choice.action)
+        with guarding(self.env.spec.name):
+            part.send(choice.action)
         self.clock.acting += acted - start
         self.clock.environment += time.perf_counter() - acted
 
     def _receive(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
         start = time.perf_counter()
-        step = part.receive()
+        with guarding(self.env.spec.name):
+            step = part.receive()
         record.write(t, where, step)
         self._episode_start = _replaced(self._episode_start, where, ~step.valid)
         self.clock.environment += time.perf_counter() - start

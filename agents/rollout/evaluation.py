@@ -9,7 +9,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from agents.networks.actor_critic import ActorCritic
-from envs.base import Step, VecEnv
+from envs.base import Step, VecEnv, guarding
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,21 @@ def steps(
     core_state, reset = None, None
     while True:
         choice = agent.act(observation, generator, core_state, reset)
-        step = env.step(choice.action)
+        with guarding(env.spec.name):
+            step = env.step(choice.action)
         yield step
         observation, core_state = step.observation, choice.core_state
         # What an autoreset shows opens an episode: the core forgets before it is read.
         reset = ~step.valid
 
 
-class StoppedError(Exception):
-    """The caller of `play` no longer wants the episodes."""
+def _reset(env: VecEnv) -> Shaped[Tensor, " B *shape"]:
+    with guarding(env.spec.name):
+        return env.reset()
+
+
+class EndlessEpisodeError(ValueError):
+    """An episode did not end within the steps that it was given."""
 
 
 def play(
@@ -82,7 +88,8 @@ def play(
     episodes: int,
     generator: torch.Generator,
     step_limit: int | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    max_steps: int | None = None,
+    tell: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Scores:
     """Plays whole episodes with actions sampled from the policy.
 
@@ -93,25 +100,28 @@ def play(
         generator: what the actions are drawn from.
         step_limit: agent steps after which an episode is cut.  One environment of several cannot
             be reset, so it plays no other episode after that.
-        stopped: asked at every step whether to give up.
+        max_steps: agent steps after which an episode is an error; none: never.
+        tell: called after every step of all environments with the episodes that are done and the
+            agent steps that were made; what it raises ends the episodes.
 
     Returns:
         The undiscounted return of every episode.
 
     Raises:
-        StoppedError: `stopped` returned true.
+        EndlessEpisodeError: an episode took longer than `max_steps`.
+        EnvironmentFailedError: the environment's own code failed.
     """
     left = quotas(episodes, env.spec.num_envs)
     returns: list[list[float]] = [[] for _ in left]
     lengths: list[list[int]] = [[] for _ in left]
     optima: list[list[float]] = [[] for _ in left]
     score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
-    unfinished = 0
-    for step in steps(env, agent, generator, env.reset()):
-        if stopped():
-            raise StoppedError
+    unfinished = total = 0
+    for step in steps(env, agent, generator, _reset(env)):
         score += step.reward.cpu().numpy()
-        length += step.valid.cpu().numpy()
+        valid = step.valid.cpu().numpy()
+        length += valid
+        total += int(valid.sum())
         over = step.ended.cpu().numpy()
         counted = np.flatnonzero(over if step_limit is None else over | (length >= step_limit))
         optimum = env.optimum if len(counted) else None
@@ -124,8 +134,14 @@ def play(
                 if optimum is not None:
                     optima[index].append(float(optimum[index]))
             score[index] = length[index] = 0
+        tell(episodes - sum(left), total)
         if not any(left):
             break
+        longest = int(length[np.array(left) > 0].max())
+        if max_steps is not None and longest >= max_steps:
+            raise EndlessEpisodeError(
+                f"an episode of {env.spec.name} has not ended after {longest:,} agent steps"
+            )
     return Scores(
         tuple(value for each in returns for value in each),
         tuple(value for each in lengths for value in each),
@@ -157,7 +173,7 @@ def watch(env: VecEnv, agent: ActorCritic, generator: torch.Generator) -> Iterat
         agent: the policy that plays.
         generator: what the actions are drawn from.
     """
-    observation = env.reset()
+    observation = _reset(env)
     score, length = 0.0, 0
     yield Moment(env.render(), score, length, ended=False)
     for step in steps(env, agent, generator, observation):

@@ -87,16 +87,76 @@ class Processes:
 ALONE = Processes()
 
 
+class LateFlag:
+    """A truth value of the device that the host reads one update later, so that it waits for
+    nothing: what the device was computing then is done by the time of the next trajectory.
+    """
+
+    def __init__(self) -> None:
+        self._value: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
+
+    def put(self, flag: Bool[Tensor, ""]) -> None:
+        """Begins to copy the value to the host."""
+        if flag.device.type != "cuda":
+            self._value = flag
+            return
+        if self._copied is None:
+            self._value = torch.zeros((), dtype=torch.bool, pin_memory=True)
+            self._copied = torch.cuda.Event()
+        assert self._value is not None
+        self._value.copy_(flag, non_blocking=True)
+        self._copied.record()
+
+    def read(self) -> bool:
+        """The value that was put last; False before the first."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._value is not None and bool(self._value)
+
+
+def launched(variable: str, usual: int, least: int) -> int:
+    """Reads a number that torchrun puts into the environment of each process.
+
+    Args:
+        variable: its name.
+        usual: where it is not set.
+        least: the smallest number that makes sense.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    text = os.environ.get(variable)
+    if text is None:
+        return usual
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(
+            f"the environment variable {variable} is '{text}', not a number of {least} or more: "
+            "unset it, or start the run by torchrun"
+        )
+    return int(text)
+
+
 def join(device: torch.device) -> Processes:
     """Joins the processes that torchrun started, or stays alone where it did not.
 
     NCCL connects GPUs, gloo everything else.
+
+    Raises:
+        ValueError: what the environment says of them makes no sense, or they cannot be joined.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = launched("WORLD_SIZE", usual=1, least=1)
     if size == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(
+                f"WORLD_SIZE is {size}, but the other processes cannot be joined ({text}): start "
+                "the run by torchrun, or unset WORLD_SIZE"
+            ) from error
     return Processes(dist.get_rank(), size)
 
 

@@ -148,7 +148,10 @@ MACHADO = AtariConfig(
     full_action_space=True,  # Machado et al. 2018: all 18
     fire_reset=False,  # Baselines' alone
 )
-"""Machado et al. 2018, but with the longer limit that later work uses."""
+"""Machado et al. 2018, but with the longer limit that later work uses.
+
+Dopamine differs: it plays a game's own actions and opens without a no-op; envpool needs one.
+"""
 
 PROTOCOLS = {"baselines": BASELINES, "machado": MACHADO}
 """How scores are made comparable; the first is the default."""

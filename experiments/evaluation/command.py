@@ -1,22 +1,33 @@
 """The program `evaluate.py`: plays whole episodes with policies, prints and writes their scores."""
 
 import sys
+import time
 from collections.abc import Sequence
 
 import torch
 from rich.console import Console
 
 from agents.networks.actor_critic import ActorCritic
-from agents.rollout.evaluation import Scores, play
+from agents.rollout.evaluation import EndlessEpisodeError, Scores, play
 from agents.runtime.random import generator
 from configs.cli import parse_evaluate
-from configs.errors import UsageError
+from configs.errors import UsageError, blame
 from configs.programs import EvaluateOptions
 from envs import VecEnv
+from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.evaluation.film import check_film, film
-from experiments.evaluation.players import Player, check_writable, destination, load_player
+from experiments.evaluation.players import (
+    Player,
+    as_trained,
+    check_writable,
+    destination,
+    load_player,
+)
 from experiments.evaluation.scoreboard import Result, Scoreboard, write_all, write_one
 from experiments.training.hardware import Hardware, choose_hardware
+
+PROGRESS_SECONDS = 10.0
+"""Between two lines that say how far an evaluation is."""
 
 
 def evaluate(options: EvaluateOptions) -> list[Result]:
@@ -32,7 +43,8 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
             check_writable(path, "--output FILE")
     hardware = prepare(options)
     players = [
-        load_player(run, hardware, render=False, policy=options.policy) for run in options.runs
+        load_player(run, as_trained(run, options, hardware), render=False, policy=options.policy)
+        for run in options.runs
     ]
     results: list[Result] = []
     for player in players:
@@ -75,7 +87,7 @@ def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Resul
         protocol=env.spec.protocol,
         trained_steps=player.card.steps,
         seed=options.seed,
-        precision=hardware.precision,
+        precision=player.agent.precision,
         scores=scores,
     )
 
@@ -86,11 +98,28 @@ def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Score
     Args:
         env: the policy's environment.
         agent: the policy.
-        options: number of episodes, and seed.
+        options: number of episodes, their longest length, and seed.
+
+    Raises:
+        UsageError: an episode does not end.
     """
     actions = generator(options.seed, "evaluation", env.device)
+    said = time.monotonic()
+
+    def tell(done: int, steps: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            print(f"{done:,} of {options.episodes:,} episodes, {steps:,} steps.", flush=True)
+
     with agent.frozen():
-        return play(env, agent, options.episodes, actions)
+        try:
+            return play(env, agent, options.episodes, actions, options.max_steps, tell)
+        except EndlessEpisodeError as error:
+            raise UsageError(
+                f"{error}: give more --max-steps, or train with a limit of the environment "
+                "(--env.max-episode-steps)."
+            ) from error
 
 
 def write(results: Sequence[Result], options: EvaluateOptions) -> None:
@@ -145,6 +174,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"evaluate.py: the file cannot be written ({error.strerror or error}): choose another "
             f"one by {flag} FILE.",
+            file=sys.stderr,
+        )
+        return 2
+    except EnvironmentFailedError as error:
+        blame("evaluate.py", error)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "evaluate.py: the device has too little memory: use fewer --num-envs, or another "
+            "--device.",
             file=sys.stderr,
         )
         return 2

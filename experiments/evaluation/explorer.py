@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envs.gridworld.config import GridConfig
-from experiments.results import header, publish
+from experiments.results import header, options_of, publish
 from gridworld import (
     FIRST_TERMINAL,
     WALL,
@@ -199,7 +199,7 @@ def lines(options: Options) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Plays and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=list(arguments), description=__doc__)
+    options = options_of(Options, list(arguments), "explorer.py", __doc__)
     torch.set_num_threads(1)
     publish(
         [*header("-m experiments.evaluation.explorer", arguments), *lines(options)], options.output

@@ -24,7 +24,7 @@ from agents.runtime.random import generator
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
 from envs.base import PictureError
-from experiments.evaluation.players import check_writable, load_player
+from experiments.evaluation.players import as_trained, check_writable, load_player
 from experiments.training.hardware import Hardware
 
 MOST_HIGH, MOST_WIDE, LEAST_WIDE = 640, 1280, 320
@@ -307,6 +307,7 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
         UsageError: the policy cannot be played, or its environment cannot be drawn.
     """
     (run,) = options.runs
+    hardware = as_trained(run, options, hardware)
     player = load_player(run, hardware, render=True, policy=options.policy)
     env = player.build(1, options.seed, hardware, render=True)
     path = Path(options.video)

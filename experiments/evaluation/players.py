@@ -121,6 +121,26 @@ def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "la
     return player
 
 
+def as_trained(run: str, options: EvaluateOptions, hardware: Hardware) -> Hardware:
+    """The hardware in the precision that a run was given, unless the user asks for one.
+
+    Args:
+        run: a run's folder; an exported policy says nothing of its precision.
+        options: of the evaluation.
+        hardware: that was chosen.
+
+    Raises:
+        UsageError: the run's config cannot be read.
+    """
+    if options.precision != "auto" or not (Path(run) / CONFIG).is_file():
+        return hardware
+    given = read_config(Path(run)).run.precision
+    if given in ("auto", hardware.precision):
+        return hardware
+    print(f"Playing {run} in {given}, as it was trained.", flush=True)
+    return replace(hardware, precision=given)
+
+
 def load_plugins_of(run: str) -> None:
     """Loads the plugins that a run was trained with; an exported policy only names them.
 

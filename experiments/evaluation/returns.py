@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from experiments.figures import BLUE, VERMILLION, tidy
+from experiments.results import options_of
 from experiments.training.run_folder import versions
 
 EPISODES = "episodes.csv"
@@ -123,4 +123,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(options_of(Options, sys.argv[1:], "returns.py", __doc__))

@@ -26,6 +26,7 @@ from experiments.report.figures import draw_curves, draw_improvement
 from experiments.report.runs import Run, is_run, parse, read, thin
 from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report, for_terminal, sentences, write
+from experiments.results import options_of
 
 DOTS_PER_INCH = 130
 
@@ -160,7 +161,7 @@ def _show(made: Report, words: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Makes the report; prints a mistake as one sentence and returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="report.py", description=__doc__)
+    options = options_of(Options, arguments, "report.py", __doc__)
     try:
         report(options)
     except UsageError as error:

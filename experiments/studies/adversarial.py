@@ -20,14 +20,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agents.gates import Gates
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, split_flags
+from experiments.results import Row, Table, options_of, split_flags
 from experiments.statistics import Interval, compare_with
 from experiments.studies.engine import (
     ALONE,
@@ -213,7 +212,7 @@ def draw(verdicts: Sequence[Verdict], title: str) -> Figure:
 def main(arguments: Sequence[str]) -> int:
     """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = options_of(Options, own, "adversarial.py", __doc__)
     runs = Table(options.output / RUNS, COLUMNS)
     study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (runs,))
 

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-import tyro
 from jaxtyping import Bool
 from torch import Tensor
 
 from agents.rollout.collector import Collector
 from agents.trajectory import Trajectory
-from experiments.results import split_flags
+from experiments.results import options_of, split_flags
 from experiments.training.build import USUAL, Parts
 from experiments.training.trainer import main as train
 
@@ -73,7 +72,7 @@ UNMASKED = Parts(collector=UnmaskedCollector, variant=VARIANT)
 def main(arguments: Sequence[str]) -> int:
     """Trains; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = options_of(Options, own, "autoreset.py", __doc__)
     return train(flags, UNMASKED if options.unmasked else USUAL)
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,7 +28,7 @@ from agents.heads import Heads
 from configs.choice import names
 from experiments.figures import NO_GATE, Ink, inks, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, split_flags
+from experiments.results import Row, Table, options_of, split_flags
 from experiments.statistics import Difference, bootstrap_means, compare_with, holm
 from experiments.studies.engine import (
     ALONE,
@@ -314,7 +313,7 @@ def _curve(axes: Axes, runs: Sequence[Outcome], steps: int, label: str, ink: Ink
 def main(arguments: Sequence[str]) -> int:
     """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = options_of(Options, own, "heads.py", __doc__)
     study = study_in(options.output)
 
     def train(key: Key) -> tuple[list[str], list[str]]:

@@ -12,15 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import tyro
-
 from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
 from configs.cli import parse
 from configs.errors import UsageError
 from envs import HELD_OUT, VecEnv
 from experiments.evaluation.scoreboard import interval_of
-from experiments.results import split_flags
+from experiments.results import options_of, split_flags
 from experiments.training.trainer import Run, Trainer, start
 
 TABLE = "held_out.csv"
@@ -107,7 +105,7 @@ def scores(run: Run, options: Options) -> Iterator[Score]:
 def main(arguments: Sequence[str]) -> int:
     """Trains and scores; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = options_of(Options, own, "held_out.py", __doc__)
     try:
         run = start(parse(flags))
         held_out(run, options)

@@ -23,6 +23,7 @@ from torch import Tensor
 from agents.runtime.random import derived_seed
 from agents.tabular import GateGroup, Lesson, Practice, Students, exact_signal
 from configs.programs import SweepConfig, parse_gate
+from envs.base import is_out_of_memory
 from experiments.sweep.arms import arms, pairs, teacher_policies, teachings
 from experiments.sweep.folder import Chunk, save
 from gridworld import NUM_ACTIONS, Worlds, evaluate, optimal_values
@@ -125,6 +126,7 @@ def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
     return {name: level.cpu() for name, level in levels.items()}
 
 
+TOO_LARGE = "Memory is too small for so many students at once: use a smaller --chunk or --workers."
 PATIENCE = 0.2
 """Seconds between two checks of the workers."""
 
@@ -227,6 +229,11 @@ def _labour(
             work.do(work.missing[place], learnt)
         except ValueError as error:
             complaints.put(str(error))
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            complaints.put(TOO_LARGE)
             return
 
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from configs.cli import parse_sweep
-from configs.errors import UsageError
+from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
+from envs.base import is_out_of_memory
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms
 from experiments.sweep.chunks import Work, WorkerError, choose_workers, compute_all, num_chunks
@@ -86,11 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Such as settings under which no world can be solved.
         print(f"sweep.py: {error}", file=sys.stderr)
         return MISTAKEN
-    except (OSError, WorkerError) as error:
-        print(f"sweep.py: {error} Go on by --resume {folder}.", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) and not isinstance(error, WorkerError):
+            raise
+        print(f"sweep.py: {error} Go on by --resume {quoted(folder)}.", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        print(f"sweep.py: {error} Go on by --resume {quoted(folder)}.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"\nsweep.py: stopped; go on by --resume {folder}.", file=sys.stderr)
+        print(f"\nsweep.py: stopped; go on by --resume {quoted(folder)}.", file=sys.stderr)
         return STOPPED
     print(f"Figure: {folder / FIGURE}")
     return DONE

@@ -13,12 +13,11 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from agents.runtime.checkpoint import DamagedFileError, load_tensors, save_tensors, write_json
-from agents.tabular import SampledConfig
-from configs.errors import UsageError
+from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
+from configs.stored import filled
 from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
 from experiments.training.run_folder import CONFIG, VERSIONS, versions
-from gridworld import WorldConfig
 
 CHUNK = {"cpu": 1_000, "cuda": 40_000}
 """Students at once: what fits the cache of a CPU, or keeps a GPU busy."""
@@ -138,7 +137,7 @@ def create(config: SweepConfig) -> Path:
             if json.loads((folder / CONFIG).read_text("utf-8")) != content:
                 raise UsageError(
                     f"--output {folder} holds a sweep or run with other options: choose another "
-                    f"folder, or go on with it by --resume {folder}."
+                    f"folder, or go on with it by --resume {quoted(folder)}."
                 )
             return folder
         if folder.is_dir() and any(folder.iterdir()):
@@ -171,7 +170,7 @@ def resumed(config: SweepConfig) -> SweepConfig:
         begun = from_json(content)
         if to_json(begun) != content:
             raise ValueError("options are missing")
-    except (OSError, AttributeError, TypeError, KeyError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UsageError(f"--resume {folder} is not a sweep's folder ({error}).") from error
     return replace(begun, output=str(folder), workers=config.workers)
 
@@ -187,14 +186,9 @@ def from_json(content: dict[str, Any]) -> SweepConfig:
     """Reads the options that `to_json` wrote.
 
     Raises:
-        TypeError: there is an option that this version does not know.
+        MisfitError: an option is unknown, or has a value that it cannot have.
     """
-    nested = {"world": WorldConfig, "practice": SampledConfig}
-    known = {
-        name: nested[name](**_tuples(value)) if name in nested else value
-        for name, value in content.items()
-    }
-    return SweepConfig(**_tuples(known))
+    return filled(SweepConfig, content, "")
 
 
 def save(folder: Path, number: int, chunk: Chunk) -> None:
@@ -220,9 +214,3 @@ def load(folder: Path, number: int) -> Chunk | None:
 
 def _path(folder: Path, number: int) -> Path:
     return folder / CHUNKS / f"{number:05d}.safetensors"
-
-
-def _tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-    }

@@ -24,6 +24,7 @@ from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher
 from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
+from envs.base import guarding
 from experiments.training.hardware import Hardware
 from experiments.training.session import Session, policy_card
 
@@ -116,7 +117,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     try:
         num_envs = share_of_environments(config, processes)
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
-        with naming(config.env, "env"):
+        with naming(config.env, "env"), guarding(choice.env, ValueError):
             env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
         agent = build_agent(config, hardware, env.spec)
         heads = build_heads(config, hardware, env, agent)

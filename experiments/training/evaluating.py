@@ -27,7 +27,7 @@ import torch
 from agents.logs.report import EVALUATIONS_FILE
 from agents.networks.actor_critic import ActorCritic
 from agents.rollout.collector import Pipeline
-from agents.rollout.evaluation import StoppedError, play
+from agents.rollout.evaluation import play
 from agents.runtime.checkpoint import DamagedFileError, load_tensors
 from agents.runtime.random import generator
 from agents.teachers import BEST_FILE, export_policy, policy_weights
@@ -199,7 +199,7 @@ class Evaluator:
                         options.eval_episodes,
                         actions,
                         options.eval_step_limit,
-                        lambda: stop.requested,
+                        tell=lambda done, steps: _give_up_if(stop.requested),
                     )
             finally:
                 env.close()
@@ -309,3 +309,12 @@ def last_step(path: Path, most: int) -> int:
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         steps: list[Any] = [row.get("step") or "" for row in csv.DictReader(file)]
     return max((int(step) for step in steps if step.isdecimal() and int(step) <= most), default=0)
+
+
+class StoppedError(Exception):
+    """The user wants the run to end before its evaluation has."""
+
+
+def _give_up_if(requested: bool) -> None:
+    if requested:
+        raise StoppedError

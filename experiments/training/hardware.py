@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from agents.networks.actor_critic import Precision, choose_precision
-from agents.runtime.distributed import ALONE, Processes, join
+from agents.runtime.distributed import ALONE, Processes, join, launched
 from configs.errors import UsageError
 
 # From glibc's malloc.h.
@@ -105,7 +105,10 @@ def choose_hardware(
         UsageError: the device is missing.
     """
     device, reason = choose_device(device_name)
-    processes = join(device)
+    try:
+        processes = join(device)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
     precision, why = choose_precision(device)
     if asked_precision != "auto":
         precision, why = cast(Precision, asked_precision), "as asked"
@@ -130,7 +133,10 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         UsageError: the device is missing.
     """
     # torchrun numbers the processes of a machine; each takes its own GPU.
-    index = int(os.environ.get("LOCAL_RANK", "0")) % max(1, torch.cuda.device_count())
+    try:
+        index = launched("LOCAL_RANK", usual=0, least=0) % max(1, torch.cuda.device_count())
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", index), torch.cuda.get_device_name(index)

@@ -19,7 +19,8 @@ import torch
 
 from agents.runtime.checkpoint import write_json
 from configs.cli import ResumeOptions
-from configs.errors import UsageError, naming
+from configs.errors import UsageError, naming, quoted
+from configs.stored import counted
 from configs.training import TrainConfig
 
 CONFIG = "config.json"
@@ -47,11 +48,11 @@ def create(config: TrainConfig, variant: str = "") -> Path:
         if (folder / CONFIG).exists():
             raise UsageError(
                 f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
-                f"by --resume {folder}."
+                f"by --resume {quoted(folder)}."
             )
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         write_json(folder / VERSIONS, versions() | ({"variant": variant} if variant else {}))
-        write_json(folder / CONFIG, config.to_json())
+        write_json(folder / CONFIG, counted(config.to_json()))
     return folder
 
 
@@ -107,7 +108,7 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
     with _whole_or_absent(folder):
         if folder != source:
             shutil.copytree(source, folder)
-        write_json(folder / CONFIG, config.to_json())
+        write_json(folder / CONFIG, counted(config.to_json()))
 
 
 @contextmanager
@@ -144,7 +145,7 @@ def read_config(folder: Path) -> TrainConfig:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a run's folder: it has no {CONFIG}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{folder / CONFIG} cannot be read ({error}).") from error
     return TrainConfig.from_json(content)
 

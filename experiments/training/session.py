@@ -18,7 +18,7 @@ from agents.runtime.checkpoint import save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
 from agents.teachers import POLICY_FILE, PolicyCard, export_policy
 from agents.trajectory import Trajectory
-from configs.training import TrainConfig
+from configs.training import RunOptions, TrainConfig
 from envs import EnvSpec, VecEnv
 from experiments.training.run_folder import CHECKPOINTS
 
@@ -156,6 +156,26 @@ class Session:
         if not isinstance(self.collector, Collector):
             return "what was being played meanwhile is not saved"
         return f"{self.env.spec.name} cannot be restored in mid-episode"
+
+    @property
+    def ruined(self) -> bool:
+        """Whether the latest update was skipped, or most of all; waits for the device."""
+        learner = self.learner
+        return bool(learner.skipped_in_a_row > 0) or bool(2 * learner.skipped > learner.updates)
+
+    def skips(self, run: RunOptions) -> tuple[str, str]:
+        """Says which updates were skipped and why, and what helps; waits for the device."""
+        learner, name = self.learner, self.env.spec.name
+        count = f"the last {run.max_skipped} updates"
+        if learner.steps >= run.steps:
+            count = f"{int(learner.skipped):,} of {learner.updates:,} updates"
+        if learner.unsound > 0:
+            return (
+                f"{count} were skipped because observations or rewards of {name} were not finite",
+                "The environment has to be put right: no option of train.py helps.",
+            )
+        cure = "Try a smaller --learning-rate."
+        return f"{count} were skipped because the loss was not finite", cure
 
     def close(self) -> None:
         """Ends threads and environments."""

@@ -25,10 +25,11 @@ from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import leave
 from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
-from configs.cli import ResumeOptions, is_resume, parse, parse_resume
-from configs.errors import UsageError
+from configs.cli import SHORT_HELP, ResumeOptions, is_resume, parse, parse_resume
+from configs.errors import UsageError, blame, quoted
 from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
+from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
 from experiments.training.evaluating import Evaluator, best_so_far, check_evaluation
@@ -317,7 +318,9 @@ class Trainer:
                         call(self)
                 if over:
                     break
-        return DIVERGED if diverged else DONE if self.finished else STOPPED
+        if diverged or (self.finished and session.ruined):
+            return DIVERGED
+        return DONE if self.finished else STOPPED
 
 
 def farewell(run: Run, code: int) -> None:
@@ -332,19 +335,18 @@ def farewell(run: Run, code: int) -> None:
         return
     if run.config.run.eval_every:
         print(best_so_far(run.folder))
+    what, cure = run.session.skips(run.config.run)
     if code == DIVERGED:
-        print(
-            f"train.py: the last {run.config.run.max_skipped} updates were skipped because the "
-            f"loss was not finite; the weights before them are saved in {run.folder}. Try a "
-            "smaller --learning-rate.",
-            file=sys.stderr,
-        )
+        saved = f"the weights before them are saved in {run.folder}"
+        print(f"train.py: {what}; {saved}. {cure}", file=sys.stderr)
     elif code == STOPPED:
         print(f"Stopped at step {steps:,}. Go on with:")
-        print(f"  python train.py --resume {run.folder}")
+        print(f"  python train.py --resume {quoted(run.folder)}")
     else:
+        if run.session.learner.skipped > 0:
+            print(f"Of this run, {what}. {cure}")
         print(f"Done: {steps:,} steps. Score the policy with:")
-        print(f"  python evaluate.py {run.folder}")
+        print(f"  python evaluate.py {quoted(run.folder)}")
 
 
 def main(
@@ -363,8 +365,12 @@ def main(
     Returns:
         The exit code; a user's mistake prints one sentence and returns `MISTAKEN`.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        print(SHORT_HELP, end="")
+        return MISTAKEN
     try:
-        run = prepare(sys.argv[1:] if arguments is None else arguments, parts)
+        run = prepare(given, parts)
         try:
             code = trainer(run).train()
             farewell(run, code)
@@ -373,13 +379,18 @@ def main(
             run.session.close()
     except UsageError as error:
         print(f"train.py: {error}", file=sys.stderr)
-    except OSError as error:
+    except OSError as error:  # not the environment's: those come as EnvironmentFailedError
         print(
             f"train.py: writing failed ({error.strerror or error}): free some space or choose "
             "another --run-dir, then go on with --resume.",
             file=sys.stderr,
         )
-    except torch.OutOfMemoryError:
+    except EnvironmentFailedError as error:
+        blame("train.py", error, "What was saved before can be continued by --resume.")
+        return DIVERGED
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         print(
             "train.py: the device has too little memory: use fewer --num-envs or a smaller "
             "--unroll-length, or another --device.",

@@ -1,6 +1,7 @@
 """What the heads share with the main loss, and whose gradient passes the gate."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -195,3 +196,40 @@ def test_an_auxiliary_that_is_not_finite_between_judgements_skips_the_agents_upd
     metrics = learner.update(collected[1])
     assert (metrics["skipped"], metrics["aux/dropped"]) == (1.0, 1.0)
     assert same(before, numbers(learner.state_dict()["agent"]))
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("fault", ["loss", "gradient"])
+def test_sum_drops_a_head_that_is_not_finite_and_nothing_else(
+    build_learner, collected, every, fault
+):
+    class Faulty(Head):
+        """Its loss is NaN, or only the gradient of its loss: that of the root of 0."""
+
+        def forward(self, *arguments):
+            result = super().forward(*arguments)
+            if fault == "loss":
+                return replace(result, loss=result.loss * torch.nan)
+            return replace(result, loss=(result.loss - result.loss.detach()).abs().sqrt())
+
+    heads = {"aux": Faulty(), "sound": Head()}
+    gating = GatingConfig(every=every)
+    learner = build_learner(heads, "sum", gating=gating, max_gradient_norm=0.0)
+    before = [p.clone() for p in learner.heads["aux"].parameters()]
+    late = fault == "gradient"  # which is seen when the update is made: that one is lost
+    for number, trajectory in enumerate(collected[:4]):
+        sound = copy.deepcopy(learner.agent), copy.deepcopy(learner.heads["sound"])
+        metrics = learner.update(trajectory)
+        assert metrics["skipped"] == float(late)
+        if late and number == 0:
+            continue
+        assert metrics["aux/dropped"] == 1.0
+        assert metrics["sound/dropped"] == 0.0
+        agent, twin = sound
+        output = agent(trajectory.observation)
+        loss = main_losses(output, trajectory) + twin(agent, output, trajectory, None).loss
+        loss[trajectory.valid].mean().backward()
+        for x, y in zip(gradients(learner.agent), gradients(agent), strict=True):
+            assert_close(x, y)
+    for x, y in zip(learner.heads["aux"].parameters(), before, strict=True):
+        assert_close(x, y, rtol=0.0, atol=0.0)

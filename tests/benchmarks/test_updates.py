@@ -56,3 +56,15 @@ def test_counts_must_be_positive(flag, capsys):
     with pytest.raises(SystemExit):
         main([flag, "0"])
     assert f"{flag} must be at least 1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_mistake_in_an_option_is_one_sentence(capsys):
+    assert main(["--round", "3"]) == 2
+    said = capsys.readouterr().err
+    assert said == "updates.py: --round is not an option here: did you mean --rounds?\n"
+
+
+def test_a_head_that_is_refused_with_sum_alone_has_no_ratio_to_it():
+    cost = [Cost(2.0, 0.0)]
+    results = {UpdateArm("none"): [Cost(1.0, 0.0)], UpdateArm("spr", "cosine"): cost}
+    assert report(Options(env="Catch"), results)[-1] == "Catch,spr,cosine,2.0,2.00,,0.0"

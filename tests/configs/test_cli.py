@@ -3,8 +3,12 @@ import re
 
 import pytest
 
-from configs.cli import ResumeOptions, is_resume, parse, parse_evaluate, parse_resume
+from configs.choice import choose
+from configs.cli import ResumeOptions, is_resume, parse, parse_evaluate, parse_resume, parse_sweep
 from configs.errors import UsageError
+from configs.parsing import _flags
+from configs.spellings import ELSEWHERE
+from configs.training import flags
 
 
 def parsed(line):
@@ -25,6 +29,17 @@ def help_of(line, capsys, parser=parse):
         parser([*line.split(), "--help"])
     assert stop.value.code == 0
     return capsys.readouterr().out
+
+
+def all_help_of(line, capsys):
+    with pytest.raises(SystemExit):
+        parse([*line.split(), "--help-all"])
+    return capsys.readouterr().out
+
+
+def flags_of(line):
+    choice, _ = choose(line.split())
+    return {name.removeprefix("--") for name in _flags(flags(choice))}
 
 
 def test_the_documented_line_parses():
@@ -108,7 +123,6 @@ def test_an_option_of_a_component_not_chosen_is_refused_with_the_cure(line, said
         ("--env.row 5", "--env.row", "--env.rows"),
         ("--resum x", "--resum", "--resume"),
         ("--aux distill --aux.distill.temprature 1", None, "--aux.distill.temperature"),
-        ("--env.noop-max 3", "--env.noop-max", None),  # an option of Atari's
     ],
 )
 def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
@@ -116,6 +130,48 @@ def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
     assert said.startswith(flag or "--")
     assert "is not an option here: did you mean --" in said
     assert (meant or "") in said
+
+
+@pytest.mark.parametrize("line", ["--zzzz 3", "--env.noop-max 3"])  # the second is Atari's
+def test_an_option_like_no_other_gets_no_suggestion(line):
+    flag = line.split()[0]
+    assert (
+        complaint(f"--env Catch {line}") == f"{flag} is not an option here: --help-all lists them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--gamma", "--discount"),
+        ("--total-timesteps", "--steps"),
+        ("--batch-size", "--num-envs"),
+        ("--game", "--env"),
+        ("--seeds", "--seed"),
+        ("--gpu", "--device"),
+        ("--ent_coef", "--algo.a2c.entropy-coefficient"),
+        ("--gae-lambda", "--algo.a2c.trace"),
+    ],
+)
+def test_what_other_libraries_call_an_option_suggests_ours(theirs, ours):
+    assert complaint(f"--env Catch {theirs} 1").endswith(f": did you mean {ours}?")
+    # In another program the same word may mean another flag, or nothing that it has.
+    assert complaint("--lr 1", parse_sweep).endswith("did you mean --learning-rate?")
+
+
+def test_every_word_of_other_libraries_is_none_of_ours_and_means_an_option_that_exists():
+    known = set()
+    for line in ("--env Catch --algo ppo --aux distill", "--env Pong", "--env CartPole-v1"):
+        known |= {name.rpartition(".")[2] for name in flags_of(line)}
+    known |= {"episodes", "video", "temperatures", "worlds", "workers", "seeds"}
+    assert {ours for ours in ELSEWHERE.values() if ours not in known} == set()
+
+
+@pytest.mark.parametrize("text", ["10000", "10_000", "1e4", "10k", "10K", "0.01M"])
+def test_whole_numbers_are_read_as_people_write_them(text):
+    assert parsed(f"--env Catch --steps {text}").run.steps == 10_000
+    assert parse_resume(["--resume", "x", "--steps", text]).steps == 10_000
 
 
 @pytest.mark.parametrize(
@@ -142,10 +198,19 @@ def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
         ("--aux distill --gate.every 0", "--gate.every must be at least 1, not 0."),
         ("--precision fp64", "--precision fp64 is unknown: choose one of 'auto', 'fp32', 'bf16'."),
         ("--steps abc", "--steps: 'abc' is not a whole number."),
-        ("--steps 1e6", "--steps: '1e6' is not a whole number."),
+        ("--steps 1.5", "--steps: '1.5' is not a whole number."),
+        ("--steps nan", "--steps: 'nan' is not a whole number."),
+        ("--steps 1e999999999", "--steps: '1e999999999' is too large."),
         ("--learning-rate fast", "--learning-rate: 'fast' is not a number."),
         ("--steps", "--steps needs a value."),
-        ("extra", "extra is no option: --help lists them."),
+        ("extra", "extra is no option: --help-all lists them."),
+        ("--num-envs 1e9", "--num-envs must be at most 1,000,000, not 1,000,000,000."),
+        ("--threads 2000", "--threads must be at most 1,024, not 2,000."),
+        ("--max-gradient-norm inf", "--max-gradient-norm must be a finite number, not inf."),
+        (
+            "--torso.mlp.widths 64 2000000",
+            "--torso.mlp.widths must be at most 1,000,000, not 2,000,000.",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_the_flag(line, said):
@@ -165,7 +230,7 @@ def test_the_sentence_does_not_depend_on_what_the_terminal_can_draw(monkeypatch)
         said = complaint("--env Catch --env.max-episode-steps abc")
         assert said == "--env.max-episode-steps: 'abc' is not a whole number."
         assert complaint("--env Catch --seed -1") == "--seed must be 0 or more, not -1."
-        assert complaint("--env Catch extra") == "extra is no option: --help lists them."
+        assert complaint("--env Catch extra") == "extra is no option: --help-all lists them."
         assert complaint("", parse_evaluate).startswith("RUN is missing: give a run's folder")
 
 
@@ -178,7 +243,7 @@ def test_the_sentence_does_not_depend_on_the_width_of_the_terminal(columns, monk
 
 
 def test_help_shows_the_defaults_of_what_was_chosen(capsys):
-    text = help_of("--env Catch", capsys)
+    text = all_help_of("--env Catch", capsys)
     assert "(default: 200000)" not in help_of("--env Breakout", capsys)
     assert f"(default: {parse(['--env', 'Catch']).run.steps})" in text
     assert "--torso.mlp.widths" in text
@@ -186,14 +251,23 @@ def test_help_shows_the_defaults_of_what_was_chosen(capsys):
 
 
 def test_help_shows_only_the_options_of_what_was_chosen(capsys):
-    text = help_of("--env Catch", capsys)
+    text = all_help_of("--env Catch", capsys)
     for foreign in ("--env.noop-max", "--aux.distill", "--gate.scope", "--teacher"):
         assert foreign not in text
-    text = help_of("--env Breakout --aux distill --gate projection", capsys)
+    text = all_help_of("--env Breakout --aux distill --gate projection", capsys)
     for mine in ("--env.noop-max", "--aux.distill.temperature", "--gate.scope", "--teacher"):
         assert mine in text
     assert "--gate.projection.decay" in text
     assert "--env.rows" not in text
+
+
+def test_help_begins_with_the_common_options_and_names_the_flag_for_all(capsys):
+    text = help_of("--env Catch --aux distill", capsys)
+    for common in ("--env ", "--steps", "--learning-rate", "--run-dir", "--help-all"):
+        assert common in text
+    for rare in ("--max-skipped", "--algo.a2c.c-clip", "--env.rows", "--gate.scope"):
+        assert rare not in text
+        assert rare in all_help_of("--env Catch --aux distill", capsys)
 
 
 def test_help_lists_what_can_be_chosen(capsys):
@@ -229,11 +303,12 @@ def test_a_mistake_in_evaluation_is_one_sentence(line, start):
 
 
 def test_the_help_of_a_game_shows_its_protocol_and_what_that_sets(capsys):
-    text = " ".join(help_of("--env Pong --protocol machado", capsys).replace("│", " ").split())
+    text = all_help_of("--env Pong --protocol machado", capsys)
+    text = " ".join(text.replace("│", " ").split())
     assert "--protocol STR Which of: baselines, machado. (default: machado)" in text
     assert "--env-backend STR Short for --env.backend." in text
     assert re.search(r"--env.sticky-actions FLOAT [^)]*0.25\). \(default: 0.25\)", text)
-    other = help_of("--env Catch", capsys)
+    other = all_help_of("--env Catch", capsys)
     assert "--protocol STR" not in other
     assert "--env-backend" not in other
 
@@ -291,7 +366,8 @@ def test_a_resume_refuses_any_other_flag_and_names_the_three(flag):
     ("line", "said"),
     [
         ("--resume", "--resume: expected one argument."),
-        ("--resume mine --steps x", "--steps: invalid int value: 'x'."),
+        ("--resume mine --steps x", "--steps: 'x' is not a whole number."),
+        ("--resume mine --steps 1e20", f"--steps must be at most {10**15:,}, not {10**20:,}."),
     ],
 )
 def test_a_resume_without_a_value_or_with_a_wrong_one_is_one_sentence(line, said):

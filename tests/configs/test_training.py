@@ -1,6 +1,6 @@
 import json
 from dataclasses import asdict, replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from configs.choice import Choice, names
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.presets import PRESETS
+from configs.stored import counted
 from configs.training import RunOptions, TrainConfig, defaults
 from envs import registered
 from envs.atari.config import BASELINES, MACHADO
@@ -26,7 +27,9 @@ COMBINATIONS = [
     *(
         Choice(EXAMPLES[family], family, algo, "mlp", (), None)
         for family, algo in product(registered(), names("algo"))
+        if algo != "none"
     ),
+    Choice("Catch", "catch", "none", "mlp", ("distill",), "sum"),
     *(Choice("Breakout", "atari", "a2c", torso, (), None) for torso in names("torso")),
     *(Choice("Catch", "catch", "a2c", "mlp", aux, "cosine") for aux in AUX if aux),
     *(Choice("Catch", "catch", "a2c", "mlp", ("distill",), gate) for gate in names("gate")),
@@ -144,6 +147,80 @@ def changed(change):
 def test_a_config_that_does_not_fit_is_one_sentence(content):
     with pytest.raises(UsageError, match=r"(?s)^config\.json does not fit .* start a new run\.$"):
         TrainConfig.from_json(content)
+
+
+ODD = (None, True, 0, -1, 1.5, 10**12, float("nan"), float("inf"), "x", [], [None], {}, {"a": 1})
+
+
+def edits(content, path=()):
+    """Every value of a file replaced by odd ones, every name removed, and one added everywhere."""
+    inside = content
+    for name in path:
+        inside = inside[name]
+    for name, value in inside.items():
+        yield (*path, name), "removed"
+        for odd in ODD:
+            yield (*path, name), odd
+        if isinstance(value, dict):
+            yield from edits(content, (*path, name))
+    yield (*path, "novelty"), 1
+
+
+def edited(content, path, value):
+    changed = json.loads(json.dumps(content))
+    inside = changed
+    for name in path[:-1]:
+        inside = inside[name]
+    if value == "removed":
+        del inside[path[-1]]
+    else:
+        inside[path[-1]] = value
+    return changed
+
+
+def test_hundreds_of_edits_of_a_config_are_read_as_they_are_or_refused(monkeypatch):
+    # Looking for installed plugins takes most of the time, hundreds of times over.
+    monkeypatch.setattr("configs.choice.load_installed", lambda: None)
+    written = json.loads(json.dumps(counted(CONFIG.to_json())))
+    read, refusals = 0, {}
+    for path, value in islice(edits(written), 0, None, 2):
+        content = edited(written, path, value)
+        try:
+            config = TrainConfig.from_json(content)
+        except UsageError as error:
+            refusals[path, str(value)] = str(error)
+            continue
+        read += 1
+        # What was read is what is in the file: nothing was filled in or turned into another.
+        kept = json.loads(json.dumps(counted(config.to_json())))
+        assert path in (("options",), ("plugins",)) or kept == content, path
+    assert read > 20
+    assert len(refusals) > 300
+    for (path, _), said in refusals.items():
+        assert "\n" not in said
+        # Where a choice changes, other sections may fit no more.
+        assert path[0] in ("choice", "options") or path[0] in said
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("run", "deterministic"), 0, "run.deterministic: expected `bool`, got `int`"),
+        (("run", "threads"), 1.5, "run.threads: expected `int`, got `float`"),
+        (("torso", "widths"), [64, "x"], "torso.widths[1]: expected `int`, got `str`"),
+        (("run", "threads"), "removed", "run.threads is missing; "),
+        (("run", "max_gradient_norm"), float("inf"), "run.max_gradient_norm must be a finite"),
+        (("heads", "distill", "temperature"), -1, "heads.distill.temperature must be"),
+        (("run", "num_envs"), 10**9, "run.num_envs must be at most 1,000,000"),
+        (("choice", "family"), "atari", "choice.family must be 'catch', not 'atari'"),
+        (("env",), 3, "env must hold names and values, not 3"),
+    ],
+)
+def test_the_path_of_what_is_wrong_is_named(path, value, said):
+    written = json.loads(json.dumps(counted(CONFIG.to_json())))
+    with pytest.raises(UsageError) as refused:
+        TrainConfig.from_json(edited(written, path, value))
+    assert f"({said}" in str(refused.value)
 
 
 def test_an_option_that_is_gone_since_is_skipped():

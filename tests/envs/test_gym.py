@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from envs import find, names
-from envs.base import BrokenEnvError, PictureError
+from envs.base import PictureError
 from envs.gym import GymConfig, arguments_of
 from envs.names import separated_seeds
 from envs.observations import encoding_of
@@ -413,16 +413,6 @@ def test_grey_and_transparent_pictures_become_colours(shape, make_toy, monkeypat
     env = make_toy(box((7,), np.float32), render=True)
     env.reset()
     assert env.render().tolist() == np.full((2, 3, 3), 9).tolist()
-
-
-@pytest.mark.parametrize("what", ["reset", "step"])
-def test_an_error_of_the_environments_own_says_whose_it_is(what, make_toy, monkeypatch):
-    env = make_toy(box((7,), np.float32))
-    env.reset()
-    monkeypatch.setattr(Toy, what, lambda self, *_, **__: {}["missing"])
-    with pytest.raises(BrokenEnvError, match=f"AuxgateToy-v0 itself failed in its {what}") as told:
-        env.reset() if what == "reset" else env.step(torch.zeros(2, dtype=torch.int64))
-    assert isinstance(told.value.__cause__, KeyError)
 
 
 def test_arguments_reach_the_environment_and_the_protocol():

@@ -61,11 +61,17 @@ def test_an_episode_is_cut_at_the_limit_and_its_environment_plays_no_other(
 
 def test_the_caller_may_give_up(scripted, play, build_agent):
     env = scripted([episode(play, 3)])
-    answers = iter([False, True])
     chance = generator(0, "evaluation", env.device)
-    with pytest.raises(evaluation.StoppedError):
-        evaluation.play(env, build_agent(env.spec), 1, chance, stopped=lambda: next(answers))
-    assert next(answers, None) is None
+    told = []
+
+    def tell(done, steps):
+        told.append((done, steps))
+        if steps == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.play(env, build_agent(env.spec), 1, chance, tell=tell)
+    assert told == [(0, 1), (0, 2)]
 
 
 def test_a_lost_life_does_not_end_the_count_and_a_time_limit_does(scripted, play, build_agent):
