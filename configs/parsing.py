@@ -77,7 +77,7 @@ def _unchecked(kind: type, common: Collection[str] = ()) -> Any:
     if common:
         for option, hint in _hints(kind).items():
             if option not in common and not is_dataclass(hint.kind):
-                hidden = Annotated[hint.kind, tyro.conf.Suppress, *hint.notes]
+                hidden: Any = Annotated[hint.kind, tyro.conf.Suppress, *hint.notes]
                 default = next(each.default for each in fields(kind) if each.name == option)
                 nested.append((option, hidden, field(default=default)))
     for option, hint in _groups(kind).items():

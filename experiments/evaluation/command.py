@@ -114,7 +114,9 @@ def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Score
 
     with agent.frozen():
         try:
-            return play(env, agent, options.episodes, actions, options.max_steps, tell)
+            return play(
+                env, agent, options.episodes, actions, max_steps=options.max_steps, tell=tell
+            )
         except EndlessEpisodeError as error:
             raise UsageError(
                 f"{error}: give more --max-steps, or train with a limit of the environment "

@@ -135,7 +135,7 @@ def as_trained(run: str, options: EvaluateOptions, hardware: Hardware) -> Hardwa
     if options.precision != "auto" or not (Path(run) / CONFIG).is_file():
         return hardware
     given = read_config(Path(run)).run.precision
-    if given in ("auto", hardware.precision):
+    if given == "auto" or given == hardware.precision:
         return hardware
     print(f"Playing {run} in {given}, as it was trained.", flush=True)
     return replace(hardware, precision=given)

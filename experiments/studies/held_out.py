@@ -74,7 +74,7 @@ def held_out(run: Run, options: Options) -> VecEnv:
     if choice.family not in HELD_OUT:
         raise UsageError(f"--env {choice.env} has no held-out worlds: use --env Gridworld.")
     config = HELD_OUT[choice.family](run.config.env)
-    env = config.build(choice.env, options.num_envs, options.seed, device)
+    env: VecEnv = config.build(choice.env, options.num_envs, options.seed, device)
     if env.optimum is None:
         raise UsageError(
             "--env.termination-probability 0 leaves no optimum to compare with: make it larger."
