@@ -129,6 +129,8 @@ class Progress:
 def tag(name: str) -> str:
     """The TensorBoard tag of a metric; one that is new to the table joins its kin."""
     head, _, metric = name.rpartition("/")
+    if head and metric == "return":  # of an arm of a sweep
+        return f"1_return/{head}"
     pattern = "{head}/" + metric if head else metric
     kin = f"7_{{head}}/{metric}" if head else f"8_training/{metric}"
     return TAGS.get(pattern, kin).format(head=head)

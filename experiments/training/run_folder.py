@@ -134,6 +134,20 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     return items
 
 
+def described(config: TrainConfig) -> dict[str, object]:
+    """The options of a run for tables: environment, heads, gate and seed first, then all."""
+    choice = config.choice
+    first = {
+        "env": choice.env,
+        "heads": " ".join(choice.aux) or "none",
+        "gate": choice.gate or "none",
+        "seed": config.run.seed,
+    }
+    said = ("choice.env", "choice.aux", "choice.gate", "run.seed")
+    rest = flat(config.to_json()).items()
+    return first | {name: value for name, value in rest if name not in said}
+
+
 def read_config(folder: Path) -> TrainConfig:
     """Reads back the config of a run.
 

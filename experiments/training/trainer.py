@@ -165,7 +165,7 @@ def open_report(run: Run) -> Sink:
     """The files and the terminal; nothing for the processes that do not lead."""
     if not run.session.processes.leads:
         return NoReport()
-    description = rundir.flat(run.config.to_json())
+    description = rundir.described(run.config)
     return Report(run.folder, run.config.run.steps, description, run.session.learner.steps)
 
 
