@@ -26,6 +26,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.gates import Gates, make
+from configs.parsing import read_or_exit
 from experiments.results import header, publish
 from experiments.training.hardware import keep_freed_memory
 
@@ -138,7 +139,7 @@ def report(results: dict[Setting, float]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=list(arguments), description=__doc__)
+    options = read_or_exit(Options, arguments, "gates.py", __doc__)
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as train.py does
     lines = report(measure(options))

@@ -34,6 +34,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.stepping.client import Worker, working
+from configs.parsing import read_or_exit
 from experiments.results import header, publish, read_table
 from experiments.training import run_folder as rundir
 
@@ -188,7 +189,7 @@ def table(lines: Sequence[Mapping[str, str]]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures everybody in turn and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = read_or_exit(Options, arguments, "gridworld_peers.py", __doc__)
     try:
         interpreters = options.interpreters()
         earlier = kept(Path(options.output), interpreters)

@@ -25,6 +25,7 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from configs.parsing import read_or_exit
 from experiments.results import header, publish
 from gridworld import (
     NUM_ACTIONS,
@@ -192,7 +193,7 @@ def solving(options: Options) -> list[Line]:
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and prints the table."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = read_or_exit(Options, arguments, "gridworlds.py", __doc__)
     torch.set_num_threads(options.threads)
     lines = [*solving(options), *stepping(options)]
     remark = f"threads: {options.threads}, device: {options.device}"

@@ -18,6 +18,7 @@ import torch
 import tyro
 
 from configs.cli import parse
+from configs.parsing import read_or_exit
 from experiments.results import split_flags
 from experiments.training.session import Session
 from experiments.training.trainer import set_up
@@ -84,4 +85,4 @@ def run(options: Options, flags: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     own, flags = split_flags(sys.argv[1:])
-    run(tyro.cli(Options, args=own, description=__doc__), flags)
+    run(read_or_exit(Options, own, "parts.py", __doc__), flags)

@@ -26,6 +26,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agents.networks.torsos import Torsos
+from configs.parsing import read_or_exit
 from experiments.results import header, publish
 from experiments.training.hardware import keep_freed_memory
 
@@ -96,7 +97,7 @@ def measure(options: Options, dtype: torch.dtype) -> dict[str, float]:
 
 def main(arguments: list[str]) -> int:
     """Measures and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = read_or_exit(Options, arguments, "passes.py", __doc__)
     torch.set_num_threads(1)
     keep_freed_memory()  # as train.py does
     lines = [COLUMNS]

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cleanrl import UPDATES, load
 from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
+from configs.parsing import read_or_exit
 from configs.presets import preset
 from experiments.results import header, publish
 from experiments.training.hardware import choose_device
@@ -230,7 +231,7 @@ def precision_of(options: Options, setting: Setting) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures everything in turn and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = read_or_exit(Options, arguments, "peers.py", __doc__)
     try:
         load(Path(options.cleanrl))
         results: dict[Setting, list[Measurement]] = {each: [] for each in settings(options)}

@@ -28,6 +28,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import Measurement, hardware_of, measure, middle, train_run
+from configs.parsing import read_or_exit
 from experiments.results import header, publish, split_flags
 
 ARMS = {
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures all settings in turn and prints the table; returns the exit code."""
     own, extra = split_flags(arguments)
     try:
-        options = tyro.cli(Options, args=own, description=__doc__)
+        options = read_or_exit(Options, own, "throughput.py", __doc__)
         results: dict[Setting, list[Measurement]] = {each: [] for each in settings(options, extra)}
         with tempfile.TemporaryDirectory() as scratch:
             for turn in range(options.rounds):

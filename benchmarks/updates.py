@@ -29,6 +29,7 @@ from agents.heads import AuxiliaryHead
 from configs.choice import names
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.parsing import read_or_exit
 from experiments.results import header, publish, split_flags
 from experiments.studies.engine import without_heads
 from experiments.training.build import build
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures all arms in turn and prints the table; returns the exit code."""
     own, extra = split_flags(arguments)
     try:
-        options = tyro.cli(Options, args=own, description=__doc__)
+        options = read_or_exit(Options, own, "updates.py", __doc__)
         if options.keep_memory:
             keep_freed_memory()
         results: dict[UpdateArm, list[Cost]] = {arm: [] for arm in arms(options)}

@@ -6,6 +6,7 @@ itself refuses comes as an event of `tyro._errors`, which is not part of its pub
 hence the exact version that `constraints.txt` asks for and the least one in `pyproject.toml`.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -49,6 +50,27 @@ def read(
         )
     made: Options = _checked(kind, given)
     return made
+
+
+def read_or_exit(
+    kind: type[Options], arguments: Sequence[str], prog: str, description: str | None = None
+) -> Options:
+    """`read` for a program that has nothing to clean up: a mistake ends it with one sentence.
+
+    Args:
+        kind: the dataclass.
+        arguments: of the command line.
+        prog: the script's name, for the help and before the sentence.
+        description: of what it does, for the help.
+
+    Raises:
+        SystemExit: after printing the help, or the sentence (exit code 2).
+    """
+    try:
+        return read(kind, arguments, prog, description)
+    except UsageError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _unchecked(kind: type) -> Any:

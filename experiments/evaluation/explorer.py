@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from configs.parsing import read_or_exit
 from envs.gridworld.config import GridConfig
 from experiments.results import header, publish
 from gridworld import (
@@ -199,7 +200,7 @@ def lines(options: Options) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Plays and prints the table; returns the exit code."""
-    options = tyro.cli(Options, args=list(arguments), description=__doc__)
+    options = read_or_exit(Options, arguments, "explorer.py", __doc__)
     torch.set_num_threads(1)
     publish(
         [*header("-m experiments.evaluation.explorer", arguments), *lines(options)], options.output

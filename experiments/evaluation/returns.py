@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from configs.parsing import read_or_exit
 from experiments.figures import BLUE, VERMILLION, tidy
 from experiments.training.run_folder import versions
 
@@ -123,4 +123,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    main(read_or_exit(Options, sys.argv[1:], "returns.py", __doc__))

@@ -20,11 +20,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agents.gates import Gates
+from configs.parsing import read_or_exit
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
 from experiments.report.runs import LATE
 from experiments.results import Row, Table, split_flags
@@ -213,7 +213,7 @@ def draw(verdicts: Sequence[Verdict], title: str) -> Figure:
 def main(arguments: Sequence[str]) -> int:
     """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_or_exit(Options, own, "adversarial", __doc__)
     runs = Table(options.output / RUNS, COLUMNS)
     study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (runs,))
 

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-import tyro
 from jaxtyping import Bool
 from torch import Tensor
 
 from agents.rollout.collector import Collector
 from agents.trajectory import Trajectory
+from configs.parsing import read_or_exit
 from experiments.results import split_flags
 from experiments.training.build import USUAL, Parts
 from experiments.training.trainer import main as train
@@ -73,7 +73,7 @@ UNMASKED = Parts(collector=UnmaskedCollector, variant=VARIANT)
 def main(arguments: Sequence[str]) -> int:
     """Trains; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_or_exit(Options, own, "autoreset", __doc__)
     return train(flags, UNMASKED if options.unmasked else USUAL)
 
 

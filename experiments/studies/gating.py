@@ -27,6 +27,7 @@ import tyro
 
 from agents.logs.report import METRICS_FILE
 from configs.cli import parse
+from configs.parsing import read_or_exit
 from experiments.results import Table, run_alone, split_flags
 from experiments.studies.engine import Key, Study, by_seed, number
 from experiments.training.run_folder import read_config
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: the flags after `--` name no head.
     """
     own, extra = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_or_exit(Options, own, "gating", __doc__)
     folder = Path(options.folder).resolve()
     table = Table(Path(options.output) if options.output else folder / TABLE, COLUMNS)
     study = Study("-m experiments.studies.gating", COLUMNS[:2], (table,))

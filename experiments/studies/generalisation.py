@@ -24,6 +24,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from configs.errors import UsageError
+from configs.parsing import read_or_exit
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, tidy
 from experiments.studies.held_out import TABLE
@@ -196,7 +197,7 @@ def generalisation(options: Options) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Draws; prints a mistake as one sentence and returns the exit code."""
     try:
-        options = tyro.cli(Options, args=list(arguments), description=__doc__)
+        options = read_or_exit(Options, arguments, "generalisation.py", __doc__)
         print("\n".join(generalisation(options)))
     except UsageError as error:
         print(f"generalisation.py: {error}", file=sys.stderr)

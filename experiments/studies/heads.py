@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agents.heads import Heads
 from configs.choice import names
+from configs.parsing import read_or_exit
 from experiments.figures import NO_GATE, Ink, inks, tidy
 from experiments.report.runs import LATE
 from experiments.results import Row, Table, split_flags
@@ -314,7 +314,7 @@ def _curve(axes: Axes, runs: Sequence[Outcome], steps: int, label: str, ink: Ink
 def main(arguments: Sequence[str]) -> int:
     """Trains, compares and draws; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_or_exit(Options, own, "heads", __doc__)
     study = study_in(options.output)
 
     def train(key: Key) -> tuple[list[str], list[str]]:

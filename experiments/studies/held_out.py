@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import tyro
-
 from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.parsing import read_or_exit
 from envs import HELD_OUT, VecEnv
 from experiments.evaluation.scoreboard import interval_of
 from experiments.results import split_flags
@@ -107,7 +106,7 @@ def scores(run: Run, options: Options) -> Iterator[Score]:
 def main(arguments: Sequence[str]) -> int:
     """Trains and scores; returns the exit code."""
     own, flags = split_flags(arguments)
-    options = tyro.cli(Options, args=own, description=__doc__)
+    options = read_or_exit(Options, own, "held_out.py", __doc__)
     try:
         run = start(parse(flags))
         held_out(run, options)

@@ -212,7 +212,7 @@ def test_the_config_written_is_the_config_read(tmp_path):
 
 
 def test_a_description_begins_with_environment_heads_gate_and_seed():
-    given = parse("--env Catch --aux inverse termination --gate cosine --seed 7".split())
+    given = parsed("--env Catch --aux inverse termination --gate cosine --seed 7")
     found = rundir.described(given)
     first = {"env": "Catch", "heads": "inverse termination", "gate": "cosine", "seed": 7}
     assert list(found.items())[:4] == list(first.items())
