@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents.learning.gating import GatingConfig
+from agents.logs.tracking import TrackerName
 from agents.networks.recurrent import FeedForwardConfig
 from configs import choice as plugins
 from configs.choice import DEFAULT_GATE, Choice, component, names
@@ -56,6 +57,9 @@ class RunOptions:
     """Agent steps between lines of the log; 0 for a five-hundredth of the run."""
     picture_steps: int = 0
     """Agent steps between pictures of heads in TensorBoard; 0: a twentieth of the run."""
+    track: tuple[TrackerName, ...] = ()
+    """Send the log to these experiment trackers as well: wandb, trackio, mlflow (each is an extra
+    of the package)."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from agents.logs.tracking import LOCAL
 from agents.runtime.checkpoint import write_json
 from configs.cli import ResumeOptions
 from configs.errors import UsageError, naming
@@ -106,7 +107,7 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
         raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
     with _whole_or_absent(folder):
         if folder != source:
-            shutil.copytree(source, folder)
+            shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*LOCAL))
         write_json(folder / CONFIG, config.to_json())
 
 

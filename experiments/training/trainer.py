@@ -20,12 +20,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from agents.logs.report import NoReport, Progress, Report, Split
+from agents.logs.tracking import check_installed
 from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import leave
 from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.presets import untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
@@ -121,6 +122,8 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
         UsageError: the device is missing, or the chosen components do not fit together.
     """
     run = config.run
+    with naming(run):
+        check_installed(run.track)
     keep_freed_memory()
     if run.deterministic:
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
@@ -166,7 +169,8 @@ def open_report(run: Run) -> Sink:
     if not run.session.processes.leads:
         return NoReport()
     description = rundir.described(run.config)
-    return Report(run.folder, run.config.run.steps, description, run.session.learner.steps)
+    start, track = run.session.learner.steps, run.config.run.track
+    return Report(run.folder, run.config.run.steps, description, start, track=track)
 
 
 class Interval:
