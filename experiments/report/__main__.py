@@ -25,7 +25,7 @@ from configs.errors import UsageError
 from configs.parsing import read as read_options
 from experiments.report.arms import group, name_runs, same_run
 from experiments.report.figures import draw_curves, draw_improvement
-from experiments.report.page import page
+from experiments.report.page import draw_pictures, page
 from experiments.report.runs import Run, is_run, parse, read, thin
 from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report, for_terminal, sentences, write
@@ -94,7 +94,7 @@ def report(options: Options) -> None:
     words = sentences(made)
     write(made, words, output)
     title = f"Report: {output.resolve().name}"
-    text = page(made, words, skipped, title, options.teacher)
+    text = page(made, words, skipped, draw_pictures(made, options.teacher), title)
     write_atomically(output / PAGE_FILE, text.encode())
     draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
     if len(arms) > 1:

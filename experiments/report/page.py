@@ -3,7 +3,7 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -51,8 +51,8 @@ def page(
     report: Report,
     words: Sequence[str],
     left_out: Sequence[str],
+    pictures: Mapping[str, Sequence[Picture]],
     title: str = "",
-    teacher: float | None = None,
 ) -> str:
     """Writes the page.
 
@@ -60,8 +60,8 @@ def page(
         report: the numbers.
         words: the sentences that the terminal shows as well.
         left_out: why each run that is not part of the report was skipped, one sentence each.
+        pictures: by game, from `draw_pictures`.
         title: of the page.
-        teacher: a score to draw a line at, besides those that the runs name.
 
     Returns:
         HTML; the same report gives the same text.
@@ -82,7 +82,7 @@ def page(
             (arm.name, ink.colour, _DASHES[ink.dashes])
             for arm, ink in zip(report.arms, inks_of(report.arms), strict=True)
         ],
-        sections=[(env, _pictures(report, env, teacher), _scores(report, env)) for env in envs],
+        sections=[(env, pictures.get(env, ()), _scores(report, env)) for env in envs],
         tables=[*_tests(report), *(_settings(report, env) for env in games)],
         words=words,
         left_out=left_out,
@@ -116,18 +116,28 @@ _DASHES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}
 """The styles of a border that come nearest to those of a line."""
 
 
-def _pictures(report: Report, env: str, teacher: float | None) -> list[Picture]:
-    found = []
-    if len(report.arms) > 1:
-        wide, phone = (_embedded(draw_improvement(report, (env,), each)) for each in (False, True))
-        says = f"{env}: final return of each arm, and its probability of improvement"
-        found.append(Picture(wide, phone, says, EXPLAIN_INTERVALS))
-    if env != ALL:
-        wide, phone = (
-            _embedded(draw_curves(report.arms, teacher, (env,), each)) for each in (False, True)
-        )
-        says = f"{env}: return while training"
-        found.insert(0, Picture(wide, phone, says, explain_bands(report.arms)))
+def draw_pictures(report: Report, teacher: float | None = None) -> dict[str, list[Picture]]:
+    """Draws the figures of each game, and of all games together.
+
+    Args:
+        report: the numbers.
+        teacher: a score to draw a line at, besides those that the runs name.
+    """
+    found: dict[str, list[Picture]] = {}
+    for env in dict.fromkeys(row.env for row in report.summaries):
+        of_env = found.setdefault(env, [])
+        if env != ALL:
+            wide, phone = (
+                _embedded(draw_curves(report.arms, teacher, (env,), each)) for each in (False, True)
+            )
+            says = f"{env}: return while training"
+            of_env.append(Picture(wide, phone, says, explain_bands(report.arms)))
+        if len(report.arms) > 1:
+            wide, phone = (
+                _embedded(draw_improvement(report, (env,), each)) for each in (False, True)
+            )
+            says = f"{env}: final return of each arm, and its probability of improvement"
+            of_env.append(Picture(wide, phone, says, EXPLAIN_INTERVALS))
     return found
 
 

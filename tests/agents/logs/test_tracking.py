@@ -178,7 +178,7 @@ def log_twice(name, folder, said):
 
 
 @needs("wandb")
-@pytest.mark.seconds
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_keeps_both_parts_of_a_resumed_run_under_one_id(offline, tmp_path, said):
     its_id = log_twice("wandb", tmp_path / "run", said)
@@ -188,7 +188,7 @@ def test_wandb_keeps_both_parts_of_a_resumed_run_under_one_id(offline, tmp_path,
 
 
 @needs("mlflow")
-@pytest.mark.seconds
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_has_one_run_with_all_points_of_a_resumed_run(offline, tmp_path, said):
     from mlflow.tracking import MlflowClient
@@ -203,7 +203,7 @@ def test_mlflow_has_one_run_with_all_points_of_a_resumed_run(offline, tmp_path, 
 
 
 @needs("trackio")
-@pytest.mark.seconds
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_trackio_has_one_run_with_all_points_of_a_resumed_run(offline, tmp_path, said):
     import trackio.sqlite_storage as storage
