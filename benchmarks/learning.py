@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.learners import COLUMNS, LINES, SIDES, TASKS
 from benchmarks.measure import commit_of
 from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, tidy
-from experiments.results import ROOT, Row, header, read_table
+from experiments.results import ROOT, Row, header, options_of, read_table
 from experiments.statistics import estimates
 
 SCRIPT = ROOT / "benchmarks" / "learners.py"
@@ -258,7 +258,7 @@ def write(options: Options, arguments: Sequence[str]) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Makes the runs that are missing, then tables and figure; returns the exit code."""
     matplotlib.use("agg")
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = options_of(Options, arguments, "learning.py", __doc__)
     try:
         options.check()
         python = python_of(options)

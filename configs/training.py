@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents.learning.gating import GatingConfig
+from agents.logs.tracking import TrackerName
 from agents.networks.recurrent import FeedForwardConfig
 from configs import choice as plugins
 from configs.choice import DEFAULT_GATE, Choice, choose, component, names
@@ -67,6 +68,9 @@ class RunOptions:
     """Whole episodes of each evaluation, in environments that training never sees."""
     eval_step_limit: int = EVALUATION_STEP_LIMIT
     """Agent steps after which an evaluation cuts an episode."""
+    track: tuple[TrackerName, ...] = ()
+    """Send the log to these experiment trackers as well: wandb, trackio, mlflow (each is an extra
+    of the package)."""
     deterministic: bool = False
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False

@@ -1,4 +1,4 @@
-"""Reports: every log line goes to `metrics.csv`, to TensorBoard and to the terminal."""
+"""Reports: every log line goes to `metrics.csv`, TensorBoard, the terminal, and any tracker."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from agents.logs.tensorboard import EventFile
 from agents.logs.terminal import Progress, Split, Terminal, importance
+from agents.logs.tracking import Trackers
 from agents.runtime.checkpoint import write_atomically
 
 LEADING = ("step", "seconds")
@@ -107,7 +108,7 @@ __all__ = ["EVALUATIONS_FILE", "METRICS_FILE", "Progress", "Report", "Split"]
 
 
 class Report:
-    """One run's log lines, in three places; a context manager.
+    """One run's log lines, in all places; a context manager.
 
     Every line is on the disk when `log` returns.  Whatever cannot be written raises
     `OSError` there and then, and leaves what was written before readable.
@@ -120,6 +121,7 @@ class Report:
         description: Mapping[str, object],
         start_step: int = 0,
         console: Console | None = None,
+        track: Sequence[str] = (),
     ) -> None:
         """Opens the files in `folder`; on a resume, cuts them at `start_step`.
 
@@ -130,12 +132,14 @@ class Report:
             start_step: agent steps at which this process begins; what was logged
                 beyond it is forgotten, so that no point appears twice.
             console: where to show progress; the standard output by default.
+            track: experiment trackers that take the log as well, by name.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._terminal = Terminal(total_steps, console, start_step)
         self._table = Table(folder / METRICS_FILE, start_step)
         self._evaluations = Table(folder / EVALUATIONS_FILE, start_step, EVALUATION)
         self._events = EventFile(folder, description, start_step)
+        self._trackers = Trackers(track, folder, description, self.note)
 
     def log(self, progress: Progress) -> None:
         """Writes and shows one log line.
@@ -147,6 +151,7 @@ class Report:
         self._table.append(progress.step, numbers)
         self._events.append(progress.step, numbers)
         self._terminal.show(progress)
+        self._trackers.log(progress.step, numbers)
 
     def show(self, step: int, pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Writes pictures for TensorBoard, by name.
@@ -156,6 +161,7 @@ class Report:
         """
         if pictures:
             self._events.show(step, pictures)
+            self._trackers.show(step, pictures)
 
     def evaluated(self, step: int, numbers: Mapping[str, float]) -> None:
         """Writes one evaluation to TensorBoard and, as a row, to `evaluations.csv`.
@@ -188,6 +194,7 @@ class Report:
             self._evaluations.close()
         finally:
             self._events.close()
+            self._trackers.close()
 
     def __enter__(self) -> "Report":
         return self

@@ -3,6 +3,8 @@
 import io
 import math
 import os
+import re
+import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from tensorboard.compat.proto.event_pb2 import (  # type: ignore[attr-defined]
 )
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import hparams, text
+from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from agents.logs.terminal import RETURN_TAG, tag
 
@@ -28,7 +30,11 @@ class EventFile:
     """One process's event file; TensorBoard reads all files of a folder as one run."""
 
     def __init__(
-        self, folder: Path, description: Mapping[str, object], start_step: int = 0
+        self,
+        folder: Path,
+        description: Mapping[str, object],
+        start_step: int = 0,
+        charts: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Begins a file, and cuts what earlier processes wrote beyond `start_step`.
 
@@ -36,12 +42,12 @@ class EventFile:
             folder: the run's.
             description: hyper-parameters, for the table and the HPARAMS tab of the run.
             start_step: agent steps at which this process begins.
+            charts: metrics that the CUSTOM SCALARS tab shows together, by the chart's title.
         """
         earlier = sorted(folder.glob(f"{PREFIX}*"))
         for path in earlier:
             _cut(path, start_step)
-        # Numbered, as TensorBoard reads files in the order of their names.
-        self._file = (folder / f"{PREFIX}{len(earlier):04d}").open("wb")
+        self._file = (folder / _file_name(earlier)).open("wb")
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
         if earlier:
@@ -49,10 +55,12 @@ class EventFile:
             start = SessionLog(status=SessionLog.START)
             self._write(Event(session_log=start, step=start_step + 1))
         else:
-            self._describe(description)
+            self._describe(description, charts or {})
         self._file.flush()
 
-    def _describe(self, description: Mapping[str, object]) -> None:
+    def _describe(
+        self, description: Mapping[str, object], charts: Mapping[str, Sequence[str]]
+    ) -> None:
         # Torch takes True for the number 1.
         plain = {
             name: value if type(value) in (int, float) else _encodable(str(value))
@@ -61,7 +69,13 @@ class EventFile:
         experiment, session, _ = hparams(plain, {RETURN_TAG: 0.0})
         rows = "\n".join(f"|{name}|{_escaped(value)}|" for name, value in plain.items())
         table = text("config", f"|option|value|\n|-|-|\n{rows}")
-        for summary in (experiment, session, table):
+        # TensorBoard reads the tags of a chart as regular expressions.
+        lines = {
+            title: ["Multiline", [f"{re.escape(tag(name))}$" for name in names]]
+            for title, names in charts.items()
+        }
+        layout = [custom_scalars({"charts": lines})] if charts else []
+        for summary in (experiment, session, table, *layout):
             self._write(Event(summary=summary))
 
     def append(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -90,6 +104,19 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _file_name(earlier: Sequence[Path]) -> str:
+    """Names a new event file by time, host and process, as TensorFlow does.
+
+    Readers such as Weights & Biases look for this form.  TensorBoard reads the files of a folder
+    in the order of their names: the time is therefore above those of all earlier files.  (Earlier
+    versions only numbered them: `0000` comes before every time.)
+    """
+    times = [path.name.removeprefix(PREFIX).partition(".")[0] for path in earlier]
+    latest = max((int(word) for word in times if word.isdecimal()), default=0)
+    now = max(int(time.time()), latest + 1)
+    return f"{PREFIX}{now}.{socket.gethostname()}.{os.getpid()}.0"
 
 
 def _encoded(picture: UInt8[np.ndarray, "_ _ 3"]) -> Summary.Image:

@@ -143,6 +143,8 @@ def tag(name: str) -> str:
     if name in TAGS:
         return TAGS[name]
     head, _, metric = name.rpartition("/")
+    if head and metric == "return":  # of an arm of a sweep
+        return f"1_return/{head}"
     pattern = "{head}/" + metric if head else metric
     kin = f"7_{{head}}/{metric}" if head else f"8_training/{metric}"
     return TAGS.get(pattern, kin).format(head=head)

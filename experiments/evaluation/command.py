@@ -3,10 +3,12 @@
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from agents.logs.tracking import continued
 from agents.networks.actor_critic import ActorCritic
 from agents.rollout.evaluation import EndlessEpisodeError, Scores, play
 from agents.runtime.random import generator
@@ -53,6 +55,9 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
         results.append(score(player, options, hardware))
         # After every policy, so that an interrupt loses only the one that is being played.
         write(results, options)
+        with continued(Path(player.run), print) as trackers:
+            mean = results[-1].scores.mean
+            trackers.log(results[-1].trained_steps, {"evaluation/return": mean})
     return results
 
 

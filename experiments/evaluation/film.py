@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
+from agents.logs.tracking import continued
 from agents.rollout.evaluation import Moment, watch
 from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
@@ -324,4 +325,6 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
     finally:
         env.close()
     write_atomically(path, content)
+    with continued(Path(run), print) as trackers:
+        trackers.film(player.card.steps, path)
     return f"{episode}."

@@ -4,13 +4,14 @@
     python -m experiments.report --output benchmarks/results/breakout_distill   # draw again
 
 Each run becomes one small CSV in the output folder, whose first lines say how it was made.
-All else is made from the CSVs in that folder alone, so anyone can draw it again: summary.csv,
-comparison.csv, report.json, curves.png and improvement.png.  benchmarks/README.md explains them.
+All else is made from the CSVs in that folder alone, so anyone can draw it again: report.html,
+summary.csv, comparison.csv, report.json, curves.png and improvement.png.  benchmarks/README.md
+explains them.
 """
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -21,14 +22,16 @@ from rich.console import Console
 
 from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
+from configs.parsing import read as read_options
 from experiments.report.arms import group, name_runs, same_run
 from experiments.report.figures import draw_curves, draw_improvement
+from experiments.report.page import draw_pictures, page
 from experiments.report.runs import Run, is_run, parse, read, thin
 from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report, for_terminal, sentences, write
-from experiments.results import options_of
 
 DOTS_PER_INCH = 130
+PAGE_FILE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,29 @@ class Options:
 def report(options: Options) -> None:
     """Adds the given runs to the output folder and writes the report of all that is there.
 
-    What is no run, or one without a finished episode, or another run's twin is skipped with a
-    warning: `runs/*` may name anything.
+    What is no run, or has no finished episode, is damaged or repeats another run is skipped with
+    a warning: `runs/*` may name anything, and a study may still be running.
 
     Raises:
-        UsageError: there is no run, or a file of the output folder is damaged.
+        UsageError: nothing is left, or no arm is called `first`.
+        OSError: the output folder cannot be written.
     """
     output = Path(options.output)
+    held, skipped, damaged = _held(output)
+    added, unusable = _given(options.runs)
+    skipped += unusable
+    new = [run for run, _ in added]
+    kept = [run for run in held if not any(same_run(run, other) for other in new)]
+    if not kept + new:
+        nothing = (
+            f"there are no runs in {output}: give the folders of some, "
+            "as in 'python -m experiments.report runs/*'"
+        )
+        more = f" ({len(skipped) - 1} more were skipped)" if len(skipped) > 1 else ""
+        raise UsageError(f"{(skipped or [nothing])[0]}{more}.")
+    # Mistakes are reported before anything is written.
     try:
-        held = [read(path) for path in _curves(output)]
-        added, skipped = _given(options.runs)
-        new = [run for run, _ in added]
-        kept = [run for run in held if not any(same_run(run, other) for other in new)]
-        if not kept + new:
-            nothing = (
-                f"there are no runs in {output}: give the folders of some, "
-                "as in 'python -m experiments.report runs/*'"
-            )
-            raise UsageError(f"{(skipped or [nothing])[0]}.")
-        # Mistakes are reported before anything is written.
         group(kept + new, options.first)
-    except UsageError:
-        raise
     except ValueError as error:
         raise UsageError(f"{error}.") from error
     names = name_runs(kept + new)
@@ -80,14 +84,18 @@ def report(options: Options) -> None:
         print(f"report.py: skipped: {reason}.", file=sys.stderr)
     for run, text in added:
         before = [other.path for other in held if same_run(run, other)]
-        path = before[0] if before else _free(output, run, names[run.path])
+        path = before[0] if before else _free(output, run, names[run.path], damaged)
         write_atomically(path, text.encode())
+        damaged = [other for other in damaged if other != path]
         placed.append(replace(run, path=path))
         print(f"{run.path} -> {path}")
     arms = group(sorted(placed, key=lambda run: run.path), options.first)
     made = Report(arms, summarise(arms), compare(arms))
     words = sentences(made)
     write(made, words, output)
+    title = f"Report: {output.resolve().name}"
+    text = page(made, words, skipped, draw_pictures(made, options.teacher), title)
+    write_atomically(output / PAGE_FILE, text.encode())
     draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
     if len(arms) > 1:
         draw_improvement(made).savefig(output / "improvement.png", dpi=DOTS_PER_INCH)
@@ -95,6 +103,26 @@ def report(options: Options) -> None:
         # Of an earlier report with more arms.
         (output / "improvement.png").unlink(missing_ok=True)
     _show(made, words)
+    print(f"All in one page: {output / PAGE_FILE}")
+
+
+def _held(output: Path) -> tuple[list[Run], list[str], list[Path]]:
+    """The runs in the output folder, why others there are skipped, and the files to replace."""
+    found: list[Run] = []
+    skipped, damaged = [], []
+    for path in _curves(output):
+        try:
+            run = read(path)
+        except (OSError, ValueError) as error:
+            skipped.append(str(error))
+            damaged.append(path)
+            continue
+        twin = next((other for other in found if same_run(run, other)), None)
+        if twin is None:
+            found.append(run)
+        else:
+            skipped.append(f"{path} is the same arm and seed as {twin.path}")
+    return found, skipped, damaged
 
 
 def _given(names: Sequence[str]) -> tuple[list[tuple[Run, str]], list[str]]:
@@ -103,14 +131,16 @@ def _given(names: Sequence[str]) -> tuple[list[tuple[Run, str]], list[str]]:
     expanded = {name: _expand(Path(name)) for name in names}
     skipped = [
         f"{name} holds no run: give folders with a config.json and a metrics.csv"
+        if Path(name).exists()
+        else f"{name} does not exist: give run folders, or CSVs of another report"
         for name, inside in expanded.items()
         if not inside
     ]
-    for path in chain.from_iterable(expanded.values()):
+    for path in dict.fromkeys(chain.from_iterable(expanded.values())):
         try:
             text = path.read_text(encoding="utf-8") if path.is_file() else thin(path)
             run = parse(text, path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             skipped.append(str(error))
             continue
         twin = next((other for other, _ in found if same_run(run, other)), None)
@@ -122,25 +152,23 @@ def _given(names: Sequence[str]) -> tuple[list[tuple[Run, str]], list[str]]:
 
 
 def _curves(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*.csv")) if is_run(path)]
+    return [path for path in sorted(folder.glob("*.csv")) if path.is_file() and is_run(path)]
 
 
 def _expand(path: Path) -> list[Path]:
-    """The run folders or CSVs that an argument stands for."""
+    """The run folders, at any depth, or CSVs that an argument stands for."""
     if (path / "config.json").is_file() or (path.is_file() and is_run(path)):
         return [path]
-    if not path.exists():
-        raise UsageError(f"{path} does not exist: give run folders, or CSVs of another report.")
-    return [each.parent for each in sorted(path.glob("*/config.json"))] + _curves(path)
+    return [each.parent for each in sorted(path.rglob("config.json"))] + _curves(path)
 
 
-def _free(folder: Path, run: Run, arm: str) -> Path:
-    """A new file for a run, named by its game, arm and seed."""
+def _free(folder: Path, run: Run, arm: str, damaged: Collection[Path]) -> Path:
+    """A new or damaged file for a run, named by its game, arm and seed."""
     name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{run.env} {arm}").strip("_")
     candidates: Iterator[Path] = (
         folder / f"{name}{suffix}-s{run.seed}.csv" for suffix in _suffixes()
     )
-    return next(path for path in candidates if not path.exists())
+    return next(path for path in candidates if path in damaged or not path.exists())
 
 
 def _suffixes() -> Iterator[str]:
@@ -161,8 +189,8 @@ def _show(made: Report, words: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Makes the report; prints a mistake as one sentence and returns the exit code."""
-    options = options_of(Options, arguments, "report.py", __doc__)
     try:
+        options = read_options(Options, arguments, prog="report.py", description=__doc__)
         report(options)
     except UsageError as error:
         print(f"report.py: {error}", file=sys.stderr)

@@ -54,6 +54,31 @@ def name_runs(runs: Sequence[Run]) -> dict[Path, str]:
     return names
 
 
+def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """The settings in which the arms of one game differ.
+
+    Args:
+        runs: one of each arm, all of the same game.
+
+    Returns:
+        The value of each arm by the setting's name; empty where an arm has no such setting.
+    """
+    settings = [
+        {
+            "heads": " ".join(run.config["choice"]["aux"]) or "none",
+            "gate": run.config["choice"]["gate"] or "none",
+            **{flag or "algorithm": value for flag, value in _settings(run.config).items()},
+        }
+        for run in runs
+    ]
+    differing = _differing(settings)
+    flags = [flag for each in settings for flag in each if flag in differing]
+    return {
+        flag: tuple(_readable(each[flag]) if flag in each else "" for each in settings)
+        for flag in dict.fromkeys(flags)
+    }
+
+
 def group(runs: Sequence[Run], first: str = "") -> list[Arm]:
     """Sorts runs into arms; arms without heads come first, those without a main loss last.
 

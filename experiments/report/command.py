@@ -14,6 +14,7 @@ SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 HOUSEKEEPING = (
     *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_steps"),
     *("log_seconds", "deterministic", "compile", "max_skipped"),
+    "track",
 )
 """Options of a run that say where it computes and what it writes, not what it learns; those of
 earlier versions too."""

@@ -20,13 +20,16 @@ from experiments.statistics import Estimate, bootstrap_means
 
 LABEL_WIDTH = 24
 """Characters in a line of a label."""
+PHONE_WIDTH = 4.2
+"""Inches of a figure that a phone shows without shrinking its letters."""
+PHONE_LABEL_WIDTH = 14
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def wrap(name: str) -> str:
+def wrap(name: str, width: int = LABEL_WIDTH) -> str:
     """Breaks an arm's name into lines, at its commas where that is enough."""
     unbroken = ", ".join(words.replace(" ", _NO_BREAK) for words in name.split(", "))
-    return fill(unbroken, LABEL_WIDTH).replace(_NO_BREAK, " ")
+    return fill(unbroken, width).replace(_NO_BREAK, " ")
 
 
 def spread(
@@ -59,18 +62,38 @@ def spread(
 # `improvement.png`: where each arm ended, and its probability of beating the first.
 
 
-def draw_improvement(report: Report) -> Figure:
-    """Draws a row of two panels for each game, and for all of them."""
+EXPLAIN_INTERVALS = (
+    "Bar: 95 % stratified bootstrap interval. Hollow: no interval (a single run, or all "
+    "resamples say the same)."
+)
+
+
+def draw_improvement(report: Report, envs: Sequence[str] = (), phone: bool = False) -> Figure:
+    """Draws a row of two panels for each game, and for all of them.
+
+    Args:
+        report: the numbers.
+        envs: the games to draw, `ALL` among them; empty: each.
+        phone: draw for a narrow screen, one panel below the other and without the caption.
+    """
     first, order = report.arms[0].name, [arm.name for arm in report.arms]
-    colours = [ink.colour for ink in _inks(report.arms)]
+    colours = [ink.colour for ink in inks_of(report.arms)]
     finals = [row for row in report.summaries if row.measure == FINAL]
     scopes = list(dict.fromkeys((row.env, row.unit) for row in finals))
     # One unit of each game: the raw score stands first.
     shown = dict(reversed(scopes))
-    panels_of = [(env, unit) for env, unit in scopes if shown[env] == unit]
+    panels_of = [
+        (env, unit) for env, unit in scopes if shown[env] == unit and (not envs or env in envs)
+    ]
     height = 1.2 + 0.55 * len(order)
-    figure = Figure(figsize=(9.5, 0.4 + height * len(panels_of)), layout="constrained")
-    panels = figure.subplots(len(panels_of), 2, squeeze=False, width_ratios=(1.4, 1))
+    if phone:
+        rows_of_panels = 2 * len(panels_of)
+        figure = Figure(figsize=(PHONE_WIDTH, height * rows_of_panels), layout="constrained")
+        panels = figure.subplots(rows_of_panels, 1).reshape(-1, 2)
+    else:
+        figure = Figure(figsize=(9.5, 0.4 + height * len(panels_of)), layout="constrained")
+        panels = figure.subplots(len(panels_of), 2, squeeze=False, width_ratios=(1.4, 1))
+    names = [wrap(name, PHONE_LABEL_WIDTH if phone else LABEL_WIDTH) for name in order]
     for (left, right), (env, unit) in zip(panels, panels_of, strict=True):
         rows = [row for row in finals if (row.env, row.unit) == (env, unit)]
         beats = [
@@ -79,19 +102,19 @@ def draw_improvement(report: Report) -> Figure:
             if (row.against, row.env, row.measure) == (first, env, FINAL)
         ]
         _draw_finals(left, rows, order, colours)
+        _name_rows(left, names, colours)
         left.set_title(f"{env}: final return", fontsize=10)
         left.set_xlabel(f"IQM over runs ({unit}); dots: single runs", fontsize=9)
         _draw_probabilities(right, beats, order, colours)
+        _name_rows(right, names if phone else [""] * len(order), colours)
         right.set_title(f"probability of ending above\n{first}", fontsize=10)
-    figure.supxlabel(
-        "Bar: 95 % stratified bootstrap interval. Hollow: no interval (a single run, or all "
-        "resamples say the same).",
-        fontsize=9,
-    )
+    if not phone:
+        figure.supxlabel(EXPLAIN_INTERVALS, fontsize=9)
     return figure
 
 
-def _inks(arms: Sequence[Arm]) -> list[Ink]:
+def inks_of(arms: Sequence[Arm]) -> list[Ink]:
+    """How the lines of the arms are drawn, the same in all figures of a report."""
     return inks([arm.gate for arm in arms])
 
 
@@ -109,7 +132,6 @@ def _draw_finals(
             alpha=0.5,
         )
         _draw_estimate(axes, row.iqm, place, "{:.3g}", colours[place])
-    _name_rows(axes, order, colours)
 
 
 def _draw_probabilities(
@@ -119,7 +141,6 @@ def _draw_probabilities(
     for row in rows:
         place = order.index(row.arm)
         _draw_estimate(axes, row.probability, place, "{:.2f}", colours[place])
-    _name_rows(axes, [""] * len(order), colours)
     axes.set_xlim(-0.04, 1.04)
 
 
@@ -149,7 +170,7 @@ def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str, ink:
 
 
 def _name_rows(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [wrap(name) for name in names], fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
     for index, label in enumerate(axes.get_yticklabels()):
         label.set_color(colours[index])
     # The first arm is read first.
@@ -212,17 +233,26 @@ def explain_bands(arms: Sequence[Arm]) -> str:
     return f"Line: mean over seeds. Band: {said}."
 
 
-def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
+def draw_curves(
+    arms: Sequence[Arm],
+    teacher: float | None = None,
+    envs: Sequence[str] = (),
+    phone: bool = False,
+) -> Figure:
     """Draws a column of panels for each game.
 
     Args:
         arms: in the order of their colours.
         teacher: a score to draw a line at, besides those that the runs name.
+        envs: the games to draw; empty: each.
+        phone: draw for a narrow screen, without the names of the lines and the caption.
     """
     rows = _rows(arms)
-    envs = games_of(arms)
+    envs = envs or games_of(arms)
     heights = [2.2, *[1.0] * (len(rows) - 1)]
-    figure = Figure(figsize=(8.5 * len(envs), 1.2 + 2.0 * sum(heights)), layout="constrained")
+    width, height = (PHONE_WIDTH, 1.6) if phone else (8.5, 2.0)
+    size = (width * len(envs), 1.2 + height * sum(heights))
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(
         len(rows), len(envs), sharex="col", squeeze=False, height_ratios=heights
     )
@@ -238,13 +268,17 @@ def draw_curves(arms: Sequence[Arm], teacher: float | None = None) -> Figure:
         top, bottom = panels[0, index], panels[-1, index]
         runs = [run for arm in arms for run in arm.runs.get(env, ())]
         protocols = sorted({run.about.get("protocol", "unknown") for run in runs})
-        top.set_title(f"{env}, {' and '.join(protocols)} protocol: return while training")
         _draw_teachers(top, runs, teacher)
-        _label_lines(top, arms, env)
+        if phone:
+            top.set_title(f"{env}: return while training", fontsize=10)
+        else:
+            top.set_title(f"{env}, {' and '.join(protocols)} protocol: return while training")
+            _label_lines(top, arms, env)
         bottom.set_xlabel(_step_label(runs))
-        bottom.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        bottom.xaxis.set_major_locator(MaxNLocator(3 if phone else 6, steps=[1, 2, 2.5, 5, 10]))
         bottom.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    figure.supxlabel(explain_bands(arms), fontsize=9)
+    if not phone:
+        figure.supxlabel(explain_bands(arms), fontsize=9)
     return figure
 
 
@@ -268,7 +302,7 @@ def _rows(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
 
 
 def _draw_panel(axes: Axes, arms: Sequence[Arm], env: str, columns: Sequence[str]) -> None:
-    for arm, ink in zip(arms, _inks(arms), strict=True):
+    for arm, ink in zip(arms, inks_of(arms), strict=True):
         for column, dashes in zip(columns, DASHES, strict=False):
             curve = band(arm.runs.get(env, ()), column)
             if curve is None:
@@ -303,7 +337,7 @@ def _draw_teachers(axes: Axes, runs: Sequence[Run], teacher: float | None) -> No
 def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> None:
     """Writes each arm's name next to the end of its line."""
     ends = []
-    for arm, ink in zip(arms, _inks(arms), strict=True):
+    for arm, ink in zip(arms, inks_of(arms), strict=True):
         curve = band(arm.runs.get(env, ()), "return")
         if curve is not None:
             count = len(arm.runs[env])

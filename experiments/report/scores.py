@@ -132,6 +132,32 @@ def compare(arms: Sequence[Arm]) -> list[Comparison]:
     ]
 
 
+def corrected(comparisons: Sequence[Comparison], first: str) -> list[tuple[Comparison, float]]:
+    """The tests of where each arm ends against the first arm, with corrected p-values.
+
+    Holm's correction counts the tests of single games as one family; those of all games
+    together, which repeat them, are another.
+
+    Args:
+        comparisons: of all arms.
+        first: the arm that the others are compared with.
+
+    Returns:
+        The comparisons that have a test, and the p-value of each after the correction.
+    """
+    tested = [
+        row
+        for row in comparisons
+        if (row.against, row.measure) == (first, FINAL) and row.p_value is not None
+    ]
+    found = []
+    for together in (False, True):
+        family = [row for row in tested if (row.env == ALL) is together]
+        p_values = [row.p_value for row in family if row.p_value is not None]
+        found += list(zip(family, statistics.holm(p_values), strict=True))
+    return found
+
+
 def _scopes(arms: Sequence[Arm]) -> list[tuple[str, tuple[str, ...]]]:
     """The scopes of a report: each game by itself, then all of them."""
     common = common_games(arms)

@@ -20,6 +20,7 @@ from experiments.report.scores import (
     Comparison,
     Summary,
     common_games,
+    corrected,
     final_is_evaluation,
     games_of,
     measures,
@@ -70,6 +71,11 @@ def write(report: Report, words: Sequence[str], folder: Path) -> None:
         "runs": _runs(report),
         "summary": [asdict(row) for row in report.summaries],
         "comparison": [asdict(row) for row in report.comparisons],
+        "tests": [
+            {"arm": row.arm, "against": row.against, "env": row.env}
+            | {"p_value": row.p_value, "holm": p_value}
+            for row, p_value in corrected(report.comparisons, report.arms[0].name)
+        ],
     }
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -210,7 +216,7 @@ def _what_is_final(report: Report) -> str:
             "Final is the mean training return in the last tenth of a run's steps (not every run "
             "has an evaluation.json of its last policy); whole run is the mean over all its steps."
         )
-    runs = _all_runs(report)
+    runs = all_runs(report)
     episodes = min(run.evaluation["episodes"] for run in runs if run.evaluation is not None)
     return (
         f"Final is the mean of evaluation.json, {episodes} episodes a run or more; whole run is "
@@ -287,7 +293,7 @@ def _paired(row: Comparison, sign: int) -> str:
 
 
 def _cautions(report: Report) -> list[str]:
-    runs = _all_runs(report)
+    runs = all_runs(report)
     found = []
     if any(row.iqm.interval is None for row in report.summaries):
         found.append(
@@ -337,5 +343,6 @@ def _provenance(runs: Sequence[Run]) -> list[str]:
     return found
 
 
-def _all_runs(report: Report) -> list[Run]:
+def all_runs(report: Report) -> list[Run]:
+    """The runs of all arms, game by game."""
     return [run for arm in report.arms for runs in arm.runs.values() for run in runs]

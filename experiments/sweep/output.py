@@ -88,22 +88,33 @@ def _write_table(path: Path, lines: Iterable[Sequence[object]]) -> None:
 
 
 def _write_events(results: Results, folder: Path) -> None:
-    """Writes the mean curves of every arm, each as one TensorBoard run."""
-    description = flat(to_json(results.config))
-    for number, arm in enumerate(results.arms):
-        name = "-".join(str(word) for word in _named(arm) if word != "")
-        place = folder / name
-        place.mkdir(parents=True, exist_ok=True)
-        # From the start, should the sweep have been written out before.
-        file = EventFile(place, description, start_step=-1)
-        try:
-            for point, steps in enumerate(results.steps):
-                numbers = {"return": float(results.expected_return[point, number].mean())}
+    """Writes the mean curves of all arms, as one TensorBoard run with a chart per teacher."""
+    config = results.config
+    first = {
+        "env": "gridworlds",
+        "heads": "teacher",
+        "gate": " ".join(config.gates),
+        "seed": config.seed,
+    }
+    names = ["-".join(str(word) for word in _named(arm) if word != "") for arm in results.arms]
+    charts: dict[str, list[str]] = {}
+    for arm, name in zip(results.arms, names, strict=True):
+        if arm.teaching is not None:
+            title = f"{arm.teaching.setting}, temperature {arm.teaching.temperature:g}"
+            charts.setdefault(title, [f"{names[0]}/return"]).append(f"{name}/return")
+    folder.mkdir(parents=True, exist_ok=True)
+    # From the start, should the sweep have been written out before.
+    file = EventFile(folder, first | flat(to_json(config)), start_step=-1, charts=charts)
+    try:
+        for point, steps in enumerate(results.steps):
+            numbers = {}
+            for number, (arm, name) in enumerate(zip(results.arms, names, strict=True)):
+                numbers[f"{name}/return"] = float(results.expected_return[point, number].mean())
                 if arm.teaching is not None and point > 0:
                     numbers |= {
-                        "teacher/cosine": float(results.cosine[point - 1, number].mean()),
-                        "teacher/weight": float(results.weight[point - 1, number].mean()),
+                        f"{name}/cosine": float(results.cosine[point - 1, number].mean()),
+                        f"{name}/weight": float(results.weight[point - 1, number].mean()),
                     }
-                file.append(int(steps), numbers)
-        finally:
-            file.close()
+            file.append(int(steps), numbers)
+    finally:
+        file.close()

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from agents.logs.tracking import LOCAL
 from agents.runtime.checkpoint import write_json
 from configs.cli import ResumeOptions
 from configs.errors import UsageError, naming, quoted
@@ -107,7 +108,7 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
         raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
     with _whole_or_absent(folder):
         if folder != source:
-            shutil.copytree(source, folder)
+            shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*LOCAL))
         write_json(folder / CONFIG, counted(config.to_json()))
 
 
@@ -133,6 +134,20 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
         key = f"{prefix}{name}"
         items |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return items
+
+
+def described(config: TrainConfig) -> dict[str, object]:
+    """The options of a run for tables: environment, heads, gate and seed first, then all."""
+    choice = config.choice
+    first = {
+        "env": choice.env,
+        "heads": " ".join(choice.aux) or "none",
+        "gate": choice.gate or "none",
+        "seed": config.run.seed,
+    }
+    said = ("choice.env", "choice.aux", "choice.gate", "run.seed")
+    rest = flat(config.to_json()).items()
+    return first | {name: value for name, value in rest if name not in said}
 
 
 def read_config(folder: Path) -> TrainConfig:

@@ -20,13 +20,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from agents.logs.report import NoReport, Progress, Report, Split
+from agents.logs.tracking import check_installed
 from agents.networks.torsos import MlpConfig
 from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import leave
 from agents.statistics import RunningMean
 from agents.teachers import ChangedTeacherError
 from configs.cli import SHORT_HELP, ResumeOptions, is_resume, parse, parse_resume
-from configs.errors import UsageError, blame, quoted
+from configs.errors import UsageError, blame, naming, quoted
 from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
 from envs.base import EnvironmentFailedError, is_out_of_memory
@@ -124,6 +125,8 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
         UsageError: the device is missing, or the chosen components do not fit together.
     """
     run = config.run
+    with naming(run):
+        check_installed(run.track)
     keep_freed_memory()
     if run.deterministic:
         # cuBLAS reads it when it starts; without it, its results may differ between runs.
@@ -180,8 +183,9 @@ def open_report(run: Run) -> Sink:
     """The files and the terminal; nothing for the processes that do not lead."""
     if not run.session.processes.leads:
         return NoReport()
-    description = rundir.flat(run.config.to_json())
-    return Report(run.folder, run.config.run.steps, description, run.session.learner.steps)
+    description = rundir.described(run.config)
+    start, track = run.session.learner.steps, run.config.run.track
+    return Report(run.folder, run.config.run.steps, description, start, track=track)
 
 
 class Interval:

@@ -1,6 +1,8 @@
 import io
 import math
 import os
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -161,3 +163,30 @@ def test_hyper_parameters_are_part_of_the_same_run(tmp_path):
     text = table.tensor_proto.string_val[0].decode()
     assert text.startswith("|option|value|\n|-|-|\n|seed|1|\n")
     assert "|gate|a\\|b|" in text
+
+
+def test_files_are_named_as_readers_of_event_files_expect(tmp_path):
+    began = int(time.time())
+    write(tmp_path, (10, {"return": 1.0}))
+    [path] = tmp_path.iterdir()
+    assert path.name.startswith("events.out.tfevents.")
+    # As Weights & Biases recognises the files of a run: its time, then the name of the host.
+    created, rest = path.name.removeprefix("events.out.tfevents.").split(".", 1)
+    assert began <= int(created) <= time.time() + 1
+    assert rest.startswith(socket.gethostname() + ".")
+
+
+def test_files_of_one_second_are_read_in_the_order_in_which_they_were_written(tmp_path):
+    for number in range(12):
+        write(tmp_path, (number + 1, {"return": float(number)}), start_step=number)
+    assert len(list(tmp_path.iterdir())) == 12
+    assert [value for _, value in read(tmp_path)["1_return/episode_return"]] == list(range(12))
+
+
+def test_a_run_whose_files_an_earlier_version_numbered_goes_on(tmp_path):
+    write(tmp_path, (10, {"return": 1.0}), (20, {"return": 2.0}))
+    [path] = tmp_path.iterdir()
+    path.rename(tmp_path / "events.out.tfevents.0000")
+    write(tmp_path, (15, {"return": 1.5}), start_step=10)
+    assert read(tmp_path) == {"1_return/episode_return": [(10, 1.0), (15, 1.5)]}
+    assert len(list(tmp_path.iterdir())) == 2

@@ -64,6 +64,7 @@ def test_a_folder_of_runs_becomes_curves_tables_and_figures(runs, capsys):
         "report.json",
         "curves.png",
         "improvement.png",
+        "report.html",
     }
     found = json.loads(Path("out/report.json").read_text())
     # Twice the level plus the seed: 3 and 4, 11 and 12.
@@ -79,7 +80,7 @@ def test_the_report_is_made_again_from_its_own_files_alone(runs):
     before = content("out")
     for path in runs.rglob("*.*"):
         path.unlink()
-    for name in ("summary.csv", "report.json", "curves.png", "improvement.png"):
+    for name in ("summary.csv", "report.json", "curves.png", "improvement.png", "report.html"):
         Path("out", name).unlink()
     made("--output out")
     assert content("out") == before
@@ -136,9 +137,26 @@ def test_no_runs_are_one_sentence(capsys):
     assert said.startswith("there are no runs in nowhere: give the folders of some")
 
 
-def test_a_folder_that_does_not_exist_is_one_sentence(runs, capsys):
-    said = refused(f"{runs} missing --output out", capsys)
+def test_a_folder_that_does_not_exist_is_one_sentence(capsys):
+    said = refused("missing --output out", capsys)
     assert said == "missing does not exist: give run folders, or CSVs of another report."
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("runs", "--output is missing: --help explains it."),
+        ("--output out --frist x", "--frist is not an option here: did you mean --first?"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(line, expected, capsys):
+    assert refused(line, capsys) == expected
+
+
+def test_runs_are_found_at_any_depth(runs, write_run, tmp_path):
+    write_run(tmp_path / "study" / "Breakout" / "main" / "seed-3", f"{PLAIN} --seed 3")
+    made("study --output out")
+    assert "Breakout_main_only-s3.csv" in content("out")
 
 
 @pytest.mark.parametrize("name", ["empty", "table.csv"])
@@ -187,12 +205,37 @@ def test_an_unknown_first_arm_is_one_sentence(runs, capsys):
     assert said == ("--first 'nonsense' is no arm: choose one of distill, cosine; main only.")
 
 
-def test_a_damaged_file_is_one_sentence(runs, capsys):
+def test_a_damaged_file_is_skipped_and_made_again_from_its_run(runs, capsys):
     made(f"{runs} --output out")
+    path = Path("out/Breakout_main_only-s1.csv")
+    whole = path.read_text()
+    path.write_text(whole.splitlines()[0] + "\n")
+    capsys.readouterr()
+    made("--output out")
+    assert "Breakout_main_only-s1.csv is damaged" in capsys.readouterr().err
+    assert len(json.loads(Path("out/report.json").read_text())["runs"]) == 3
+    made(f"{runs}/main-1 --output out")
+    assert path.read_text() == whole
+    assert len(json.loads(Path("out/report.json").read_text())["runs"]) == 4
+
+
+def test_nothing_but_damaged_files_is_one_sentence(runs, capsys):
+    made(f"{runs}/main-1 --output out")
     path = Path("out/Breakout_main_only-s1.csv")
     path.write_text(path.read_text().splitlines()[0] + "\n")
     capsys.readouterr()
     assert "Breakout_main_only-s1.csv is damaged" in refused("--output out", capsys)
+
+
+def test_a_copy_of_a_file_in_the_folder_is_skipped_and_kept(runs, capsys):
+    made(f"{runs} --output out")
+    copy = Path("out/copy.csv")
+    copy.write_bytes(Path("out/Breakout_main_only-s1.csv").read_bytes())
+    before = copy.read_bytes()
+    made("--output out")
+    assert len(json.loads(Path("out/report.json").read_text())["runs"]) == 4
+    assert copy.read_bytes() == before
+    assert "is the same arm and seed as" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(runs, capsys):

@@ -1,7 +1,10 @@
 import csv
 import json
+import re
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from agents.logs.tensorboard import PREFIX
 from experiments.sweep.output import write
@@ -74,17 +77,35 @@ def test_worlds_have_a_line_for_each_arm_and_world(folder):
     assert found[0]["teacher"] == ""
 
 
-def test_every_arm_is_a_run_of_tensorboard(folder):
-    runs = {path.name for path in (folder / "tensorboard").iterdir()}
-    assert len(runs) == 9
-    assert {"main-only", "cross-0.0-sum", "same-1.0-cosine"} <= runs
-    [events] = (folder / "tensorboard" / "cross-0.0-sum").iterdir()
+def test_a_sweep_is_one_run_of_tensorboard_with_the_curves_of_all_arms(folder):
+    [events] = (folder / "tensorboard").iterdir()
     assert events.name.startswith(PREFIX)
-    content = events.read_bytes()
-    assert b"1_return/episode_return" in content
-    assert b"2_cosine/teacher" in content
-    [alone] = (folder / "tensorboard" / "main-only").iterdir()
-    assert b"2_cosine/teacher" not in alone.read_bytes()
+    accumulator = EventAccumulator(str(folder / "tensorboard")).Reload()
+    tags = accumulator.Tags()["scalars"]
+    returns = [tag for tag in tags if tag.startswith("1_return/")]
+    assert len(returns) == 9
+    assert {"1_return/main-only", "1_return/cross-0.0-sum", "1_return/same-1.0-cosine"} <= {*tags}
+    assert "2_cosine/cross-0.0-sum" in tags
+    assert "2_cosine/main-only" not in tags
+    # 4 + the temperature, at the end of the curve.
+    assert accumulator.Scalars("1_return/cross-1.0-sum")[-1].value == pytest.approx(5.0)
+
+
+def test_tensorboard_has_a_chart_for_each_teacher(folder):
+    accumulator = EventAccumulator(str(folder / "tensorboard")).Reload()
+    [layout] = accumulator.Tensors("custom_scalars__config__")
+    [category] = Layout.FromString(layout.tensor_proto.string_val[0]).category
+    assert [chart.title for chart in category.chart] == [
+        "cross, temperature 0",
+        "cross, temperature 1",
+        "same, temperature 0",
+        "same, temperature 1",
+    ]
+    tags = accumulator.Tags()["scalars"]
+    shown = [
+        tag for tag in tags if any(re.match(line, tag) for line in category.chart[1].multiline.tag)
+    ]
+    assert shown == ["1_return/main-only", "1_return/cross-1.0-sum", "1_return/cross-1.0-cosine"]
 
 
 def test_written_again_it_is_the_same(build_results, folder):

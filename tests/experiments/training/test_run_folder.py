@@ -209,3 +209,12 @@ def test_the_config_written_is_the_config_read(tmp_path):
     rundir.create(config)
     content = json.loads((tmp_path / "mine" / "config.json").read_text())
     assert TrainConfig.from_json(content) == config
+
+
+def test_a_description_begins_with_environment_heads_gate_and_seed():
+    given = parsed("--env Catch --aux inverse termination --gate cosine --seed 7")
+    found = rundir.described(given)
+    first = {"env": "Catch", "heads": "inverse termination", "gate": "cosine", "seed": 7}
+    assert list(found.items())[:4] == list(first.items())
+    assert found["run.num_envs"] == given.run.num_envs
+    assert not {"run.seed", "choice.env", "choice.aux", "choice.gate"} & found.keys()
