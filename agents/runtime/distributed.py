@@ -87,6 +87,11 @@ class Processes:
 ALONE = Processes()
 
 
+def will_lead() -> bool:
+    """Whether this process leads, known before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join(device: torch.device) -> Processes:
     """Joins the processes that torchrun started, or stays alone where it did not.
 

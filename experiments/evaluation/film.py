@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
+from agents.networks.actor_critic import NotFiniteError
 from agents.rollout.evaluation import Moment, watch
 from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
@@ -308,6 +309,8 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
             raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
         with player.agent.frozen():
             content = find_encoder(path)(episode, env.spec.steps_per_second)
+    except NotFiniteError as error:
+        raise UsageError(f"{run} cannot be played: {error}.") from error
     finally:
         env.close()
     write_atomically(path, content)

@@ -25,7 +25,7 @@ from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
 from experiments.training.hardware import Hardware
-from experiments.training.session import Session, policy_card
+from experiments.training.session import Session, identity, policy_card
 
 SHIPPED_TEACHERS = Path(__file__).resolve().parents[2] / "teachers"
 
@@ -167,6 +167,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         policy_card(config, env.spec),
         processes,
         hardware.threads,
+        identity=identity(config),
     )
 
 

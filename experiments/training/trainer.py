@@ -20,18 +20,19 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from agents.logs.report import NoReport, Progress, Report, Split
-from agents.runtime.checkpoint import load_checkpoint
-from agents.runtime.distributed import leave
+from agents.networks.actor_critic import NotFiniteError
+from agents.runtime.distributed import leave, will_lead
 from agents.statistics import RunningMean
-from agents.teachers import ChangedTeacherError
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import UsageError
 from configs.presets import untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
+from experiments.training.endings import Dropped, holding, ruin, skipped, trouble, unsound
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
-from experiments.training.session import Session
+from experiments.training.lock import FolderLock, VanishedError
+from experiments.training.session import Session, load_latest, restore
 
 FIRST_CHECKPOINT_SECONDS = 30.0
 DONE, DIVERGED, MISTAKEN, STOPPED = 0, 1, 2, 130
@@ -47,6 +48,8 @@ class Run:
     session: Session
     notes: tuple[str, ...]
     """Printed before training starts."""
+    lock: FolderLock | None = None
+    """Holds the folder; none for processes that do not lead."""
 
 
 def prepare(arguments: Sequence[str], parts: Parts = USUAL) -> Run:
@@ -67,43 +70,44 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
         UsageError: the config cannot be built, or the folder cannot be written.
     """
     session, reason = set_up(config, parts=parts)
-    folder = rundir.create(config, parts.variant) if session.processes.leads else Path()
+    lock = rundir.claim(config, parts.variant) if session.processes.leads else None
     notes = filter(None, (reason, untuned(config.choice.family, config.choice.algo)))
-    return Run(config, folder, session, tuple(notes))
+    return Run(config, lock.folder if lock else Path(), session, tuple(notes), lock)
 
 
 def resume(options: ResumeOptions, parts: Parts = USUAL) -> Run:
     """Builds a run again and restores its last checkpoint.
 
+    A run that died before its first one starts over.
+
     Raises:
-        UsageError: there is no such run, it is done, or its checkpoints cannot be restored.
+        UsageError: there is no such run, it is done or in use, or its checkpoints cannot be
+            restored.
     """
     given = rundir.resumed(options)
+    lock = rundir.hold(given.source, given.folder) if will_lead() else None
     try:
-        loaded = load_checkpoint(given.source / rundir.CHECKPOINTS)
-    except ValueError as error:
-        raise UsageError(f"--resume {given.source}: {error}") from error
-    if loaded.step >= given.config.run.steps:
-        raise UsageError(
-            f"--resume {given.source}: the run has done its {loaded.step:,} steps; "
-            f"give it more with --steps."
-        )
+        return _resume(given, parts, lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def _resume(given: rundir.Resumed, parts: Parts, lock: FolderLock | None) -> Run:
+    if rundir.never_began(given.source):
+        session, reason = set_up(given.config, parts=parts)
+        if session.processes.leads:
+            lock = rundir.go_on(given.source, given.folder, given.config, lock)
+        notes = (reason, "The run had no checkpoint yet: it starts over.", *given.notes)
+        return Run(given.config, given.folder, session, notes, lock)
+    loaded = load_latest(given.source, given.config)
     session, reason = set_up(given.config, loaded.step, parts)
-    try:
-        resumed = session.restore(loaded.state)
-    except ChangedTeacherError as error:
-        raise UsageError(
-            f"--resume {given.source}: {error}; put that one back, or start a new run."
-        ) from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"--resume {given.source}: {loaded.path.name} does not fit this run's config.json, "
-            "so it is another run's or another version's; start a new run."
-        ) from error
+    resumed = restore(session, loaded, given.source)
     if session.processes.leads:
-        rundir.go_on(given.source, given.folder, given.config)
+        lock = rundir.go_on(given.source, given.folder, given.config, lock)
     notes = (reason, *loaded.notes, resumed, *given.notes)
-    return Run(given.config, given.folder, session, notes)
+    return Run(given.config, given.folder, session, notes, lock)
 
 
 def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Session, str]:
@@ -239,14 +243,19 @@ class Trainer:
             yield self.step()
 
     def train(self) -> int:
-        """Trains, logs and saves until the run ends.
+        """Trains, logs and saves until the run ends, then lets go of its folder.
 
         Returns:
-            `DONE`, `DIVERGED` or `STOPPED`.
+            `DONE`, `DIVERGED` (also where most updates were skipped) or `STOPPED`.
 
         Raises:
+            VanishedError: the folder is gone; says where the run was saved instead.
             OSError: the log or a checkpoint cannot be written.
         """
+        with holding(self.run.lock, self.run.config, self.run.session):
+            return self._train()
+
+    def _train(self) -> int:
         session, options, learner = self.run.session, self.run.config.run, self.learner
         processes = session.processes
         metrics = RunningMean(processes)
@@ -256,11 +265,13 @@ class Trainer:
         pictures = Interval(options.picture_interval, logged_step)
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         over = diverged = False
+        dropped = Dropped()
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
                 sink.note(note)
-            if learner.steps == 0 and processes.leads:
-                # A run can then be resumed whenever it dies, and a full disk shows at once.
+            if (learner.steps == 0 or self.finished) and processes.leads:
+                # A run can then be resumed whenever it dies, and a full disk shows at once; one
+                # that died after its last checkpoint gets its policy.
                 session.save(self.run.folder)
             for scalars in self.updates():
                 metrics.add(scalars)
@@ -279,7 +290,10 @@ class Trainer:
                         metrics=metrics.drain(),
                         gate=self.run.config.choice.gate,
                     )
+                    if self.run.lock is not None:
+                        self.run.lock.check(rundir.CONFIG)
                     sink.log(progress)
+                    dropped.add(progress.metrics)
                     logged_at, logged_step = now, step
                     if pictures.passed(step) and processes.leads:
                         sink.show(step, session.pictures())
@@ -287,13 +301,19 @@ class Trainer:
                     over = over or diverged
                 sink.tick(step, now - began)
                 if processes.leads and (over or now - saved_at >= patience):
-                    session.save(self.run.folder)
+                    try:
+                        session.save(self.run.folder)
+                    except NotFiniteError:
+                        over = diverged = True
                     saved_at, patience = now, 60 * options.checkpoint_minutes
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
                 if over:
                     break
+            for note in dropped.notes():
+                sink.note(note)
+        diverged = diverged or (self.finished and unsound(learner))
         return DIVERGED if diverged else DONE if self.finished else STOPPED
 
 
@@ -307,17 +327,24 @@ def farewell(run: Run, code: int) -> None:
     steps = run.session.learner.steps
     if not run.session.processes.leads:
         return
-    if code == DIVERGED:
+    learner = run.session.learner
+    reason = ruin(learner, run.folder, run.config.run.max_skipped) if code == DIVERGED else ""
+    if reason:
+        print(f"train.py: {reason}", file=sys.stderr)
+    elif code == DIVERGED:
         print(
             f"train.py: the last {run.config.run.max_skipped} updates were skipped because the "
             f"loss was not finite; the weights before them are saved in {run.folder}. Try a "
             "smaller --learning-rate.",
             file=sys.stderr,
         )
-    elif code == STOPPED:
+        return
+    if not reason and skipped(learner):
+        print(f"{skipped(learner)}, because the loss was not finite.")
+    if code == STOPPED:
         print(f"Stopped at step {steps:,}. Go on with:")
         print(f"  python train.py --resume {run.folder}")
-    else:
+    elif code == DONE:
         print(f"Done: {steps:,} steps. Score the policy with:")
         print(f"  python evaluate.py {run.folder}")
 
@@ -348,12 +375,11 @@ def main(
             run.session.close()
     except UsageError as error:
         print(f"train.py: {error}", file=sys.stderr)
+    except VanishedError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return DIVERGED
     except OSError as error:
-        print(
-            f"train.py: writing failed ({error.strerror or error}): free some space or choose "
-            "another --run-dir, then go on with --resume.",
-            file=sys.stderr,
-        )
+        print(f"train.py: {trouble(error)}", file=sys.stderr)
     except torch.OutOfMemoryError:
         print(
             "train.py: the device has too little memory: use fewer --num-envs or a smaller "
