@@ -103,7 +103,11 @@ def softmax_policy(
     if temperature == 0:
         best = action_value >= action_value.amax(-1, keepdim=True) - _TIE
         return best / best.sum(-1, keepdim=True, dtype=action_value.dtype)
-    return (action_value / temperature).softmax(-1)
+    logits = action_value / temperature
+    if (logits.isinf() & action_value.isfinite()).any():
+        # So cold that logits overflow; those below the largest may, without harm.
+        logits = (action_value - action_value.amax(-1, keepdim=True)) / temperature
+    return logits.softmax(-1)
 
 
 def cell_policy(
