@@ -2,6 +2,7 @@
 
 A run, a study or a sweep holds the lock of its folder while it writes there.  The lock is the
 operating system's, on the file `.lock`, so `kill -9` frees it; `.lock.json` says who holds it.
+Both are removed at the end; where they are left, a process was killed.
 """
 
 import json
@@ -18,7 +19,7 @@ from configs.errors import UsageError
 
 LOCK, HOLDER = ".lock", ".lock.json"
 LOCK_FILES = (LOCK, HOLDER)
-"""What a lock leaves in its folder; the first stays, so that all processes lock the same file."""
+"""What is in a folder as long as it is held."""
 
 
 class InUseError(UsageError):
@@ -91,8 +92,11 @@ class FolderLock:
         if not self._lock.is_locked:
             return
         if self.intact():
-            with suppress(OSError):
-                (self.folder / HOLDER).unlink()
+            # Before the lock is freed; who has opened the file meanwhile finds it removed, and
+            # takes that for a lock in use.
+            for name in (HOLDER, LOCK):
+                with suppress(OSError):
+                    (self.folder / name).unlink()
         self._lock.release()
 
     def __enter__(self) -> "FolderLock":

@@ -50,7 +50,6 @@ def test_a_new_folder_holds_the_config_the_versions_and_room_for_checkpoints(tmp
     assert everything(tmp_path) == [
         "a",
         "a/b",
-        "a/b/.lock",
         "a/b/checkpoints",
         "a/b/config.json",
         "a/b/versions.json",
@@ -126,7 +125,7 @@ def test_a_run_that_died_before_its_first_checkpoint_may_be_started_again(tmp_pa
     ):
         (folder / name).write_bytes(b"cut")
     assert rundir.create(config_of(run_dir="mine", seed=2)) == folder
-    assert everything(folder) == [".lock", "checkpoints", "config.json", "versions.json"]
+    assert everything(folder) == ["checkpoints", "config.json", "versions.json"]
     assert rundir.read_config(folder).run.seed == 2
 
 
