@@ -91,9 +91,10 @@ def writable(path: Path) -> Path:
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a disk, not a file", str(path))
     followed = Path(os.path.abspath(path))
     while followed.is_symlink():
-        followed = followed.parent / followed.readlink()
+        followed = Path(os.path.realpath(followed.parent)) / followed.name
         if Path("/proc") in followed.parents:
             raise OSError(errno.EINVAL, "it is an open file of a process", str(path))
+        followed = followed.parent / followed.readlink()
     return Path(os.path.realpath(path))
 
 

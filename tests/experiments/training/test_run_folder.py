@@ -98,7 +98,7 @@ FOREIGN = {
     "notes.txt": b"theirs",
     ".policy.safetensors.12.tmp": b"theirs",
     "config.json": b'{"model": "theirs"}',
-    "checkpoints/.": None,
+    "checkpoints": None,
 }
 """What other programs may have in a folder; the last is an empty folder."""
 
@@ -107,8 +107,7 @@ FOREIGN = {
 def test_a_folder_that_holds_something_else_is_refused_and_stays_as_it_is(name, tmp_path):
     path = tmp_path / "mine" / name
     path.parent.mkdir(parents=True)
-    if FOREIGN[name] is not None:
-        path.write_bytes(FOREIGN[name])
+    path.mkdir() if FOREIGN[name] is None else path.write_bytes(FOREIGN[name])
     before = everything(tmp_path)
     with pytest.raises(UsageError, match=r"^--run-dir mine (is not empty|holds a run already)"):
         rundir.create(config_of(run_dir="mine"))
