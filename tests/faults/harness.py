@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,10 @@ def run(main: Main, line: str | Sequence[str], folder: Path, death: Death | None
     with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as printed:
         sys.stdout.flush()
         sys.stderr.flush()
-        child = os.fork()
+        with warnings.catch_warnings():
+            # Of threads, which this process lets rest.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
         if child == 0:
             _live(main, words, folder, printed.fileno(), death or Death())
         deadline = time.monotonic() + (death.seconds if death else SECONDS)
