@@ -104,9 +104,10 @@ def softmax_policy(
         best = action_value >= action_value.amax(-1, keepdim=True) - _TIE
         return best / best.sum(-1, keepdim=True, dtype=action_value.dtype)
     logits = action_value / temperature
-    if (logits.isinf() & action_value.isfinite()).any():
+    if (action_value.isfinite() & ~logits.isfinite()).any():
         # So cold that logits overflow; those below the largest may, without harm.
-        logits = (action_value - action_value.amax(-1, keepdim=True)) / temperature
+        below = (action_value - action_value.amax(-1, keepdim=True)).double()
+        return (below / temperature).softmax(-1).to(action_value.dtype)
     return logits.softmax(-1)
 
 

@@ -54,6 +54,8 @@ def report(options: Options) -> None:
     Raises:
         UsageError: there is no run, or a file of the output folder is damaged.
     """
+    if not options.output:
+        raise UsageError("--output is empty: name a folder.")
     output = Path(options.output)
     try:
         held = [read(path) for path in _curves(output)]
