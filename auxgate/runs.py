@@ -24,6 +24,7 @@ from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.evaluation import command as evaluation
 from experiments.training import trainer
+from experiments.training.endings import ruin
 from experiments.training.hardware import choose_hardware
 
 __all__ = ["DivergedError", "Run", "UsageError", "train"]
@@ -119,9 +120,11 @@ def train(
     finally:
         leave()
     if code == trainer.DIVERGED:
+        most = run.config.run.max_skipped
         raise DivergedError(
-            f"the loss was not finite for {run.config.run.max_skipped} updates in a row; the "
-            f"weights before them are in {run.folder}. Try a smaller learning_rate."
+            ruin(run.session.learner, run.folder, most)
+            or f"the loss was not finite for {most} updates in a row; the weights before them are "
+            f"in {run.folder}. Try a smaller learning_rate."
         )
     return Run(run.folder, run.config, run.session.learner.steps)
 
