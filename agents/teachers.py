@@ -6,8 +6,8 @@ environment with other actions or observations.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.networks import recurrent, torsos
-from agents.networks.actor_critic import ActorCritic, Precision, folded
+from agents.networks.actor_critic import ActorCritic, Precision, check_finite, folded
 from agents.runtime.checkpoint import DamagedFileError, checksum, load_tensors, save_tensors
 from agents.trajectory import Trajectory
 from envs.base import EnvSpec
@@ -116,8 +116,12 @@ def export_policy(
         agent: whose policy is written.
         card: says what the policy was trained on, and how to build its network.
         dtype: of the weights in the file.
+
+    Raises:
+        NotFiniteError: weights are NaN or infinite, or become so in `dtype`; nothing is written.
     """
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
+    check_finite(weights)
     content = asdict(card)
     if not card.evaluation:
         del content["evaluation"]
@@ -167,14 +171,14 @@ def load_policy(
                 f"torso {card.torso} or core {card.core} is unknown here;"
                 f"{trained if card.plugins else ' a plugin may have been removed'}"
             )
-        torso = type(known[0][card.torso])(**card.torso_options).build(
-            card.observation_shape, card.num_symbols
-        )
-        core = type(known[1][card.core])(**card.core_options).build(
-            torso.num_features, card.num_actions
-        )
-        agent = ActorCritic(torso, card.num_actions, precision, core)
+        _check_sizes(card, weights)
+        agent = _network(card, precision)
+        for name, own in agent.state_dict().items():
+            given = weights.get(name, own)
+            if own.is_floating_point() and not given.is_floating_point():
+                raise DamagedFileError(f"the weights {name} are {given.dtype}")
         held = {name: tensor.float() for name, tensor in weights.items()}
+        check_finite(held)
         missing, unknown = agent.load_state_dict(held, strict=False)
         if unknown or any(not name.startswith("value") for name in missing):
             raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
@@ -184,16 +188,69 @@ def load_policy(
                     parameter.fill_(torch.nan)
     except FileNotFoundError as error:
         raise ValueError(f"there is no policy at {path}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except NONSENSE as error:
         reason = " ".join(str(error).split())  # torch writes a line per weight
         raise ValueError(f"the policy at {path} is damaged or foreign: {reason}") from error
     return agent.to(device), card
 
 
+NONSENSE = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError),
+    *(ArithmeticError, MemoryError),
+)
+"""What building a network or an environment raises for options that nobody wrote."""
+
+
+def _network(card: PolicyCard, precision: Precision) -> ActorCritic:
+    torso = type(torsos.registered()[card.torso])(**card.torso_options).build(
+        card.observation_shape, card.num_symbols
+    )
+    core = type(recurrent.registered()[card.core])(**card.core_options).build(
+        torso.num_features, card.num_actions
+    )
+    return ActorCritic(torso, card.num_actions, precision, core)
+
+
+def _check_sizes(card: PolicyCard, weights: Mapping[str, Tensor]) -> None:
+    """Refuses a card whose network is of another size, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            expected = _network(card, "fp32").state_dict()
+    except RuntimeError:
+        return  # a plugin's torso that computes while it is built, or options that nobody wrote
+    for name, tensor in expected.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            raise DamagedFileError(
+                f"the weights {name} are of {tuple(weights[name].shape)}, but the network has "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(map(fits, value))
+
+
+KINDS: Mapping[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    int: _is_count,
+    tuple[int, ...]: lambda value: _is_list(value, _is_count),
+    tuple[str, ...]: lambda value: _is_list(value, lambda each: isinstance(each, str)),
+    Mapping[str, Any]: lambda value: isinstance(value, dict),
+}
+"""By the type of a card's field: whether what a file says can be one."""
+
+
 def _read_card(content: Mapping[str, Any]) -> PolicyCard:
-    """Undoes what JSON did to the tuples."""
+    """Checks what a file says and undoes what JSON did to the tuples."""
     if content.get("format") != FORMAT:
         raise DamagedFileError(f"it has the format {content.get('format')!r}, not {FORMAT!r}")
+    for entry in fields(PolicyCard):
+        if entry.name in content and not KINDS[entry.type](content[entry.name]):
+            raise DamagedFileError(f"its {entry.name} is {content[entry.name]!r:.60}")
     tuples = {
         name: {
             option: tuple(value) if isinstance(value, list) else value

@@ -24,6 +24,7 @@ from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.evaluation import command as evaluation
 from experiments.training import trainer
+from experiments.training.endings import ruin
 from experiments.training.hardware import choose_hardware
 
 __all__ = ["DivergedError", "Run", "UsageError", "train"]
@@ -119,8 +120,7 @@ def train(
     finally:
         leave()
     if code == trainer.DIVERGED:
-        what, cure = run.session.skips(run.config.run)
-        raise DivergedError(f"{what}; the weights before them are in {run.folder}. {cure}")
+        raise DivergedError(ruin(run.session.learner, run.folder, run.config.run.max_skipped))
     return Run(run.folder, run.config, run.session.learner.steps)
 
 

@@ -8,6 +8,7 @@ hence the exact version that `constraints.txt` asks for and the least one in `py
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -47,6 +48,10 @@ def read(
         UsageError: with one sentence for the user.
         SystemExit: after printing the help.
     """
+    for path in ("--output", "--video", "--resume"):
+        # Without the flag there is a default; an empty shell variable does not mean that.
+        if f"{path}=" in arguments or (path, "") in pairwise(arguments):
+            raise UsageError(f"{path} is empty: name a file or folder, or leave {path} out.")
     everything = HELP_ALL in arguments
     asked = not everything and any(word in ("-h", "--help") for word in arguments)
     shown = _unchecked(kind, common if asked else ())

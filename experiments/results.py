@@ -1,6 +1,7 @@
 """Result files: CSVs with remarks above that say how, from what and on what they were made."""
 
 import csv
+import io
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
 from configs.parsing import read
 from experiments.training import run_folder
@@ -51,10 +53,12 @@ def publish(lines: Sequence[str], path: str) -> None:
 
 
 def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """The remarks above a result, and its rows by column."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    remarks = [line for line in lines if line.startswith("#")]
-    return remarks, list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    """The remarks above a result, and its rows by column, without one that was cut short."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    remarks = [line.rstrip("\n") for line in lines if line.startswith("#")]
+    whole = (line for line in lines if line.endswith("\n") and not line.startswith("#"))
+    rows = csv.DictReader(whole)
+    return remarks, [row for row in rows if None not in row and None not in row.values()]
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,14 @@ class Table:
         return read_table(self.path) if self.path.is_file() else ([], [])
 
     def start(self, remarks: Sequence[str], rows: Iterable[Mapping[str, str]] = ()) -> None:
-        """Writes the file anew, with the rows that it is to keep."""
+        """Writes the file anew, with the rows that it is to keep; a kill loses none of them."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{remark}\n" for remark in remarks)
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO()
+        text.writelines(f"{remark}\n" for remark in remarks)
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, text.getvalue().encode())
 
     def append(self, cells: Sequence[str]) -> None:
         """Writes one more row through to the file."""

@@ -103,7 +103,12 @@ def softmax_policy(
     if temperature == 0:
         best = action_value >= action_value.amax(-1, keepdim=True) - _TIE
         return best / best.sum(-1, keepdim=True, dtype=action_value.dtype)
-    return (action_value / temperature).softmax(-1)
+    logits = action_value / temperature
+    if (action_value.isfinite() & ~logits.isfinite()).any():
+        # So cold that logits overflow; those below the largest may, without harm.
+        below = (action_value - action_value.amax(-1, keepdim=True)).double()
+        return (below / temperature).softmax(-1).to(action_value.dtype)
+    return logits.softmax(-1)
 
 
 def cell_policy(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from experiments.sweep.command import main
+from experiments.training.lock import FolderLock
 
 TINY = (
     *("--worlds", "3", "--updates", "4", "--points", "2", "--workers", "1", "--chunk", "10"),
@@ -111,3 +112,23 @@ def test_a_gpu_draws_the_same_picture_with_other_numbers(tmp_path):
     folder = tmp_path / "gpu"
     assert main([*TINY[:-1], "cuda", "--output", str(folder)]) == 0
     assert (folder / "sweep.png").is_file()
+
+
+def test_a_sweep_that_runs_is_not_continued_meanwhile(swept, tmp_path, capsys):
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    with FolderLock(copy):
+        assert main(["--resume", str(copy)]) == 2
+    assert f"sweep.py: {copy} is in use by process " in capsys.readouterr().err
+
+
+def test_a_chunk_that_cannot_be_written_is_named_without_a_traceback(swept, tmp_path, capfd):
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    for number in (0, 1):
+        chunk = copy / "chunks" / f"{number:05d}.safetensors"
+        chunk.unlink()
+        chunk.mkdir()
+    for workers in ("1", "2"):
+        assert main(["--resume", str(copy), "--workers", workers]) == 1
+        said = capfd.readouterr().err
+        assert "safetensors cannot be written (it is a folder). Go on by --resume" in said
+        assert "Traceback" not in said

@@ -117,6 +117,8 @@ class Learner:
         self.heads = NamedModules(heads)
         self.steps = 0
         self.updates = 0
+        self.attempts = 0
+        """Updates and those of the auxiliary phase, whether they were skipped or not."""
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
@@ -279,6 +281,7 @@ class Learner:
             metrics: to add to.
             names: of the auxiliary losses, in their order.
         """
+        self.attempts += 1
         config = self._config
         healthy = {"agent": finite[0], ALGORITHM: finite[0]}
         healthy |= {name: finite[0] & finite[i + 1] for i, name in enumerate(names)}
@@ -316,6 +319,7 @@ class Learner:
             "shuffling": self._shuffling.get_state(),
             "steps": self.steps,
             "updates": self.updates,
+            "attempts": self.attempts,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -334,6 +338,7 @@ class Learner:
         self._shuffling.set_state(state["shuffling"])
         self.steps = state["steps"]
         self.updates = state["updates"]
+        self.attempts = state.get("attempts", self.updates)
         if not self._processes.leads:
             self._diverge_streams()
 

@@ -3,7 +3,9 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -15,7 +17,7 @@ from rich.console import Console
 from agents.logs.tensorboard import EventFile
 from agents.logs.terminal import Progress, Split, Terminal, importance
 from agents.logs.tracking import Trackers
-from agents.runtime.checkpoint import write_atomically
+from agents.runtime.checkpoint import writable, write_atomically
 
 LEADING = ("step", "seconds")
 
@@ -39,8 +41,16 @@ class Table:
         self._path = path
         self._file: TextIO | None = None
         self._columns: list[str] = []
+        self.notes: list[str] = []
+        """A sentence on what was damaged in an earlier process's file, if anything was."""
         if path.is_file():
-            self._columns, rows = _read(path, start_step)
+            self._columns, rows, damaged = _read(path, start_step)
+            if not self._columns and path.stat().st_size > 0:
+                aside = _aside(path)
+                path.rename(aside)
+                self.notes = [f"{path.name} has lost its columns: it is kept as {aside.name}."]
+            elif damaged:
+                self.notes = [f"{path.name} had {damaged} damaged lines, which are dropped."]
             if self._columns:
                 self._rewrite(rows)
 
@@ -51,10 +61,14 @@ class Table:
             cells.keys() - set(self._columns), key=lambda name: importance(self._group + name)
         )
         if new:
-            rows = _read(self._path, step)[1] if self._columns else []
+            rows = _read(self._path, step)[1] if self._columns and self._path.is_file() else []
             leading = [name for name in LEADING if name in new]
             self._columns += leading + [name for name in new if name not in leading]
             self._rewrite(rows)
+        if not self._path.is_file():
+            # It was removed meanwhile: what was not, is written on.
+            writable(self._path)
+            self._rewrite([])
         if self._file is None:
             self._file = self._path.open("a", encoding="utf-8", newline="")
         self._file.write(_lines([[cells.get(name, "") for name in self._columns]]))
@@ -73,19 +87,43 @@ class Table:
             self._file = None
 
 
-def _read(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
-    """The columns and the whole rows up to `last_step`; both empty if the file is no such table."""
+def _read(path: Path, last_step: int) -> tuple[list[str], list[list[str]], int]:
+    """The columns, the whole rows up to `last_step`, and how many other lines are damaged.
+
+    All empty if the file is no such table.
+    """
     # A process killed in the middle of a row leaves a last line without an end.
-    whole, newline, _ = path.read_text("utf-8", "replace").rpartition("\n")
-    lines = list(csv.reader(io.StringIO(whole + newline)))
-    if not lines or lines[0][:1] != ["step"]:
-        return [], []
-    columns = lines[0]
-    return columns, [
-        row
-        for row in lines[1:]
-        if len(row) == len(columns) and row[0].isdecimal() and int(row[0]) <= last_step
-    ]
+    lines = path.read_text("utf-8", "replace").split("\n")[:-1]
+    # One by one, so that a damaged quotation mark does not swallow the lines after it.
+    read = [_cells(line) for line in lines]
+    if not read or read[0][:1] != ["step"]:
+        return [], [], 0
+    columns, rows = read[0], [row for row in read[1:] if len(row) == len(read[0])]
+    whole = [row for row in rows if all(map(_is_number, row)) and _STEP.fullmatch(row[0])]
+    return columns, [row for row in whole if int(row[0]) <= last_step], len(read) - 1 - len(whole)
+
+
+_STEP = re.compile("[0-9]{1,18}")
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a cell that is too long, a NUL
+        return []
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return not cell or math.isfinite(float(cell)) or cell.strip("-") in ("inf", "nan")
+    except ValueError:
+        return False
+
+
+def _aside(path: Path) -> Path:
+    """A free name for a damaged file."""
+    names = (f"{path.stem}.damaged{number or ''}{path.suffix}" for number in count())
+    return next(free for name in names if not (free := path.with_name(name)).exists())
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> str:
@@ -140,6 +178,8 @@ class Report:
         self._evaluations = Table(folder / EVALUATIONS_FILE, start_step, EVALUATION)
         self._events = EventFile(folder, description, start_step)
         self._trackers = Trackers(track, folder, description, self.note)
+        for note in (*self._table.notes, *self._events.notes):
+            self._terminal.note(note)
 
     def log(self, progress: Progress) -> None:
         """Writes and shows one log line.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.event_pb2 import (  # type: ignore[attr-defined]
@@ -18,6 +19,7 @@ from tensorboard.compat.proto.event_pb2 import (  # type: ignore[attr-defined]
     SessionLog,
 )
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
@@ -45,8 +47,13 @@ class EventFile:
             charts: metrics that the CUSTOM SCALARS tab shows together, by the chart's title.
         """
         earlier = sorted(folder.glob(f"{PREFIX}*"))
-        for path in earlier:
-            _cut(path, start_step)
+        files = [path for path in earlier if path.is_file()]
+        self.notes = [
+            f"{path.name} was damaged: its last {lost:,} bytes are dropped."
+            for path in files
+            if (lost := _cut(path, start_step))
+        ]
+        """A sentence on each earlier file that was damaged."""
         self._file = (folder / _file_name(earlier)).open("wb")
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
@@ -137,26 +144,45 @@ def _escaped(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _cut(path: Path, last_step: int) -> None:
+def _cut(path: Path, last_step: int) -> int:
     """Shortens an event file to its whole records up to `last_step`.
 
     A record is its length (8 bytes), a checksum (4), the event, another checksum (4).
+
+    Returns:
+        How many bytes were dropped because they are damaged: TensorBoard reads no further either.
     """
     content = path.read_bytes()
-    end = 0
-    while end + 12 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, end)
-        after = end + 12 + length + 4
-        if after > len(content) or _step(content[end + 12 : after - 4]) > last_step:
+    end = damaged = 0
+    while end < len(content):
+        step, after = _record(content, end)
+        if step is None:
+            damaged = len(content) - end
+        if step is None or step > last_step:
             break
         end = after
     if end < len(content):
         os.truncate(path, end)
+    return damaged
 
 
-def _step(event: bytes) -> int:
-    step: int = Event.FromString(event).step
-    return step
+def _record(content: bytes, start: int) -> tuple[int | None, int]:
+    """The step of the record that begins at `start`, None if it is damaged, and where it ends."""
+    header = content[start : start + 8]
+    if len(header) < 8 or content[start + 8 : start + 12] != _checksum(header):
+        return None, start
+    end = start + 12 + int.from_bytes(header, "little")
+    event = content[start + 12 : end]
+    if content[end : end + 4] != _checksum(event):
+        return None, start
+    try:
+        return int(Event.FromString(event).step), end + 4
+    except DecodeError:
+        return None, start
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack("<I", masked_crc32c(data))
 
 
 CELL, MARGIN, FONT_SIZE = 64, 8, 16

@@ -1,6 +1,6 @@
 """The actor-critic: torso, recurrent core (or none), policy, value.  It knows no auxiliary head."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +73,28 @@ def folded(weight: Float[Tensor, "A F"], matrix: Float[Tensor, "G D D"]) -> Floa
     """Folds a rotation of the features into the weight of the linear layer that reads them."""
     # W (R z) = (W R) z, and row by row W R = (R^T W^T)^T.
     return rotate(weight, matrix.mT)
+
+
+class NotFiniteError(ValueError):
+    """Weights that are NaN or infinite, which are neither saved nor played with."""
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Refuses weights that mean nothing; waits for the device once.
+
+    Args:
+        weights: by name; whole numbers among them are passed over.
+
+    Raises:
+        NotFiniteError: some are NaN or infinite; names the first tensor.
+    """
+    floating = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+    if not floating:
+        return
+    finite = torch.stack([tensor.isfinite().all() for tensor in floating.values()]).tolist()
+    for name, fine in zip(floating, finite, strict=True):
+        if not fine:
+            raise NotFiniteError(f"the weights {name} are NaN or infinite")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ class InputConv2d(nn.Conv2d):
     def forward(self, observation: Shaped[Tensor, "batch C H W"]) -> Float[Tensor, "batch F H2 W2"]:
         """Convolves bytes (scaled to 0..1) or floats (as they are)."""
         kind = observation.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        # Nothing is computed on "meta", where only shapes are asked for.
+        casts = kind != "meta" and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if casts else torch.float32
         scale = 1 / 255 if observation.dtype == torch.uint8 else 1.0
         # Twice as fast on a CPU as to convert and transpose in one step.
         pixels = observation.to(dtype).contiguous(memory_format=torch.channels_last)

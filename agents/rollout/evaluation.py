@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActorCritic, NotFiniteError
 from envs.base import Step, VecEnv, guarding
 
 
@@ -56,6 +56,8 @@ def steps(
 ) -> Iterator[Step]:
     """Plays without end, with actions sampled from the policy; the caller stops.
 
+    Raises NotFiniteError where the policy gives no probabilities.
+
     Args:
         env: just reset.
         agent: the policy that plays.
@@ -65,6 +67,9 @@ def steps(
     core_state, reset = None, None
     while True:
         choice = agent.act(observation, generator, core_state, reset)
+        # Waits for the device, as the caller does for every step.
+        if not choice.log_probability.isfinite().all():
+            raise NotFiniteError("the logits of the policy are NaN or infinite")
         with guarding(env.spec.name):
             step = env.step(choice.action)
         yield step

@@ -7,11 +7,15 @@ All files of a run are written next to their place, flushed and renamed, so that
 there.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,21 +33,91 @@ class DamagedFileError(ValueError):
     """A file that cannot be read, or whose content is not what was written."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     """Writes all of `content` to `path`, or leaves what was there before.
+
+    A link stays and the file that it leads to is replaced.  A terminal or `/dev/null` is written
+    to as it is, since a rename would put a file in its place.
+
+    Args:
+        path: of the file; see `writable` for what is refused.
+        content: one or several pieces, written one after the other.
 
     Raises:
         OSError: a full disk, a read-only folder; the temporary file is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    place = writable(path)
+    if is_device(place):
+        with place.open("wb", buffering=0) as device:
+            for piece in content:
+                device.write(piece)
+        return
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(place)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where the folder has vanished, or became a file, the first error is the one to show.
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def writable(path: Path) -> Path:
+    """Finds the file that `path` leads to, through links, and refuses what must not be replaced.
+
+    Args:
+        path: of a file that need not be there.
+
+    Returns:
+        The file itself, or a character device.
+
+    Raises:
+        OSError: it is a folder, a pipe, a socket, a disk, or an open file of a process
+            (`/dev/stdout`); `strerror` says which.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:  # or a link whose target is yet to be made
+        mode = stat.S_IFREG
+    if stat.S_ISCHR(mode):
+        return path
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a disk, not a file", str(path))
+    followed = Path(os.path.abspath(path))
+    while followed.is_symlink():
+        followed = Path(os.path.realpath(followed.parent)) / followed.name
+        if Path("/proc") in followed.parents:
+            raise OSError(errno.EINVAL, "it is an open file of a process", str(path))
+        followed = followed.parent / followed.readlink()
+    return Path(os.path.realpath(path))
+
+
+def is_device(path: Path) -> bool:
+    """Whether `path` is a character device, such as `/dev/null` or a terminal."""
+    return path.is_char_device()
+
+
+def remove_leftovers(folder: Path, names: Callable[[str], bool]) -> None:
+    """Removes temporary files that killed processes left in a folder that nobody writes to.
+
+    Args:
+        folder: whose own files are looked at, not those of folders in it.
+        names: whether a file of that name is one that this program writes there.
+    """
+    for path in folder.glob(".*.tmp"):
+        written = LEFTOVER.fullmatch(path.name)
+        if written and names(written[1]) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+LEFTOVER = re.compile(r"\.(.+)\.\d+\.tmp")
+"""The name of a temporary file: that of the file, and the process."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -65,7 +139,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
         for name, tensor in tensors.items()
     }
     text = json.dumps(content)
-    write_atomically(path, save(held, {CONTENT: text, CHECKSUM: checksum(held, text)}))
+    written = save(held, {CONTENT: text, CHECKSUM: checksum(held, text)})
+    write_atomically(path, *_in_order(written))
+
+
+def _in_order(written: bytes) -> tuple[bytes, memoryview]:
+    """Sorts the header of a safetensors file, so that equal content makes equal bytes.
+
+    The library writes its metadata in a random order.  The file is the header's length (8 bytes),
+    the header (JSON, padded by spaces to a multiple of 8) and the tensors.
+    """
+    end = 8 + int.from_bytes(written[:8], "little")
+    header = json.loads(written[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(written)[end:]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,6 +164,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         DamagedFileError: it is not such a file, or it was cut or changed.
     """
+    if path.exists() and not path.is_file():
+        raise DamagedFileError(f"{path} is not a file")
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
@@ -88,7 +179,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DamagedFileError(f"{path} was not written by this program")
     if checksum(tensors, metadata[CONTENT]) != metadata[CHECKSUM]:
         raise DamagedFileError(f"{path} does not match its checksum")
-    return tensors, json.loads(metadata[CONTENT])
+    try:
+        read = json.loads(metadata[CONTENT])
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is not described in JSON ({error})") from error
+    if not isinstance(read, dict):
+        raise DamagedFileError(f"{path} is described by a {type(read).__name__}")
+    return tensors, read
 
 
 def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
@@ -124,7 +221,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     """Writes a checkpoint, then removes all but the latest `keep`.
 
     Args:
-        folder: made where it is missing.
+        folder: made where it is missing, in a folder that is there.
         step: agent steps so far.  Checkpoints beyond it, left by a run that has since
             been resumed from an earlier one, are removed too.
         state: see `flatten`.
@@ -135,16 +232,23 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
         ValueError: `state` holds what cannot be saved.
     """
     assert keep >= 1
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not its parents: where the run's folder has vanished, it is not made again.
+    folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:012d}.safetensors"
     tensors, content = flatten(state)
     save_tensors(path, tensors, {"format": FORMAT, "step": step, "state": content})
-    present = sorted(folder.glob(PATTERN))
+    present = checkpoints(folder)
     kept = [file for file in present if file <= path][-keep:]
-    for file in [*present, *folder.glob(f".{PATTERN}.*.tmp")]:
+    for file in present:
         if file not in kept:
             file.unlink(missing_ok=True)
+    remove_leftovers(folder, lambda name: Path(name).match(PATTERN))
     return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The files in `folder` that are named like checkpoints, by their steps."""
+    return sorted(path for path in folder.glob(PATTERN) if path.is_file())
 
 
 def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Loaded:
@@ -175,10 +279,16 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> Loaded:
 
 
 def _load(path: Path) -> tuple[int, dict[str, Any]]:
-    tensors, content = load_tensors(path)
-    if content.get("format") != FORMAT:
-        raise DamagedFileError(f"{path} has not the format {FORMAT!r}")
-    return content["step"], unflatten(tensors, content["state"])
+    try:
+        tensors, content = load_tensors(path)
+        if content.get("format") != FORMAT:
+            raise DamagedFileError(f"{path} has not the format {FORMAT!r}")
+        step, state = content["step"], unflatten(tensors, content["state"])
+    except (KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise DamagedFileError(f"{path} cannot be used ({error!r})") from error
+    if type(step) is not int or step < 0 or not isinstance(state, dict):
+        raise DamagedFileError(f"{path} holds no step and state")
+    return step, state
 
 
 def flatten(state: Any) -> tuple[dict[str, Tensor], Json]:

@@ -87,6 +87,11 @@ class Processes:
 ALONE = Processes()
 
 
+def will_lead() -> bool:
+    """Whether this process leads, known before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class LateFlag:
     """A truth value of the device that the host reads one update later, so that it waits for
     nothing: what the device was computing then is done by the time of the next trajectory.

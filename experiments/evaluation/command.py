@@ -9,8 +9,9 @@ import torch
 from rich.console import Console
 
 from agents.logs.tracking import continued
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActorCritic, NotFiniteError
 from agents.rollout.evaluation import EndlessEpisodeError, Scores, play
+from agents.runtime.checkpoint import remove_leftovers
 from agents.runtime.random import generator
 from configs.cli import parse_evaluate
 from configs.errors import UsageError, blame
@@ -43,6 +44,7 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
         path = destination(run, options)
         if path is not None:
             check_writable(path, "--output FILE")
+            remove_leftovers(path.parent, path.name.__eq__)
     hardware = prepare(options)
     players = [
         load_player(run, as_trained(run, options, hardware), render=False, policy=options.policy)
@@ -84,6 +86,8 @@ def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Resul
     env = player.build(num_envs, options.seed, hardware, render=False)
     try:
         scores = play_all(env, player.agent, options)
+    except NotFiniteError as error:
+        raise UsageError(f"{player.run} cannot be played: {error}.") from error
     finally:
         env.close()
     return Result(

@@ -19,6 +19,7 @@ from jaxtyping import Bool, UInt8
 from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from agents.logs.tracking import continued
+from agents.networks.actor_critic import NotFiniteError
 from agents.rollout.evaluation import Moment, watch
 from agents.runtime.checkpoint import write_atomically
 from agents.runtime.random import generator
@@ -322,6 +323,8 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
             content = find_encoder(path)(episode, env.spec.steps_per_second)
     except (PictureError, NotImplementedError) as error:
         raise UsageError(f"--video: {str(error).rstrip('.')}.") from error
+    except NotFiniteError as error:
+        raise UsageError(f"{run} cannot be played: {error}.") from error
     finally:
         env.close()
     write_atomically(path, content)

@@ -6,7 +6,8 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
-from agents.teachers import BEST_FILE, PolicyCard, load_policy
+from agents.runtime.checkpoint import is_device, writable
+from agents.teachers import BEST_FILE, NONSENSE, PolicyCard, load_policy
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
@@ -44,7 +45,9 @@ def check_writable(path: Path, cure: str) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder: choose a file by {cure}.")
-        TemporaryFile(dir=path.parent).close()
+        place = writable(path)
+        if not is_device(place):
+            TemporaryFile(dir=place.parent).close()
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written ({error.strerror or error}): choose another file by {cure}."
@@ -116,7 +119,7 @@ def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "la
         env = player.build(1, 0, hardware, render=render)
         env.close()
         _check(player.card, env)
-    except (ValueError, TypeError) as error:
+    except NONSENSE as error:
         raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
     return player
 

@@ -59,6 +59,8 @@ def report(options: Options) -> None:
         UsageError: nothing is left, or no arm is called `first`.
         OSError: the output folder cannot be written.
     """
+    if not options.output:
+        raise UsageError("--output is empty: name a folder.")
     output = Path(options.output)
     held, skipped, damaged = _held(output)
     added, unusable = _given(options.runs)

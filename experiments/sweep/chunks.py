@@ -69,6 +69,9 @@ def compute(
         returns.append(lesson.students.expected_return())
         learnt((last - first) * len(lesson.students))
 
+    if not torch.stack(returns).isfinite().all():
+        raise ValueError("students diverged: use a smaller --learning-rate.")
+
     def by_arm(values: list[Tensor]) -> Tensor:
         return torch.stack(values).view(len(values), -1, len(rows)).cpu()
 
@@ -147,7 +150,7 @@ class Work:
     def do(self, number: int, learnt: Callable[[int], None]) -> None:
         """Computes one chunk and writes it."""
         chunk = compute(self.config, number, torch.device(self.config.device), learnt)
-        save(self.folder, number, chunk)
+        save(self.folder, number, chunk, self.config)
 
 
 def choose_workers(config: SweepConfig) -> int:
@@ -158,7 +161,13 @@ def choose_workers(config: SweepConfig) -> int:
 
 
 class WorkerError(RuntimeError):
-    """A worker process died before it had computed its chunk."""
+    """A worker process died, or could not write, before it was done with its chunk."""
+
+
+def written(error: OSError) -> str:
+    """What could not be written, in one sentence."""
+    reason = error.strerror or error
+    return f"{error.filename or 'A file'} cannot be written ({reason})."
 
 
 def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None:
@@ -171,7 +180,8 @@ def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None
 
     Raises:
         ValueError: no world can be made with these settings.
-        WorkerError: a worker died; its own output says why.
+        OSError: a chunk cannot be written.
+        WorkerError: nor can a worker's, or a worker died; its own output says why.
     """
     if min(workers, len(work.missing)) <= 1:
         torch.set_num_threads(1)
@@ -196,7 +206,7 @@ def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None
             learnt(now - told)
             told = now
             if not complaints.empty():
-                raise ValueError(complaints.get())
+                raise complaints.get()
             if any(process.exitcode for process in team):
                 raise WorkerError("A worker died; see above.")
     finally:
@@ -208,7 +218,7 @@ def _labour(
     work: Work,
     taken: "Synchronized[int]",
     done: "Synchronized[int]",
-    complaints: "SimpleQueue[str]",
+    complaints: "SimpleQueue[Exception]",
 ) -> None:
     # The parent handles interrupts; without a parent the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -228,12 +238,15 @@ def _labour(
         try:
             work.do(work.missing[place], learnt)
         except ValueError as error:
-            complaints.put(str(error))
+            complaints.put(ValueError(str(error)))
+            return
+        except OSError as error:
+            complaints.put(WorkerError(written(error)))
             return
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            complaints.put(TOO_LARGE)
+            complaints.put(WorkerError(TOO_LARGE))
             return
 
 

@@ -13,11 +13,20 @@ from configs.programs import SweepConfig
 from envs.base import is_out_of_memory
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms
-from experiments.sweep.chunks import Work, WorkerError, choose_workers, compute_all, num_chunks
+from experiments.sweep.chunks import (
+    Work,
+    WorkerError,
+    choose_workers,
+    compute_all,
+    num_chunks,
+    written,
+)
 from experiments.sweep.folder import Results
 from experiments.sweep.output import FIGURE, write
 from experiments.sweep.summary import Verdict
 from experiments.training.hardware import choose_device
+from experiments.training.lock import FolderLock, VanishedError
+from experiments.training.run_folder import CONFIG
 
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130
 
@@ -39,7 +48,7 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
         WorkerError: a process has died.
     """
     chunks = num_chunks(config)
-    missing = [number for number in range(chunks) if folders.load(folder, number) is None]
+    missing = [n for n in range(chunks) if folders.load(folder, n, config) is None]
     students = config.num_worlds * config.seeds * len(arms(config))
     workers = choose_workers(config)
     console.print(
@@ -55,8 +64,11 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
         task = progress.add_task("", total=total, completed=done)
         work = Work(config, folder, missing)
         compute_all(work, workers, lambda count: progress.advance(task, count))
-    learnt = [folders.load(folder, number) for number in range(chunks)]
-    return write(Results.join(config, [chunk for chunk in learnt if chunk is not None]), folder)
+    learnt = [folders.load(folder, number, config) for number in range(chunks)]
+    there = [chunk for chunk in learnt if chunk is not None]
+    if len(there) < chunks:
+        raise VanishedError(f"{folder} was removed, renamed or emptied.")
+    return write(Results.join(config, there), folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,19 +93,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sweep.py: {error}", file=sys.stderr)
         return MISTAKEN
     try:
-        for verdict in sweep(config, folder, console):
-            print(f"- {verdict}")
+        with FolderLock(folder) as lock:
+            folders.clear(folder)
+            for verdict in sweep(config, folder, console):
+                print(f"- {verdict}")
+            lock.check(CONFIG)
     except ValueError as error:
         # Such as settings under which no world can be solved.
         print(f"sweep.py: {error}", file=sys.stderr)
         return MISTAKEN
+    except VanishedError as error:
+        print(
+            f"sweep.py: {error} Put it back and go on by --resume {quoted(folder)}.",
+            file=sys.stderr,
+        )
+        return FAILED
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) and not isinstance(error, WorkerError):
             raise
         print(f"sweep.py: {error} Go on by --resume {quoted(folder)}.", file=sys.stderr)
         return FAILED
     except OSError as error:
-        print(f"sweep.py: {error} Go on by --resume {quoted(folder)}.", file=sys.stderr)
+        print(f"sweep.py: {written(error)} Go on by --resume {quoted(folder)}.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(f"\nsweep.py: stopped; go on by --resume {quoted(folder)}.", file=sys.stderr)

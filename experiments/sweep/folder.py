@@ -1,6 +1,7 @@
 """The folder of a sweep: its options, its chunks as they are computed, all results together."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,11 +13,19 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from agents.runtime.checkpoint import DamagedFileError, load_tensors, save_tensors, write_json
+from agents.runtime.checkpoint import (
+    LEFTOVER,
+    DamagedFileError,
+    load_tensors,
+    remove_leftovers,
+    save_tensors,
+    write_json,
+)
 from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
 from configs.stored import filled
 from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
+from experiments.training.lock import HOLDER, LOCK, LOCK_FILES, FolderLock
 from experiments.training.run_folder import CONFIG, VERSIONS, versions
 
 CHUNK = {"cpu": 1_000, "cuda": 40_000}
@@ -106,7 +115,9 @@ class Results:
         return np.asarray(np.trapezoid(self.expected_return, self.steps, axis=0) / self.steps[-1])
 
 
-CHUNKS = "chunks"
+CHUNKS, CHUNK_FILE = "chunks", r"\d{5,}\.safetensors"
+WRITTEN = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt")
+"""What a finished sweep writes as a whole, or not at all."""
 ELSEWHERE = ("output", "resume", "workers", "full")
 """Options that change no number."""
 
@@ -140,11 +151,14 @@ def create(config: SweepConfig) -> Path:
                     f"folder, or go on with it by --resume {quoted(folder)}."
                 )
             return folder
-        if folder.is_dir() and any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not _never_began(folder):
             raise UsageError(f"--output {folder} is not empty: choose another folder.")
-        (folder / CHUNKS).mkdir(parents=True, exist_ok=True)
-        write_json(folder / VERSIONS, versions())
-        write_json(folder / CONFIG, content)
+        # Two sweeps that start together agree here on whose options the folder has.
+        with FolderLock(folder):
+            (folder / CHUNKS).mkdir(exist_ok=True)
+            write_json(folder / VERSIONS, versions())
+            write_json(folder / CONFIG, content)
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
@@ -152,6 +166,28 @@ def create(config: SweepConfig) -> Path:
             f"--output {folder} cannot be written ({error}): choose another folder."
         ) from error
     return folder
+
+
+def _never_began(folder: Path) -> bool:
+    """Whether a folder holds only what a sweep writes before its options, when it was killed."""
+    entries = {path.name: path for path in folder.iterdir()}
+    chunks = entries.pop(CHUNKS, None)
+    return (
+        LOCK in entries
+        and (chunks is None or (chunks.is_dir() and not any(chunks.iterdir())))
+        and all(name in (VERSIONS, *LOCK_FILES) or _leftover(name) for name in entries)
+    )
+
+
+def _leftover(name: str) -> bool:
+    written = LEFTOVER.fullmatch(name)
+    return written is not None and written[1] in (CONFIG, VERSIONS, HOLDER)
+
+
+def clear(folder: Path) -> None:
+    """Removes what killed processes left behind in a sweep's folder that this process holds."""
+    remove_leftovers(folder / CHUNKS, lambda name: re.fullmatch(CHUNK_FILE, name) is not None)
+    remove_leftovers(folder, lambda name: name in (CONFIG, VERSIONS, HOLDER) or name in WRITTEN)
 
 
 def resumed(config: SweepConfig) -> SweepConfig:
@@ -191,25 +227,39 @@ def from_json(content: dict[str, Any]) -> SweepConfig:
     return filled(SweepConfig, content, "")
 
 
-def save(folder: Path, number: int, chunk: Chunk) -> None:
+def save(folder: Path, number: int, chunk: Chunk, config: SweepConfig | None = None) -> None:
     """Writes a chunk as a whole, or nothing if it is interrupted.
 
     Args:
         folder: of the sweep.
         number: of the chunk, from 0.
         chunk: its results.
+        config: of the sweep, by which another sweep's chunk is told from this one's.
     """
-    save_tensors(_path(folder, number), vars(chunk), {})
+    content = {} if config is None else _identity(number, config)
+    save_tensors(_path(folder, number), vars(chunk), content)
 
 
-def load(folder: Path, number: int) -> Chunk | None:
-    """Reads a chunk; None if it is not there, or damaged, and has to be computed."""
+def load(folder: Path, number: int, config: SweepConfig | None = None) -> Chunk | None:
+    """Reads a chunk; None if it is not there, damaged or another one, and has to be computed.
+
+    Args:
+        folder: of the sweep.
+        number: of the chunk, from 0.
+        config: of the sweep; None takes any chunk, as it takes those of earlier versions.
+    """
     try:
-        tensors, _ = load_tensors(_path(folder, number))
-    except (FileNotFoundError, DamagedFileError):
+        tensors, content = load_tensors(_path(folder, number))
+    except (OSError, DamagedFileError):
+        return None
+    if config is not None and content and content != _identity(number, config):
         return None
     names = {field.name for field in fields(Chunk)}
     return Chunk(**tensors) if tensors.keys() == names else None
+
+
+def _identity(number: int, config: SweepConfig) -> dict[str, Any]:
+    return {"number": number, "config": to_json(config)}
 
 
 def _path(folder: Path, number: int) -> Path:

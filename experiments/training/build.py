@@ -26,7 +26,7 @@ from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
 from envs.base import guarding
 from experiments.training.hardware import Hardware
-from experiments.training.session import Session, policy_card
+from experiments.training.session import Session, identity, policy_card
 
 SHIPPED_TEACHERS = Path(__file__).resolve().parents[2] / "teachers"
 
@@ -168,6 +168,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         policy_card(config, env.spec),
         processes,
         hardware.threads,
+        identity=identity(config),
     )
 
 

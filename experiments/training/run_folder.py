@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import count
@@ -17,12 +17,23 @@ from typing import Any
 
 import torch
 
+from agents.logs.report import METRICS_FILE
+from agents.logs.tensorboard import PREFIX
 from agents.logs.tracking import LOCAL
-from agents.runtime.checkpoint import write_json
+from agents.runtime.checkpoint import (
+    LEFTOVER,
+    PATTERN,
+    DamagedFileError,
+    load_tensors,
+    remove_leftovers,
+    write_json,
+)
+from agents.teachers import POLICY_FILE
 from configs.cli import ResumeOptions
 from configs.errors import UsageError, naming, quoted
 from configs.stored import counted
 from configs.training import TrainConfig
+from experiments.training.lock import LOCK, LOCK_FILES, FolderLock
 
 CONFIG = "config.json"
 VERSIONS = "versions.json"
@@ -32,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def create(config: TrainConfig, variant: str = "") -> Path:
-    """Makes the folder of a new run and writes its config and versions.
+    """Makes the folder of a new run as `claim` does, and lets go of it.
 
     Args:
         config: of the run.
@@ -42,19 +53,115 @@ def create(config: TrainConfig, variant: str = "") -> Path:
         The folder.
 
     Raises:
-        UsageError: it cannot be written, or another run is in it.
+        UsageError: it cannot be written, or is not free.
+    """
+    lock = claim(config, variant)
+    lock.release()
+    return lock.folder
+
+
+def claim(config: TrainConfig, variant: str = "") -> FolderLock:
+    """Makes the folder of a new run, writes its config and versions, and holds it.
+
+    Args:
+        config: of the run.
+        variant: a name for code that an experiment has replaced; `versions.json` has it.
+
+    Returns:
+        The lock of the folder.
+
+    Raises:
+        UsageError: it cannot be written, another process holds it, or it holds something already.
     """
     folder = Path(config.run.run_dir) if config.run.run_dir else _unused(default_name(config))
     with _whole_or_absent(folder):
-        if (folder / CONFIG).exists():
-            raise UsageError(
-                f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
-                f"by --resume {quoted(folder)}."
-            )
-        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        write_json(folder / VERSIONS, versions() | ({"variant": variant} if variant else {}))
-        write_json(folder / CONFIG, counted(config.to_json()))
-    return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        # Before the lock, which is a file, and once more when nobody else writes there.
+        refuse_occupied(folder)
+        with ExitStack() as undo:
+            lock = FolderLock(folder)
+            undo.callback(lock.release)
+            refuse_occupied(folder)
+            clear(folder)
+            (folder / CHECKPOINTS).mkdir(exist_ok=True)
+            write_json(folder / VERSIONS, versions() | ({"variant": variant} if variant else {}))
+            write_json(folder / CONFIG, counted(config.to_json()))
+            undo.pop_all()
+    return lock
+
+
+def refuse_occupied(folder: Path) -> None:
+    """Refuses a folder for a new run, unless it is empty or its run died before it began.
+
+    Raises:
+        UsageError: it holds a run, or something that is not this program's.
+    """
+    if not any(folder.iterdir()) or never_began(folder):
+        return
+    if (folder / CONFIG).exists():
+        raise UsageError(
+            f"--run-dir {folder} holds a run already: choose another folder, or go on with it "
+            f"by --resume {quoted(folder)}."
+        )
+    raise UsageError(
+        f"--run-dir {folder} is not empty and holds no run: choose another folder, so that nothing "
+        "in it is overwritten."
+    )
+
+
+def never_began(folder: Path) -> bool:
+    """Whether a folder holds only what a run writes before its first checkpoint.
+
+    Such a run was killed, or met a full disk, and starts over.  Event files and an unlocked folder
+    count only next to the config of a run, since they might be another program's.
+    """
+    entries = {path.name: path for path in folder.iterdir()}
+    ours = _has_config(folder)
+    if not ours and (CONFIG in entries or LOCK not in entries):
+        return False
+    checkpoints = entries.pop(CHECKPOINTS, None)
+    if checkpoints is not None and not (
+        checkpoints.is_dir() and all(_is_leftover(path) for path in checkpoints.iterdir())
+    ):
+        return False
+    known = (CONFIG, VERSIONS, *LOCK_FILES)
+    return all(
+        name in known or _is_leftover(path) or (ours and name.startswith(PREFIX))
+        for name, path in entries.items()
+    )
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether a run's `config.json` is there; not whether it fits this version."""
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"choice", "run", "env"} <= content.keys()
+
+
+def _writes(name: str) -> bool:
+    """Whether a run writes a file of this name, and could be killed while it does."""
+    usual = (CONFIG, VERSIONS, POLICY_FILE, METRICS_FILE, *LOCK_FILES)
+    return name in usual or Path(name).match(PATTERN)
+
+
+def _is_leftover(path: Path) -> bool:
+    written = LEFTOVER.fullmatch(path.name)
+    return written is not None and _writes(written[1]) and path.is_file()
+
+
+def clear(folder: Path) -> None:
+    """Removes what killed processes left behind; where the run never began, its event files too.
+
+    Args:
+        folder: of a run, held by this process.
+    """
+    if never_began(folder):
+        for path in folder.glob(f"{PREFIX}*"):
+            path.unlink()
+    remove_leftovers(folder, _writes)
+    remove_leftovers(folder / CHECKPOINTS, _writes)
 
 
 @dataclass(frozen=True)
@@ -93,13 +200,43 @@ def resumed(options: ResumeOptions) -> Resumed:
     return Resumed(source, folder, replace(config, run=run), notes)
 
 
-def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
+def hold(source: Path, folder: Path) -> FolderLock | None:
+    """Holds the folder of a run that is to continue.
+
+    Args:
+        source: the run's own folder.
+        folder: where it continues.
+
+    Returns:
+        The lock; none for a folder that is only copied and cannot be written.
+
+    Raises:
+        UsageError: another process holds it, or it cannot be written.
+    """
+    try:
+        return FolderLock(source)
+    except OSError as error:
+        if folder != source:
+            return None
+        raise UsageError(
+            f"--resume {source} cannot be written ({error.strerror or error}): go on in a copy by "
+            "--run-dir FOLDER."
+        ) from error
+
+
+def go_on(
+    source: Path, folder: Path, config: TrainConfig, lock: FolderLock | None = None
+) -> FolderLock | None:
     """Prepares the folder in which a run continues: its own, or a copy of it.
 
     Args:
         source: the run's own folder.
         folder: where it continues.
         config: with the changed options, written to the folder.
+        lock: of the run's own folder.
+
+    Returns:
+        The lock of the folder in which it continues.
 
     Raises:
         UsageError: it cannot be written, or another run is in it.
@@ -108,14 +245,47 @@ def go_on(source: Path, folder: Path, config: TrainConfig) -> None:
         raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
     with _whole_or_absent(folder):
         if folder != source:
-            shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*LOCAL))
+            _copy(source, folder)
+            if lock is not None:
+                lock.release()
+            lock = FolderLock(folder)
+        clear(folder)
         write_json(folder / CONFIG, counted(config.to_json()))
+    return lock
+
+
+def has_policy(folder: Path, steps: int) -> bool:
+    """Whether a run's exported policy is whole and as old as its last checkpoint.
+
+    Args:
+        folder: of the run.
+        steps: agent steps of the checkpoint.
+    """
+    try:
+        _, content = load_tensors(folder / POLICY_FILE)
+    except (OSError, DamagedFileError):
+        return False
+    return bool(content.get("steps") == steps)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copies a run as a whole, or not at all if it is interrupted."""
+    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+        if stale.is_dir() and LEFTOVER.fullmatch(stale.name):
+            shutil.rmtree(stale)
+    copy = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*LOCK_FILES, *LOCAL, ".*.tmp"))
+        copy.rename(folder)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 @contextmanager
 def _whole_or_absent(folder: Path) -> Iterator[None]:
     """Turns errors of the disk into one sentence and removes a new folder that is incomplete."""
-    new = not folder.is_dir() or not any(folder.iterdir())
+    new = not folder.is_dir() or {path.name for path in folder.iterdir()} <= {*LOCK_FILES}
     try:
         yield
     except OSError as error:

@@ -1,7 +1,8 @@
 """The objects of a run, their state as a checkpoint holds it, and their pictures."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,21 @@ from torch import Tensor, nn
 from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
 from agents.logs.tensorboard import heatmap
+from agents.networks.actor_critic import NotFiniteError, check_finite
 from agents.rollout.collector import Collector, Pipeline
-from agents.runtime.checkpoint import save_checkpoint
+from agents.runtime.checkpoint import Loaded, load_checkpoint, save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
-from agents.teachers import POLICY_FILE, PolicyCard, export_policy
+from agents.teachers import (
+    POLICY_FILE,
+    ChangedTeacherError,
+    PolicyCard,
+    export_policy,
+)
 from agents.trajectory import Trajectory
-from configs.training import RunOptions, TrainConfig
+from configs.errors import UsageError
+from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
-from experiments.training.run_folder import CHECKPOINTS
+from experiments.training.run_folder import CHECKPOINTS, flat, has_policy
 
 COSINES = "cosines"
 """The name of the matrix for all losses, drawn where there are several auxiliaries."""
@@ -72,6 +80,8 @@ class Session:
     threads: int = 1
     """Threads of PyTorch on the CPU while learning."""
     gallery: Gallery = field(default_factory=Gallery)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What makes the run this one, for its checkpoints: see `identity`."""
 
     @property
     def held(self) -> str:
@@ -105,14 +115,17 @@ class Session:
         """Writes a checkpoint and the policy into a run's folder.
 
         Raises:
+            NotFiniteError: the agent's weights are NaN or infinite; nothing is written.
             OSError: a full disk; what was saved before is still whole.
         """
+        check_finite(self.learner.agent.state_dict())
         steps = self.learner.steps
         save_checkpoint(folder / CHECKPOINTS, steps, self._state())
         export_policy(folder / POLICY_FILE, self.learner.agent, replace(self.card, steps=steps))
 
     def _state(self) -> dict[str, Any]:
         return {
+            "config": dict(self.identity),
             "learner": self.learner.state_dict(),
             "device": self.env.device.type,
             "processes": self.processes.size,
@@ -157,26 +170,6 @@ class Session:
             return "what was being played meanwhile is not saved"
         return f"{self.env.spec.name} cannot be restored in mid-episode"
 
-    @property
-    def ruined(self) -> bool:
-        """Whether the latest update was skipped, or most of all; waits for the device."""
-        learner = self.learner
-        return bool(learner.skipped_in_a_row > 0) or bool(2 * learner.skipped > learner.updates)
-
-    def skips(self, run: RunOptions) -> tuple[str, str]:
-        """Says which updates were skipped and why, and what helps; waits for the device."""
-        learner, name = self.learner, self.env.spec.name
-        count = f"the last {run.max_skipped} updates"
-        if learner.steps >= run.steps:
-            count = f"{int(learner.skipped):,} of {learner.updates:,} updates"
-        if learner.unsound > 0:
-            return (
-                f"{count} were skipped because observations or rewards of {name} were not finite",
-                "The environment has to be put right: no option of train.py helps.",
-            )
-        cure = "Try a smaller --learning-rate."
-        return f"{count} were skipped because the loss was not finite", cure
-
     def close(self) -> None:
         """Ends threads and environments."""
         if isinstance(self.collector, Pipeline):
@@ -203,3 +196,100 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         world_set=spec.world_set,
         plugins=config.plugins,
     )
+
+
+PRACTICAL = (
+    *("steps", "device", "threads", "run_dir", "resume"),
+    *("checkpoint_minutes", "log_steps", "picture_steps", "max_skipped"),
+    *("eval_every", "eval_episodes", "eval_step_limit", "track"),
+)
+"""Options of a run that do not make it another one: `--resume` may change them, or they shape no
+number."""
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """All options that shape the numbers of a run, by their dotted names.
+
+    Every checkpoint has them, so that one of another run is told from this run's.
+    """
+    practical = {f"run.{name}" for name in PRACTICAL}
+    practical |= {f"env.{field.name}" for field in fields(config.env) if not field.compare}
+    content = flat(json.loads(json.dumps(config.to_json())))
+    return {name: content[name] for name in content if name not in {*practical, "plugins"}}
+
+
+def differences(saved: Mapping[str, Any], config: TrainConfig) -> str:
+    """Says in which options a checkpoint's run differs from a config; empty if in none.
+
+    Options that only one of the two versions of the program knows are not compared.
+
+    Args:
+        saved: the `identity` in the checkpoint; empty in those of earlier versions.
+        config: of the run that is to go on.
+    """
+    own = identity(config)
+    return ", ".join(
+        f"{name} {saved[name]} instead of {own[name]}"
+        for name in saved
+        if name in own and saved[name] != own[name]
+    )
+
+
+def load_latest(folder: Path, config: TrainConfig) -> Loaded:
+    """Reads the newest checkpoint from which a run can go on.
+
+    Args:
+        folder: of the run.
+        config: with the steps that it is to have.
+
+    Raises:
+        UsageError: there is none, it is another run's, or the run is done.
+    """
+    try:
+        loaded = load_checkpoint(folder / CHECKPOINTS)
+    except ValueError as error:
+        raise UsageError(f"--resume {folder}: {error}") from error
+    other = differences(loaded.state.get("config", {}), config)
+    if other:
+        raise UsageError(
+            f"--resume {folder}: {loaded.path.name} is another run's ({other} in config.json): put "
+            "this run's checkpoint and config.json back, or start a new run."
+        )
+    # A run that was killed between its last checkpoint and its policy still has to write that.
+    if loaded.step >= config.run.steps and has_policy(folder, loaded.step):
+        raise UsageError(
+            f"--resume {folder}: the run has done its {loaded.step:,} steps; give it more with "
+            "--steps."
+        )
+    return loaded
+
+
+def restore(session: Session, loaded: Loaded, folder: Path) -> str:
+    """Continues a session from a run's checkpoint; returns a sentence on how exactly.
+
+    Args:
+        session: built from the run's config.
+        loaded: the checkpoint.
+        folder: of the run, for errors.
+
+    Raises:
+        UsageError: the two do not fit together.
+    """
+    try:
+        resumed = session.restore(loaded.state)
+        check_finite(session.learner.agent.state_dict())
+    except NotFiniteError as error:
+        raise UsageError(
+            f"--resume {folder}: {error} in {loaded.path.name}: remove it, to go on from an "
+            "earlier one, or start a new run."
+        ) from error
+    except ChangedTeacherError as error:
+        raise UsageError(
+            f"--resume {folder}: {error}; put that one back, or start a new run."
+        ) from error
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise UsageError(
+            f"--resume {folder}: {loaded.path.name} does not fit this run's config.json, so it is "
+            "another run's or another version's; start a new run."
+        ) from error
+    return resumed

@@ -21,11 +21,10 @@ from torch import Tensor
 
 from agents.logs.report import NoReport, Progress, Report, Split
 from agents.logs.tracking import check_installed
+from agents.networks.actor_critic import NotFiniteError
 from agents.networks.torsos import MlpConfig
-from agents.runtime.checkpoint import load_checkpoint
-from agents.runtime.distributed import leave
+from agents.runtime.distributed import leave, will_lead
 from agents.statistics import RunningMean
-from agents.teachers import ChangedTeacherError
 from configs.cli import SHORT_HELP, ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import UsageError, blame, naming, quoted
 from configs.presets import BY_OBSERVATION, preset, untuned
@@ -33,9 +32,19 @@ from configs.training import TrainConfig
 from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
+from experiments.training.endings import (
+    Dropped,
+    culprit,
+    holding,
+    ruin,
+    skipped,
+    trouble,
+    unsound,
+)
 from experiments.training.evaluating import Evaluator, best_so_far, check_evaluation
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
-from experiments.training.session import Session
+from experiments.training.lock import FolderLock, VanishedError
+from experiments.training.session import Session, load_latest, restore
 
 FIRST_CHECKPOINT_SECONDS = 30.0
 DONE, DIVERGED, MISTAKEN, STOPPED = 0, 1, 2, 130
@@ -51,6 +60,8 @@ class Run:
     session: Session
     notes: tuple[str, ...]
     """Printed before training starts."""
+    lock: FolderLock | None = None
+    """Holds the folder; none for processes that do not lead."""
 
 
 def prepare(arguments: Sequence[str], parts: Parts = USUAL) -> Run:
@@ -71,43 +82,44 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
         UsageError: the config cannot be built, or the folder cannot be written.
     """
     session, reason = set_up(config, parts=parts)
-    folder = rundir.create(config, parts.variant) if session.processes.leads else Path()
+    lock = rundir.claim(config, parts.variant) if session.processes.leads else None
     notes = filter(None, (reason, untuned(config.choice.family, config.choice.algo)))
-    return Run(config, folder, session, tuple(notes))
+    return Run(config, lock.folder if lock else Path(), session, tuple(notes), lock)
 
 
 def resume(options: ResumeOptions, parts: Parts = USUAL) -> Run:
     """Builds a run again and restores its last checkpoint.
 
+    A run that died before its first one starts over.
+
     Raises:
-        UsageError: there is no such run, it is done, or its checkpoints cannot be restored.
+        UsageError: there is no such run, it is done or in use, or its checkpoints cannot be
+            restored.
     """
     given = rundir.resumed(options)
+    lock = rundir.hold(given.source, given.folder) if will_lead() else None
     try:
-        loaded = load_checkpoint(given.source / rundir.CHECKPOINTS)
-    except ValueError as error:
-        raise UsageError(f"--resume {given.source}: {error}") from error
-    if loaded.step >= given.config.run.steps:
-        raise UsageError(
-            f"--resume {given.source}: the run has done its {loaded.step:,} steps; "
-            f"give it more with --steps."
-        )
+        return _resume(given, parts, lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def _resume(given: rundir.Resumed, parts: Parts, lock: FolderLock | None) -> Run:
+    if rundir.never_began(given.source):
+        session, reason = set_up(given.config, parts=parts)
+        if session.processes.leads:
+            lock = rundir.go_on(given.source, given.folder, given.config, lock)
+        notes = (reason, "The run had no checkpoint yet: it starts over.", *given.notes)
+        return Run(given.config, given.folder, session, notes, lock)
+    loaded = load_latest(given.source, given.config)
     session, reason = set_up(given.config, loaded.step, parts)
-    try:
-        resumed = session.restore(loaded.state)
-    except ChangedTeacherError as error:
-        raise UsageError(
-            f"--resume {given.source}: {error}; put that one back, or start a new run."
-        ) from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"--resume {given.source}: {loaded.path.name} does not fit this run's config.json, "
-            "so it is another run's or another version's; start a new run."
-        ) from error
+    resumed = restore(session, loaded, given.source)
     if session.processes.leads:
-        rundir.go_on(given.source, given.folder, given.config)
+        lock = rundir.go_on(given.source, given.folder, given.config, lock)
     notes = (reason, *loaded.notes, resumed, *given.notes)
-    return Run(given.config, given.folder, session, notes)
+    return Run(given.config, given.folder, session, notes, lock)
 
 
 def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Session, str]:
@@ -258,14 +270,19 @@ class Trainer:
             yield self.step()
 
     def train(self) -> int:
-        """Trains, logs and saves until the run ends.
+        """Trains, logs and saves until the run ends, then lets go of its folder.
 
         Returns:
-            `DONE`, `DIVERGED` or `STOPPED`.
+            `DONE`, `DIVERGED` (also where most updates were skipped) or `STOPPED`.
 
         Raises:
+            VanishedError: the folder is gone; says where the run was saved instead.
             OSError: the log or a checkpoint cannot be written.
         """
+        with holding(self.run.lock, self.run.config, self.run.session):
+            return self._train()
+
+    def _train(self) -> int:
         session, options, learner = self.run.session, self.run.config.run, self.learner
         processes = session.processes
         metrics = RunningMean(processes)
@@ -276,11 +293,13 @@ class Trainer:
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = False
+        dropped = Dropped()
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
                 sink.note(note)
-            if learner.steps == 0 and processes.leads:
-                # A run can then be resumed whenever it dies, and a full disk shows at once.
+            if (learner.steps == 0 or self.finished) and processes.leads:
+                # A run can then be resumed whenever it dies, and a full disk shows at once; one
+                # that died after its last checkpoint gets its policy.
                 session.save(self.run.folder)
             if evaluator.due():  # it was interrupted
                 logged_at += evaluator.evaluate(sink, stop)
@@ -301,7 +320,10 @@ class Trainer:
                         metrics=metrics.drain(),
                         gate=self.run.config.choice.gate,
                     )
+                    if self.run.lock is not None:
+                        self.run.lock.check(rundir.CONFIG)
                     sink.log(progress)
+                    dropped.add(progress.metrics)
                     logged_at, logged_step = now, step
                     if pictures.passed(step) and processes.leads:
                         sink.show(step, session.pictures())
@@ -310,7 +332,10 @@ class Trainer:
                 sink.tick(step, now - began)
                 due = evaluator.due()
                 if processes.leads and (over or due or now - saved_at >= patience):
-                    session.save(self.run.folder)
+                    try:
+                        session.save(self.run.folder)
+                    except NotFiniteError:
+                        over = diverged = True
                     saved_at, patience = now, 60 * options.checkpoint_minutes
                 if due and not diverged and not stop.requested:
                     # No step is made meanwhile, so the time is not that of training.
@@ -322,9 +347,10 @@ class Trainer:
                         call(self)
                 if over:
                     break
-        if diverged or (self.finished and session.ruined):
-            return DIVERGED
-        return DONE if self.finished else STOPPED
+            for note in dropped.notes():
+                sink.note(note)
+        diverged = diverged or (self.finished and unsound(learner))
+        return DIVERGED if diverged else DONE if self.finished else STOPPED
 
 
 def farewell(run: Run, code: int) -> None:
@@ -337,18 +363,18 @@ def farewell(run: Run, code: int) -> None:
     steps = run.session.learner.steps
     if not run.session.processes.leads:
         return
+    learner, folder = run.session.learner, run.folder
     if run.config.run.eval_every:
-        print(best_so_far(run.folder))
-    what, cure = run.session.skips(run.config.run)
+        print(best_so_far(folder))
     if code == DIVERGED:
-        saved = f"the weights before them are saved in {run.folder}"
-        print(f"train.py: {what}; {saved}. {cure}", file=sys.stderr)
-    elif code == STOPPED:
+        print(f"train.py: {ruin(learner, folder, run.config.run.max_skipped)}", file=sys.stderr)
+        return
+    if skipped(learner):
+        print(f"{skipped(learner)}, because {culprit(learner)[0]}.")
+    if code == STOPPED:
         print(f"Stopped at step {steps:,}. Go on with:")
-        print(f"  python train.py --resume {quoted(run.folder)}")
+        print(f"  python train.py --resume {quoted(folder)}")
     else:
-        if run.session.learner.skipped > 0:
-            print(f"Of this run, {what}. {cure}")
         print(f"Done: {steps:,} steps. Score the policy with:")
         print(f"  python evaluate.py {quoted(run.folder)}")
 
@@ -383,12 +409,11 @@ def main(
             run.session.close()
     except UsageError as error:
         print(f"train.py: {error}", file=sys.stderr)
+    except VanishedError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return DIVERGED
     except OSError as error:  # not the environment's: those come as EnvironmentFailedError
-        print(
-            f"train.py: writing failed ({error.strerror or error}): free some space or choose "
-            "another --run-dir, then go on with --resume.",
-            file=sys.stderr,
-        )
+        print(f"train.py: {trouble(error)}", file=sys.stderr)
     except EnvironmentFailedError as error:
         blame("train.py", error, "What was saved before can be continued by --resume.")
         return DIVERGED

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from agents.heads import Schedule
 from agents.heads.distill import Distill
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActorCritic, NotFiniteError
 from agents.networks.torsos import MlpConfig
 from agents.runtime.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from agents.teachers import (
@@ -226,6 +226,66 @@ def unknown_weights(path, agent, card):
 def test_what_is_no_policy_of_ours_is_refused_in_one_line(path, agent, catch, write):
     write(path, agent, card_of(catch.spec))
     assert f"the policy at {path} is damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (torch.full((3,), NAN), "NaN or infinite"),
+        (torch.tensor([0.0, INF, 0.0]), "NaN or infinite"),
+        (torch.full((3,), 1e300, dtype=torch.float64), "NaN or infinite"),
+        (torch.zeros(3, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(3, dtype=torch.bool), "torch.bool"),
+        (torch.zeros(3, dtype=torch.complex64), "torch.complex64"),
+    ],
+)
+def test_weights_that_mean_nothing_are_refused(path, weights, said):
+    tensors, content = load_tensors(path)
+    save_tensors(path, tensors | {"policy.bias": weights}, content)
+    assert f"the weights policy.bias are {said}" in refusal(lambda: load_policy(path, CPU))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("env", None),
+        ("steps", "x"),
+        ("steps", -1),
+        ("steps", 1.5),
+        ("num_actions", True),
+        ("observation_shape", "wide"),
+        ("observation_shape", [3, None]),
+        ("observation_shape", [10**12, 10**6]),
+        ("env_options", []),
+        ("torso_options", {"widths": [10**9, 10**9]}),
+        ("torso_options", 7),
+        ("core", {}),
+        ("plugins", "mine"),
+        ("plugins", [None]),
+        ("format", None),
+        ("surprise", 1),
+    ],
+)
+def test_a_card_that_nobody_wrote_is_refused(path, entry, value):
+    tensors, content = load_tensors(path)
+    save_tensors(path, tensors, content | {entry: value})
+    assert f"the policy at {path} is damaged or foreign" in refusal(lambda: load_policy(path, CPU))
+
+
+def test_weights_that_are_not_finite_are_not_exported(path, agent, catch):
+    before = path.read_bytes()
+    with torch.no_grad():
+        agent.policy.bias[1] = 1e5
+    with pytest.raises(NotFiniteError, match=r"policy\.bias are NaN or infinite"):
+        export_policy(path, agent, card_of(catch.spec), torch.float16)  # its largest is 65504
+    with torch.no_grad():
+        agent.policy.bias[1] = NAN
+    with pytest.raises(NotFiniteError, match=r"policy\.bias are NaN or infinite"):
+        export_policy(path, agent, card_of(catch.spec))
+    assert path.read_bytes() == before
 
 
 def test_a_teacher_is_known_by_its_policy_and_not_by_the_value_it_lacks(path, agent, catch):

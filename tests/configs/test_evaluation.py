@@ -1,5 +1,7 @@
 import pytest
 
+from configs.cli import parse_evaluate
+from configs.errors import UsageError
 from configs.programs import EvaluateOptions
 
 
@@ -48,3 +50,9 @@ def test_a_film_is_of_one_episode_and_may_say_so():
 def test_the_length_of_a_film_has_no_effect_without_a_film():
     with pytest.raises(ValueError, match="--video-steps has no effect without --video"):
         EvaluateOptions(("runs/x",), video_steps=10)
+
+
+@pytest.mark.parametrize("words", [["--output", ""], ["--output="], ["--video", ""]])
+def test_an_empty_path_is_no_default(words):
+    with pytest.raises(UsageError, match=r"^--\w+ is empty: name a file or folder, or leave"):
+        parse_evaluate(["runs/x", *words])

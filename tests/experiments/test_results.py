@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.results import header, publish, run_alone, split_flags
+from experiments.results import Table, header, publish, run_alone, split_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +51,32 @@ def test_a_result_is_only_printed_where_no_file_is_named(tmp_path, monkeypatch, 
     publish(["x"], "")
     assert capsys.readouterr().out == "x\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_was_cut_short_or_killed_keeps_its_whole_rows(tmp_path):
+    table = Table(tmp_path / "runs.csv", ("arm", "seed", "score"))
+    table.start(["# command: x"])
+    table.append(("main", "1", "0.5"))
+    table.append(("main", "2", "0.75"))
+    whole = table.path.read_bytes()
+    for cut in range(1, len("main,2,0.75\n") + 1):
+        table.path.write_bytes(whole[:-cut])
+        assert table.read() == (
+            ["# command: x"],
+            [{"arm": "main", "seed": "1", "score": "0.5"}],
+        )
+
+
+def test_a_table_is_written_anew_as_a_whole_or_not_at_all(tmp_path):
+    table = Table(tmp_path / "runs.csv", ("arm",))
+    table.start([])
+    table.append(("main",))
+    before = table.path.read_bytes()
+
+    def rows():
+        yield {"arm": "main"}
+        raise KeyboardInterrupt  # as a kill would end it here
+
+    with pytest.raises(KeyboardInterrupt):
+        table.start(["# remark"], rows())
+    assert table.path.read_bytes() == before

@@ -52,3 +52,11 @@ def test_cells_that_look_alike_act_alike(build_worlds):
     assert torch.equal(
         cell_policy(worlds, table[:3]), cell_policy(worlds, table[:3], torch.arange(3))
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [1e-300, 1e-320])
+def test_a_policy_that_is_as_good_as_greedy_is_no_overflow(dtype, temperature):
+    value = torch.tensor([0.0, 5.0, -3.0, 5.0], dtype=dtype)
+    assert softmax_policy(value, temperature).tolist() == [0, 0.5, 0, 0.5]
+    assert softmax_policy(value - 5, temperature).tolist() == [0, 0.5, 0, 0.5]

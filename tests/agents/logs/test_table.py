@@ -85,3 +85,37 @@ def test_nothing_but_the_table_is_left_in_the_folder(path):
     write(path, (1, {"return": 1.0}), (2, {"entropy": 1.0}))
     write(path, (2, {"entropy": 1.0}), start_step=1)
     assert [file.name for file in path.parent.iterdir()] == ["metrics.csv"]
+
+
+def test_a_table_whose_header_is_damaged_is_kept_under_another_name(path):
+    write(path, (10, {"return": 1.0}))
+    damaged = path.read_bytes().replace(b"step", b"st\x00p")
+    path.write_bytes(damaged)
+    table = Table(path, start_step=10)
+    assert table.notes == ["metrics.csv has lost its columns: it is kept as metrics.damaged.csv."]
+    table.append(20, {"return": 3.0})
+    table.close()
+    assert path.read_text() == "step,return\n20,3\n"
+    assert (path.parent / "metrics.damaged.csv").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "damaged", ["7" * 200_000 + ",1", '"20,1', "20,1e", "9" * 5000 + ",1", "\x00,1", "20,1\x00"]
+)
+def test_a_damaged_line_costs_no_other_line_and_is_told(path, damaged):
+    write(path, (10, {"return": 1.0}))
+    with path.open("a") as file:
+        file.write(f"{damaged}\n30,3\n")
+    table = Table(path, start_step=30)
+    assert table.notes == ["metrics.csv had 1 damaged lines, which are dropped."]
+    assert [row["step"] for row in read(path)] == ["10", "30"]
+    table.close()
+
+
+def test_a_table_that_is_removed_meanwhile_is_written_on(path):
+    table = Table(path)
+    table.append(1, {"return": 1.0})
+    path.unlink()
+    table.append(2, {"return": 2.0})
+    table.close()
+    assert path.read_text() == "step,return\n2,2\n"

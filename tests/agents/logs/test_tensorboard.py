@@ -190,3 +190,26 @@ def test_a_run_whose_files_an_earlier_version_numbered_goes_on(tmp_path):
     write(tmp_path, (15, {"return": 1.5}), start_step=10)
     assert read(tmp_path) == {"1_return/episode_return": [(10, 1.0), (15, 1.5)]}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("place", range(0, 40, 3))
+def test_a_flipped_byte_costs_what_comes_after_it_and_is_told(tmp_path, place):
+    write(tmp_path, (10, {"return": 1.0}), (20, {"return": 2.0}))
+    [path] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    middle = len(whole) - place - 1  # in the last record
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 16]) + whole[middle + 1 :])
+    events = EventFile(tmp_path, {}, start_step=20)
+    [note] = events.notes
+    assert note.startswith(f"{path.name} was damaged: its last ")
+    events.append(30, {"return": 3.0})
+    events.close()
+    assert read(tmp_path) == {"1_return/episode_return": [(10, 1.0), (30, 3.0)]}
+
+
+def test_an_event_file_that_is_whole_is_cut_without_a_word(tmp_path):
+    write(tmp_path, (10, {"return": 1.0}), (20, {"return": 2.0}))
+    events = EventFile(tmp_path, {}, start_step=10)
+    assert events.notes == []
+    events.close()
+    assert read(tmp_path) == {"1_return/episode_return": [(10, 1.0)]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActorCritic, NotFiniteError
 from agents.networks.torsos import MlpConfig
 from agents.rollout import evaluation
 from agents.rollout.evaluation import play, quotas, steps, watch
@@ -176,3 +176,12 @@ def test_a_lost_life_does_not_end_what_is_watched(scripted, play, build_agent):
     assert [moment.step for moment in moments] == [0, 1, 2, 2, 3]
     assert [moment.score for moment in moments] == [0, 1, 2, 2, 3]
     assert [moment.ended for moment in moments] == [False] * 4 + [True]
+
+
+def test_a_policy_whose_logits_overflow_is_not_scored(catch, build_agent):
+    agent = build_agent(catch.spec)
+    with torch.no_grad():
+        agent.policy.weight.fill_(3e38)  # finite, unlike what comes of it
+        agent.policy.bias.fill_(3e38)
+    with pytest.raises(NotFiniteError, match="the logits of the policy are NaN or infinite"):
+        play(catch, agent, 1, generator(0, "evaluation", catch.device))

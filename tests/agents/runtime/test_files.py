@@ -1,6 +1,8 @@
 import json
 import os
 import resource
+import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from agents.runtime.checkpoint import (
     DamagedFileError,
     load_tensors,
+    remove_leftovers,
     save_tensors,
     write_atomically,
     write_json,
@@ -116,3 +119,65 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, file_size):
         write_atomically(path, bytes(2000))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_equal_content_makes_equal_bytes(tmp_path):
+    # The library alone orders its metadata at random: eight files would be alike once in 128.
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for file in files:
+        save_tensors(file, TENSORS, CONTENT)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_a_link_stays_and_leads_to_the_new_content(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("far/file")
+    (tmp_path / "second").symlink_to("link")
+    write_atomically(tmp_path / "second", b"new")  # the target is not there yet
+    write_atomically(tmp_path / "link", b"ne", b"wer")
+    assert (tmp_path / "far" / "file").read_bytes() == b"newer"
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(tmp_path / "far") == ["file"]
+
+
+def test_a_device_is_written_to_and_stays_one():
+    before = os.stat("/dev/null")
+    write_atomically(Path("/dev/null"), b"gone")
+    assert os.stat("/dev/null").st_rdev == before.st_rdev
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(Path("/dev/full"), b"x")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "linked pipe", "open file"])
+def test_what_is_no_file_is_refused_and_stays(tmp_path, kind):
+    path = tmp_path / "target"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as opened:
+                opened.bind(str(path))
+        case "linked pipe":
+            os.mkfifo(tmp_path / "pipe")
+            path.symlink_to("pipe")
+        case "open file":
+            (tmp_path / "redirected").write_bytes(b"said before")
+            descriptor = os.open(tmp_path / "redirected", os.O_RDWR)
+            path = Path(f"/dev/fd/{descriptor}")
+    before = path.stat().st_ino
+    with pytest.raises(OSError, match="it is a"):
+        write_atomically(path, b"new")
+    assert path.stat().st_ino == before
+    if kind == "open file":
+        assert (tmp_path / "redirected").read_bytes() == b"said before"
+        os.close(descriptor)
+
+
+def test_leftovers_of_killed_processes_are_removed_and_no_other_file(tmp_path):
+    kept = [".notes.txt.12.tmp", "file.12.tmp", ".file.twelve.tmp", ".file.tmp", "file"]
+    for name in (".file.12.tmp", *kept):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, lambda name: name == "file")
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,12 @@ def test_a_file_that_cannot_be_written_is_refused_with_the_option_that_chooses_a
         assert str(refused.value).endswith(": choose another file by --video FILE.")
     with pytest.raises(UsageError, match="is a folder: choose a file by --output"):
         check_writable(tmp_path, "--output")
+
+
+def test_scores_may_go_to_a_device_but_into_no_pipe(tmp_path):
+    before = sorted(Path("/dev").iterdir())
+    check_writable(Path("/dev/null"), "--output FILE")
+    assert sorted(Path("/dev").iterdir()) == before
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe cannot be written \(it is a pipe, a socket or"):
+        check_writable(tmp_path / "pipe", "--output FILE")

@@ -265,3 +265,10 @@ def test_the_committed_tables_are_those_of_the_committed_runs():
         write(Report(arms, summarise(arms), compare(arms)), [], folder)
         for name in set(content(folder)) - {"report.json"}:
             assert content(folder)[name] == content(path.parent)[name]
+
+
+def test_an_empty_output_is_not_the_working_folder(runs, capsys, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    assert report.main(["runs/main-1", "--output", ""]) == 2
+    assert "--output is empty: name a folder." in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -100,3 +100,30 @@ def test_what_is_no_sweep_cannot_be_resumed(tmp_path, content):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UsageError, match="is not a sweep's folder"):
         resumed(SweepConfig(resume=str(tmp_path)))
+
+
+def test_a_chunk_of_another_sweep_or_place_counts_as_missing(tmp_path, tiny, chunk):
+    folder = create(replace(tiny, output=str(tmp_path / "new")))
+    save(folder, 0, chunk, tiny)
+    assert load(folder, 0, tiny) is not None
+    assert load(folder, 0, replace(tiny, workers=3)) is not None
+    assert load(folder, 0, replace(tiny, seed=1)) is None
+    (folder / "chunks" / "00000.safetensors").rename(folder / "chunks" / "00001.safetensors")
+    assert load(folder, 1, tiny) is None
+    save(folder, 0, chunk)  # as earlier versions did
+    assert load(folder, 0, tiny) is not None
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", "chunks/", ".config.json.7.tmp"]])
+def test_a_sweep_that_died_before_it_had_its_options_starts_over(tmp_path, tiny, left):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in left:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).touch()
+    assert create(replace(tiny, output=str(folder))) == folder
+
+
+def test_an_empty_folder_of_chunks_that_no_sweep_made_is_left_alone(tmp_path, tiny):
+    (tmp_path / "new" / "chunks").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is not empty"):
+        create(replace(tiny, output=str(tmp_path / "new")))

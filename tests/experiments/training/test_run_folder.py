@@ -81,18 +81,69 @@ def test_a_folder_that_another_run_has_only_just_made_is_not_taken(monkeypatch, 
 
 
 def test_the_folder_of_another_run_is_refused_with_the_cure(tmp_path):
-    rundir.create(config_of(run_dir="mine"))
+    folder = rundir.create(config_of(run_dir="mine"))
+    (folder / "checkpoints" / "step-000000000000.safetensors").touch()
     before = (tmp_path / "mine" / "config.json").read_bytes()
     with pytest.raises(UsageError, match=r"--run-dir mine holds a run .* --resume mine\.$"):
         rundir.create(config_of(run_dir="mine", seed=2))
     assert (tmp_path / "mine" / "config.json").read_bytes() == before
 
 
-def test_a_folder_that_holds_something_else_keeps_it(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("kept")
+FOREIGN = {
+    "events.out.tfevents.1700000000.host.1.0": b"theirs",
+    "metrics.csv": b"epoch,loss\n1,2\n",
+    "versions.json": b"{}",
+    "checkpoints/step-000000000010.safetensors": b"theirs",
+    "checkpoints/model.pt": b"theirs",
+    "notes.txt": b"theirs",
+    ".policy.safetensors.12.tmp": b"theirs",
+    "config.json": b'{"model": "theirs"}',
+    "checkpoints": None,
+}
+"""What other programs may have in a folder; the last is an empty folder."""
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_that_holds_something_else_is_refused_and_stays_as_it_is(name, tmp_path):
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(parents=True)
+    path.mkdir() if FOREIGN[name] is None else path.write_bytes(FOREIGN[name])
+    before = everything(tmp_path)
+    with pytest.raises(UsageError, match=r"^--run-dir mine (is not empty|holds a run already)"):
+        rundir.create(config_of(run_dir="mine"))
+    assert everything(tmp_path) == before
+    assert FOREIGN[name] is None or path.read_bytes() == FOREIGN[name]
+
+
+def test_a_run_that_died_before_its_first_checkpoint_may_be_started_again(tmp_path):
+    folder = rundir.create(config_of(run_dir="mine"))
+    for name in (
+        "events.out.tfevents.0000",
+        ".policy.safetensors.12.tmp",
+        "checkpoints/.step-000000000000.safetensors.12.tmp",
+    ):
+        (folder / name).write_bytes(b"cut")
+    assert rundir.create(config_of(run_dir="mine", seed=2)) == folder
+    assert everything(folder) == ["checkpoints", "config.json", "versions.json"]
+    assert rundir.read_config(folder).run.seed == 2
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", "checkpoints/"], [".lock", "versions.json"]])
+def test_a_run_that_died_while_its_folder_was_made_may_be_started_again(left, tmp_path):
+    for name in left:
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if name.endswith("/") else path.touch()
     rundir.create(config_of(run_dir="mine"))
-    assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kept", ["metrics.csv", "policy.safetensors", "evaluation.json"])
+def test_a_run_without_checkpoints_but_with_results_is_not_started_again(kept, tmp_path):
+    folder = rundir.create(config_of(run_dir="mine"))
+    (folder / kept).write_bytes(b"kept")
+    with pytest.raises(UsageError, match="--run-dir mine holds a run already"):
+        rundir.create(config_of(run_dir="mine", seed=2))
+    assert (folder / kept).read_bytes() == b"kept"
 
 
 def test_a_folder_below_a_file_is_refused_and_the_file_survives(tmp_path):

@@ -1,0 +1,209 @@
+"""How runs end that were ruined, held, moved away or killed: nothing lost, nothing silent."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents.learning.learner import Learner
+from agents.runtime.checkpoint import load_tensors
+from experiments.training.build import Parts
+from experiments.training.endings import Dropped
+from experiments.training.lock import FolderLock
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, main
+
+LINE = (
+    "--env Catch --env.rows 4 --num-envs 2 --unroll-length 6 --steps 60 --log-steps 12 --device "
+    "cpu --precision fp32 --threads 1 --checkpoint-minutes 1e-9 --run-dir run"
+)
+FLAGS = tuple(LINE.split())
+"""Five updates, a checkpoint after each."""
+POLICY = Path("run/policy.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with the run `run`, which is done."""
+    folder = tmp_path_factory.mktemp("made")
+    os.chdir(folder)
+    assert main(FLAGS) == DONE
+    return folder / "run"
+
+
+@pytest.fixture
+def run(made):
+    return Path(shutil.copytree(made, "run"))
+
+
+def after(updates, act):
+    """A learner that does something to itself after so many updates."""
+
+    class Acting(Learner):
+        def update(self, trajectory):
+            metrics = super().update(trajectory)
+            if self.updates == updates:
+                act(self)
+            return metrics
+
+    return Parts(learner=Acting)
+
+
+def spoil(learner):
+    with torch.no_grad():
+        learner.agent.policy.bias[0] = torch.inf
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def test_weights_that_are_not_finite_are_not_saved_and_end_the_run(capsys):
+    assert main(FLAGS, after(3, spoil)) == DIVERGED
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "train.py: the weights policy.bias are NaN or infinite, so they were not"
+    )
+    weights, card = load_tensors(POLICY)
+    assert card["steps"] == 24
+    assert all(weight.isfinite().all() for weight in weights.values())
+    assert max(Path("run/checkpoints").iterdir()).name == "step-000000000024.safetensors"
+
+
+@pytest.mark.parametrize(("skipped", "last"), [(4, 0), (1, 1)])
+def test_a_run_that_skipped_most_or_ended_in_skips_is_no_success(skipped, last, capsys):
+    def pretend(learner):
+        learner.skipped.fill_(skipped)
+        learner.skipped_in_a_row.fill_(last)
+
+    assert main(FLAGS, after(5, pretend)) == DIVERGED
+    said = capsys.readouterr().err
+    assert said.startswith(f"train.py: {skipped} of 5 updates were skipped, because the loss was")
+
+
+def test_a_few_skipped_updates_are_told_and_no_failure(capsys):
+    assert main(FLAGS, after(3, lambda learner: learner.skipped.fill_(2))) == DONE
+    assert (
+        "2 of 5 updates were skipped, because the loss was not finite." in capsys.readouterr().out
+    )
+
+
+def test_a_head_that_was_dropped_in_every_line_of_the_log_is_named():
+    dropped = Dropped()
+    dropped.add({"spr/dropped": 1.0, "curl/dropped": 1.0, "entropy": 1.0})
+    dropped.add({"spr/dropped": 1.0, "curl/dropped": 0.5, "entropy": 1.0})
+    [note] = dropped.notes()
+    assert note.startswith("The head spr was dropped in every update")
+
+
+def test_a_temperature_that_overflows_is_named_at_the_end(capsys):
+    cold = "--env Gridworld --env.num-worlds 2 --aux distill --aux.distill.temperature 1e-300"
+    assert main([*FLAGS[4:], *cold.split()]) == DONE
+    assert "The head distill was dropped in every update" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["removed", "renamed", "emptied", "replaced"])
+def test_a_folder_that_vanishes_ends_the_run_which_is_saved_next_to_it(way, capsys):
+    def vanish(learner):
+        match way:
+            case "removed":
+                shutil.rmtree("run")
+            case "renamed":
+                Path("run").rename("elsewhere")
+            case "emptied":
+                for path in Path("run").iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            case "replaced":
+                Path("run").rename("elsewhere")
+                shutil.copytree("elsewhere", "run")
+
+    assert main(FLAGS, after(3, vanish)) == DIVERGED
+    said = capsys.readouterr().err
+    assert said == (
+        "train.py: run was removed, renamed or emptied while the run was writing there: it is "
+        "saved, as it was at step 36, in run-rescued; go on by --resume run-rescued.\n"
+    )
+    assert load_tensors(Path("run-rescued/policy.safetensors"))[1]["steps"] == 36
+    assert way == "replaced" or not Path("run/policy.safetensors").exists()
+    assert main(["--resume", "run-rescued"]) == DONE
+
+
+@pytest.mark.parametrize("line", [["--resume", "run"], ["--resume", "run", "--run-dir", "copy"]])
+def test_a_run_that_trains_is_not_resumed_meanwhile(run, line, capsys):
+    with FolderLock(run):
+        before = everything(run)
+        assert main([*line, "--steps", "120"]) == MISTAKEN
+        assert everything(run) == before
+    assert f"run is in use by process {os.getpid()} on " in capsys.readouterr().err
+    assert not Path("copy").exists()
+
+
+def killed_before_its_first_checkpoint(run):
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    (run / "metrics.csv").unlink()
+    POLICY.unlink()
+    (run / "checkpoints" / ".step-000000000000.safetensors.7.tmp").touch()
+    (run / ".lock").touch()
+
+
+@pytest.mark.parametrize("again", [["--resume", "run"], FLAGS])
+def test_a_run_killed_before_its_first_checkpoint_starts_over_and_ends_the_same(run, again):
+    policy, log = POLICY.read_bytes(), (run / "metrics.csv").read_text().splitlines()
+    killed_before_its_first_checkpoint(run)
+    assert main(again) == DONE
+    assert POLICY.read_bytes() == policy
+    steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
+    assert steps == [line.split(",")[0] for line in log]
+    assert not list(run.rglob(".*"))
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_policy_gets_the_policy(run):
+    policy = POLICY.read_bytes()
+    for left in (None, b"cut"):
+        POLICY.unlink()
+        if left is not None:
+            POLICY.write_bytes(left)
+        assert main(["--resume", "run"]) == DONE
+        assert POLICY.read_bytes() == policy
+    assert main(["--resume", "run"]) == MISTAKEN
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("seed", 2), ("learning_rate", 0.001), ("discount", 0.9), ("unroll_length", 3)],
+)
+def test_a_checkpoint_of_another_run_is_refused(run, option, value, capsys):
+    config = json.loads((run / "config.json").read_text())
+    usual, config["run"][option] = config["run"][option], value
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["--resume", "run", "--steps", "120"]) == MISTAKEN
+    said = capsys.readouterr().err
+    assert f"is another run's (run.{option} {usual} instead of {value} in config.json)" in said
+
+
+def test_options_that_shape_no_number_may_be_edited(run):
+    config = json.loads((run / "config.json").read_text())
+    config["run"] |= {"log_steps": 24, "checkpoint_minutes": 1.0, "threads": 0, "max_skipped": 7}
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["--resume", "run", "--steps", "84"]) == DONE
+
+
+def test_a_folder_named_like_a_checkpoint_is_passed_over(run, capsys):
+    (run / "checkpoints" / "step-000000000072.safetensors").mkdir()
+    assert main(["--resume", "run", "--steps", "66"]) == MISTAKEN
+    said = capsys.readouterr().err
+    assert "step-000000000072.safetensors cannot be written (it is a folder): move run" in said
+    assert main(["--resume", "run", "--steps", "61", "--run-dir", "copy"]) == MISTAKEN
+    Path("run/checkpoints/step-000000000072.safetensors").rename(
+        "run/checkpoints/step-x.safetensors"
+    )
+    assert main(["--resume", "run", "--steps", "66"]) == DONE
+    assert "step-x.safetensors is damaged (is not a file)" in capsys.readouterr().out
