@@ -17,6 +17,8 @@ from configs import presets
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.evaluation import command as evaluate
+from experiments.training import trainer as train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -150,8 +152,6 @@ REGISTER = """
 from dataclasses import dataclass
 import agents.gates, agents.heads, envs
 from agents.gates import CosineConfig
-from experiments.evaluation import command as evaluate
-from experiments.training import trainer as train
 from envs.catch import CatchConfig
 
 @dataclass(frozen=True)
