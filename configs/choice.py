@@ -8,10 +8,12 @@ installed with the entry point group `auxgate.plugins` is always there.
 
 import argparse
 import importlib
+import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ from envs import PROTOCOLS, find, registered
 
 GROUP = "auxgate.plugins"
 FLAG = "--plugin"
+PACKAGES = ("agents", "configs", "envs", "gridworld")
+"""Where a mistake of a plugin may be noticed, but is not made."""
 
 
 def take(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -84,11 +88,17 @@ def _load(module: str, what: str) -> None:
 
 def _sentence(error: Exception) -> str:
     """What went wrong in one line, and for mistakes in the code where."""
+    if isinstance(error, SyntaxError) and error.filename:  # its text repeats where it is
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})."
     text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, ValueError):  # as `register` says it
-        return f"{text}."
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})."
+    # Not where the import is, nor where `register` refuses: the line of the plugin.
+    trace = traceback.extract_tb(error.__traceback__)
+    root = Path(__file__).resolve().parents[1]
+    ours = (*(f"{root / name}{os.sep}" for name in PACKAGES), "<frozen", importlib.__file__)
+    places = [frame for frame in trace if not frame.filename.startswith(ours)] or trace
+    place = places[-1] if not isinstance(error, ValueError) else places[0]
+    name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"{name}{text} ({place.filename}, line {place.lineno})."
 
 
 DEFAULT_ENV = "Breakout"

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 import envs
-import evaluate
-import train
 from agents import algorithms, gates, heads
 from agents.learning.gating import GatingConfig
 from agents.networks import recurrent, torsos
@@ -19,6 +17,8 @@ from configs import presets
 from configs.cli import parse
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.evaluation import command as evaluate
+from experiments.training import trainer as train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -173,7 +173,7 @@ class Wrong:
         ("agents.gates.register('My gate', CosineConfig())", "gate My gate needs a name in lower"),
         ("agents.gates.register('mine', CosineConfig)", "gate mine must be registered with an"),
         ("agents.gates.register('mine', Wrong(1))", "gate mine must be registered with an"),
-        ("agents.heads.register('none', Wrong(1))", "head none is taken: choose another name."),
+        ("agents.heads.register('none', Wrong(1))", "head none is taken: choose another name ("),
         ("agents.heads.register('mine', Wrong)", "head mine must be registered with an instance"),
         ("agents.heads.register('mine', 3)", "head mine must be registered with an instance of"),
         ("agents.heads.register('mine', Wrong(1))", "head mine has no default for its option need"),
@@ -181,7 +181,7 @@ class Wrong:
         ("envs.register('mine', CatchConfig())", "environment family mine lists Catch, which is"),
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to"),
         ("1 / 0", "ZeroDivisionError: division by zero ("),
-        ("def", "SyntaxError: "),
+        ("def", "SyntaxError: invalid syntax ("),
     ],
 )
 def test_a_bad_plugin_is_one_sentence_and_exit_code_two(code, said, capsys):
@@ -190,6 +190,7 @@ def test_a_bad_plugin_is_one_sentence_and_exit_code_two(code, said, capsys):
     sentence = capsys.readouterr().err
     assert sentence.startswith(f"train.py: --plugin plugin_bad: {said}")
     assert sentence.count("\n") == 1
+    assert f"{Path('plugin_bad.py').resolve()}, line " in sentence
     assert not Path("runs").exists()
 
 

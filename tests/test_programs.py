@@ -13,6 +13,7 @@ import torch
 
 from auxgate import program
 from experiments.evaluation.command import main as evaluate
+from experiments.sweep.command import main as sweep
 from experiments.training import trainer
 from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, main
 
@@ -251,3 +252,29 @@ def test_a_policy_is_played_in_the_precision_of_its_run(capsys):
     assert '"precision": "bf16"' in Path("mine/evaluation.json").read_text()
     assert evaluate(["mine", "--episodes", "3", "--device", "cpu", "--precision", "fp32"]) == 0
     assert '"precision": "fp32"' in Path("mine/evaluation.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--num-envs 1e6 --unroll-length 1e6",
+        "--torso.mlp.widths 1000000 1000000",
+        "--env.rows 1e6 --env.columns 1e6",
+        "--core gru --core.gru.width 1e6",
+    ],
+)
+def test_a_run_that_no_memory_holds_is_refused_before_its_folder_is_made(line, capsys):
+    assert main([*CATCH.split(), *line.split()]) == MISTAKEN
+    said = capsys.readouterr().err
+    assert said.startswith(("train.py: The run needs", "train.py: The run does not fit into mem"))
+    assert said.count("\n") == 1
+    assert not Path("mine").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["--worlds 1e6 --seeds 1e6", "--worlds 1e6 --points 1e6 --updates 1e9"]
+)
+def test_a_sweep_that_no_memory_holds_is_refused_before_its_folder_is_made(line, capsys):
+    assert sweep(["--output", "mine", *line.split()]) == MISTAKEN
+    assert capsys.readouterr().err.startswith("sweep.py: The sweep needs ")
+    assert list(Path.cwd().iterdir()) == []

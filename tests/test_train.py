@@ -433,7 +433,7 @@ def test_a_teacher_that_is_damaged_or_foreign_is_refused(made, tmp_path, capsys)
 )
 def test_a_teacher_of_another_game_or_another_view_is_refused(env, why, made, capsys):
     said = refused(f"--env {env} --aux distill --teacher {made / 'run'}", capsys)
-    assert said.startswith("--teacher: ")
+    assert said.startswith("--teacher ")
     assert why in said
 
 

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from agents.heads.components.replay import free_bytes
 from configs.cli import parse_sweep
 from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
@@ -71,6 +73,30 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
     return write(Results.join(config, there), folder)
 
 
+def check_memory(config: SweepConfig, device: torch.device) -> None:
+    """Refuses a sweep whose worlds, students or results do not fit into memory.
+
+    Args:
+        config: of the sweep, settled.
+        device: where students learn.
+
+    Raises:
+        UsageError: they do not.
+    """
+    kinds, students = len(arms(config)), config.num_worlds * config.seeds * len(arms(config))
+    cells = config.world.cells
+    # At the very least: pairs of worlds, a table of preferences with its gradients, and curves.
+    worlds = 2 * 8 * cells * config.num_worlds
+    learning = 3 * 4 * 4 * cells * min(max(config.chunk, kinds), students)
+    curves = 16 * len(config.log_points) * students
+    least, free = worlds + learning + curves, free_bytes(device)
+    if free is not None and least > free:
+        raise UsageError(
+            f"The sweep needs {least / 2**30:,.1f} GiB or more, but {free / 2**30:.1f} GiB are "
+            f"free on {device}: use fewer --worlds, --seeds or --points, or a smaller --chunk."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `sweep.py`; a user's mistake prints one sentence.
 
@@ -88,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked = folders.resumed(asked)
         device, _ = choose_device(asked.device)
         config = folders.settle(asked, device)
+        check_memory(config, device)
         folder = folders.create(config)
     except UsageError as error:
         print(f"sweep.py: {error}", file=sys.stderr)

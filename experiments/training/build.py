@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher
 from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
-from envs.base import guarding
+from envs.base import guarding, is_out_of_memory
 from experiments.training.hardware import Hardware
 from experiments.training.session import Session, identity, policy_card
 
@@ -58,11 +59,14 @@ def find_teacher(path: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
             Path(path) if path else shipped, spec, hardware.device, hardware.precision
         )
     except OtherActionsError as error:
-        raise UsageError(f"--teacher: {error}; {_fitting_teacher(error.card, spec)}.") from error
+        raise UsageError(
+            f"--teacher {path or shipped}: {error}; {_fitting_teacher(error.card, spec)}."
+        ) from error
     except ValueError as error:
         others = f" in the same worlds, or one of {', '.join(own)}" if own else ""
         raise UsageError(
-            f"--teacher: {error}; give a run or an exported policy of {spec.name}{others}."
+            f"--teacher {path or shipped}: {error}; give a run or an exported policy of "
+            f"{spec.name}{others}."
         ) from error
 
 
@@ -116,13 +120,20 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     part = "" if step == 0 and processes.leads else f" from {step} at {processes.rank}"
     try:
         num_envs = share_of_environments(config, processes)
+        check_size(num_envs * run.unroll_length * STEP_BYTES, device)
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
         with naming(config.env, "env"), guarding(choice.env, ValueError):
             env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
+        check_size(trajectory_bytes(config, env.spec), device)
+        check_size(network_bytes(config, env.spec), device)
         agent = build_agent(config, hardware, env.spec)
         heads = build_heads(config, hardware, env, agent)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UsageError(f"The run does not fit into memory: {SMALLER}.") from error
     algorithm: Algorithm = config.algo.build(run.discount, processes)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
@@ -170,6 +181,53 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         hardware.threads,
         identity=identity(config),
     )
+
+
+STEP_BYTES = 8 + 3 * 4 + 4
+"""Of one step of a trajectory: action, reward, two numbers of the policy, four flags."""
+
+
+def trajectory_bytes(config: TrainConfig, spec: EnvSpec) -> int:
+    """The least that a trajectory takes; two of them in a pipeline."""
+    observation = prod(spec.observation_shape) * spec.observation_dtype.itemsize
+    length = config.run.unroll_length
+    one = spec.num_envs * ((length + 1) * observation + length * STEP_BYTES)
+    return one * (2 if config.run.pipeline else 1)
+
+
+def network_bytes(config: TrainConfig, spec: EnvSpec) -> int:
+    """The least that torso and core take: weights, gradients and two moments; 0 where unknown."""
+    try:
+        with torch.device("meta"):  # shapes without numbers
+            torso = config.torso.build(spec.observation_shape, spec.num_symbols)
+            core = config.core.build(torso.num_features, spec.num_actions)
+    except Exception as error:  # a plugin's module may need real numbers; or it is beyond counting
+        if is_out_of_memory(error):
+            raise ValueError(f"The network is too large: {SMALLER}.") from error
+        return 0
+    modules = [torso] if core is None else [torso, core]
+    return 16 * sum(p.numel() for module in modules for p in module.parameters())
+
+
+SMALLER = "use fewer --num-envs, a shorter --unroll-length, or smaller layers or observations"
+
+
+def check_size(least: int, device: torch.device) -> None:
+    """Refuses a run that does not fit into memory, before anything large is made.
+
+    Args:
+        least: bytes that it takes at the very least.
+        device: where.
+
+    Raises:
+        ValueError: fewer are free.
+    """
+    free = free_bytes(device)
+    if free is not None and least > free:
+        raise ValueError(
+            f"The run needs {least / 2**30:,.1f} GiB or more, but {free / 2**30:.1f} GiB are free "
+            f"on {device}: {SMALLER}."
+        )
 
 
 def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:

@@ -6,6 +6,7 @@ replay holds only the latest experience, so that it stays close to the current p
 
 import math
 import os
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,22 @@ def trajectory_bytes(spec: EnvSpec, unroll_length: int) -> int:
     return spec.num_envs * ((unroll_length + 1) * observation + steps)
 
 
+def _left_by_container() -> list[int]:
+    """What a container's limit leaves of its memory; nothing where there is no limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, used = (
+            int((folder / name).read_text("utf-8")) for name in ("memory.max", "memory.current")
+        )
+        # Files that the system keeps in memory are given up when it is needed.
+        cached = re.search(
+            r"^inactive_file (\d+)$", (folder / "memory.stat").read_text("utf-8"), re.M
+        )
+    except (OSError, ValueError):  # "max" is no limit
+        return []
+    return [most - used + (int(cached[1]) if cached else 0)]
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Returns the memory that is free now; none where the system does not report it."""
     if device.type == "cuda":
@@ -201,7 +218,7 @@ def free_bytes(device: torch.device) -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         stated = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(stated.split()[1]) * 1024
+        return min([int(stated.split()[1]) * 1024, *_left_by_container()])
     except (OSError, StopIteration):
         pass
     try:  # no Linux: of all memory, since what is free is not said
