@@ -67,7 +67,8 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
         {
             "heads": " ".join(run.config["choice"]["aux"]) or "none",
             "gate": run.config["choice"]["gate"] or "none",
-            **{flag or "algorithm": value for flag, value in _settings(run.config).items()},
+            "algorithm": components(run.config)["algo"],
+            **{flag: value for flag, value in _settings(run.config).items() if flag},
         }
         for run in runs
     ]
