@@ -34,6 +34,7 @@ from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
 from agents.gates.methods.attittud import AttittudConfig
+from agents.gates.methods.bounded import BoundedConfig
 from agents.gates.methods.cagrad import CAGradConfig, MGDAConfig
 from agents.gates.methods.cosine import CosineConfig, CosineUnweightedConfig
 from agents.gates.methods.gradnorm import GradNormConfig
@@ -66,6 +67,7 @@ __all__ = [
     "SignificantConfig",
     "ProjectionConfig",
     "OrthogonalConfig",
+    "BoundedConfig",
     "PCGradConfig",
     "GradVacConfig",
     "MGDAConfig",
@@ -90,6 +92,7 @@ class Gates:
     significant: SignificantConfig = SignificantConfig()
     projection: ProjectionConfig = ProjectionConfig()
     orthogonal: OrthogonalConfig = OrthogonalConfig()
+    bounded: BoundedConfig = BoundedConfig()
     pcgrad: PCGradConfig = PCGradConfig()
     gradvac: GradVacConfig = GradVacConfig()
     mgda: MGDAConfig = MGDAConfig()
