@@ -33,6 +33,7 @@ from agents.gates.backward import gated_backward
 from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
+from agents.gates.graph import shared_parameters
 from agents.gates.methods.attittud import AttittudConfig
 from agents.gates.methods.bounded import BoundedConfig
 from agents.gates.methods.cagrad import CAGradConfig, MGDAConfig
@@ -56,6 +57,7 @@ __all__ = [
     "Gramian",
     "Judgement",
     "gated_backward",
+    "shared_parameters",
     "Scope",
     "column_groups",
     "Diagnosis",
@@ -106,7 +108,7 @@ class Gates:
     rotograd: RotoGradConfig = RotoGradConfig()
 
 
-RESERVED = ("scope", "every", "main", "metric")
+RESERVED = ("scope", "every", "main", "metric", "at")
 """Options of `GatingConfig`, which stand on the command line where gates have their names."""
 
 _added: dict[str, Any] = {}

@@ -318,6 +318,8 @@ def farewell(run: Run, code: int) -> None:
         print(f"Stopped at step {steps:,}. Go on with:")
         print(f"  python train.py --resume {run.folder}")
     else:
+        for sentence in run.session.learner.gating.admissions.sentences():
+            print(sentence)
         print(f"Done: {steps:,} steps. Score the policy with:")
         print(f"  python evaluate.py {run.folder}")
 

@@ -90,6 +90,9 @@ CASES = {
     "cosine of steps": Case(
         heads=AUX, gate="cosine", options={"gating": GatingConfig(metric="optimizer")}
     ),
+    "at features": Case(
+        heads=AUX, gate="cosine", options={"gating": GatingConfig(at="features")}, memory=5
+    ),
     "projection": Case(heads=AUX, gate="projection"),
     "bounded": Case(heads=AUX, gate="bounded"),
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
