@@ -41,6 +41,7 @@ GATES = {
     "ol_aux": Ink(GREEN, ":"),
     "attittud": Ink(PINK, ":"),
     "rotograd": Ink(ORANGE, ":"),
+    "bounded": Ink(SKY, ":"),
 }
 """Colour and dashes of each gate, the same in every figure."""
 

@@ -34,7 +34,9 @@ from agents.gates.backward import gated_backward
 from agents.gates.base import Gate, Judgement
 from agents.gates.diagnose import Diagnosis, diagnose, main_cosine
 from agents.gates.gramian import Gramian, Scope, column_groups
+from agents.gates.graph import shared_parameters
 from agents.gates.methods.attittud import AttittudConfig
+from agents.gates.methods.bounded import BoundedConfig
 from agents.gates.methods.cagrad import CAGradConfig, MGDAConfig
 from agents.gates.methods.cosine import CosineConfig, CosineUnweightedConfig
 from agents.gates.methods.gradnorm import GradNormConfig
@@ -56,6 +58,7 @@ __all__ = [
     "Gramian",
     "Judgement",
     "gated_backward",
+    "shared_parameters",
     "Scope",
     "column_groups",
     "Diagnosis",
@@ -67,6 +70,7 @@ __all__ = [
     "SignificantConfig",
     "ProjectionConfig",
     "OrthogonalConfig",
+    "BoundedConfig",
     "PCGradConfig",
     "GradVacConfig",
     "MGDAConfig",
@@ -91,6 +95,7 @@ class Gates:
     significant: SignificantConfig = SignificantConfig()
     projection: ProjectionConfig = ProjectionConfig()
     orthogonal: OrthogonalConfig = OrthogonalConfig()
+    bounded: BoundedConfig = BoundedConfig()
     pcgrad: PCGradConfig = PCGradConfig()
     gradvac: GradVacConfig = GradVacConfig()
     mgda: MGDAConfig = MGDAConfig()
@@ -104,7 +109,7 @@ class Gates:
     rotograd: RotoGradConfig = RotoGradConfig()
 
 
-RESERVED = ("scope", "every", "main", "metric")
+RESERVED = ("scope", "every", "main", "metric", "at")
 """Options of `GatingConfig`, which stand on the command line where gates have their names."""
 
 _added: dict[str, Any] = {}

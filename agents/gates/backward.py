@@ -18,6 +18,7 @@ from agents.gates.base import Gate, Judgement
 from agents.gates.checks import (
     check_demands,
     check_descent,
+    check_features,
     check_gate,
     check_groups,
     check_losses,
@@ -28,6 +29,7 @@ from agents.gates.checks import (
     check_weights,
 )
 from agents.gates.gramian import Gramian
+from agents.gates.graph import HIDDEN, refuse_other_ways, refuse_reentrant
 
 Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes rows [L, P] and losses [L] of this process and returns those of all."""
@@ -39,6 +41,7 @@ def gated_backward(
     shared: Sequence[Tensor],
     private: Sequence[Tensor] = (),
     *,
+    features: Sequence[Tensor] = (),
     groups: Sequence[int] | None = None,
     samples: Sequence[Tensor] | None = None,
     slices: Sequence[Sequence[Tensor]] | None = None,
@@ -56,7 +59,13 @@ def gated_backward(
     memory does not advance. It frees the graph, as `backward` does.
 
     A parameter that a loss does not reach has a gradient of zeros from it. Afterwards every
-    shared parameter has a `.grad`; a private one that no loss reaches keeps what it had.
+    shared parameter has a `.grad`; a private one that no loss reaches keeps what it had. Hooks of
+    `register_post_accumulate_grad_hook` are not called for either.
+
+    With `features` the gate weighs gradients over the features and the parameters above them, so
+    that only one backward pass, of the combination, goes through the network below. That network
+    gets exactly `weights @ rows` of its own gradients, but the weights come from other angles:
+    what a gate promises, it promises of the features.
 
     Args:
         losses: scalars, the main loss first; masked, averaged and multiplied by their
@@ -66,6 +75,10 @@ def gated_backward(
             share.
         private: parameters that get the sum of each loss's own gradient, above all those of the
             auxiliary heads. A parameter in neither list is not trained, without any warning.
+        features: tensors, not computed from one another, through which alone the losses reach the
+            network below. Then `shared` are parameters above them, if there are any, and no list
+            names those below, which all get their gradient. The columns of the rows are the
+            features, then `shared`.
         groups: lengths of consecutive blocks of columns weighed apart, from `column_groups`.
         samples: `gate.sample_rows` scalars, random combinations of per-sample main losses.
         slices: for each of `gate.slices` slices of the data the shares of all losses, which add up
@@ -90,16 +103,21 @@ def gated_backward(
 
     Raises:
         ValueError: a loss is no scalar, or trains none of the parameters (an auxiliary without a
-            graph may: it counts as a gradient of zeros); a parameter is frozen or named twice;
+            graph may: it counts as a gradient of zeros) or reaches it past the features; a
+            parameter is frozen, complex or named twice, or hidden by reentrant checkpointing;
             groups, weights or metric do not fit; the gate needs samples or slices, or cannot weigh
             so many losses.
     """
-    shared, private = [*shared], [*private]
+    shared, private = [*features, *shared], [*private]
     num_columns = sum(parameter.numel() for parameter in shared)
     check_gate(gate)
     check_losses(losses)
     check_main(losses[0])
     check_parameters(shared, private)
+    if features:
+        check_features(features, gate, metric)
+        terms = [*losses, *(samples or ()), *(() if rest is None else (rest,))]
+        refuse_other_ways(terms, features, [*shared, *private])
     check_groups(groups, num_columns)
     check_metric(metric, num_columns)
     check_rest(rest)
@@ -108,12 +126,14 @@ def gated_backward(
         check_weights(weights, len(losses), groups)
         terms = [*losses] if descend_main else [0.0 * losses[0], *losses[1:]]
         terms[0] = terms[0] if rest is None else terms[0] + rest
-        return _reuse(terms, weights, gate, shared, private, reduce)
+        judgement = _reuse(terms, weights, gate, shared, private, reduce)
+        return _descended(judgement, shared, features)
     if len(losses) == 1 or gate.one_pass:
         terms = [*losses] if descend_main else [*losses[1:]]
         total = sum(terms[1:], terms[0])
         total = total if rest is None else total + rest
-        return _sum(total, len(losses), gate, shared, private, groups, reduce)
+        judgement = _sum(total, len(losses), gate, shared, private, groups, reduce)
+        return _descended(judgement, shared, features)
     check_demands(gate, len(losses), samples, slices)
 
     rest_row = sample_rows = slice_rows = None
@@ -145,8 +165,8 @@ def gated_backward(
         direction = direction + _at_main_weight(rest_row, judgement, groups)
     if not descend_main:
         direction = direction - _at_main_weight(rows[0], judgement, groups)
-    _add_direction(shared, direction)
-    return replace(judgement, direction=direction, rows=rows, rest=rest_row)
+    judgement = replace(judgement, direction=direction, rows=rows, rest=rest_row)
+    return _descended(judgement, shared, features)
 
 
 def _sum(
@@ -160,7 +180,6 @@ def _sum(
 ) -> Judgement:
     """Takes one pass of the summed loss, where there is nothing to weigh."""
     rows, _ = _reduced(_rows([total], shared, private), [total], reduce)
-    _add_direction(shared, rows[0])
     weights = rows.new_zeros(1 if groups is None else len(groups), num_losses + gate.num_references)
     weights[:, :num_losses] = 1.0
     # One row of the summed loss stands for all.
@@ -186,7 +205,6 @@ def _reuse(
     ]
     total = sum(weighted[1:], weighted[0])
     rows, _ = _reduced(_rows([total], shared, ()), [total], reduce)
-    _add_direction(shared, rows[0])
     given = weights.detach().to(rows).unsqueeze(0)
     unused = given.new_zeros(1, gate.num_references)
     finite = torch.ones(len(losses), dtype=torch.bool, device=rows.device)
@@ -220,10 +238,15 @@ def _rows(
         dtype=fold(torch.promote_types, dtypes, torch.float32),
         device=losses[0].device,
     )
+    reached: set[int] = set()
+    whole = strict or not retain  # not a part of the main loss, nor samples of it
     for index, (loss, row) in enumerate(zip(losses, rows, strict=True)):
         mine = private if index > 0 or private_of_first is None else private_of_first
         gradients = _gradients(loss, [*shared, *mine], retain or index < len(losses) - 1)
         own = gradients[len(shared) :]
+        if whole and index == 0 and any(each is None for each in gradients[: len(shared)]):
+            # Rare: only then are graphs searched for the reason.
+            refuse_reentrant(losses)
         if strict:
             _check_reach(index, loss, gradients[: len(shared)], own)
         for parameter, piece, gradient in zip(shared, row.split(lengths), gradients, strict=False):
@@ -235,6 +258,9 @@ def _rows(
         for parameter, gradient in zip(mine, own, strict=True):
             if gradient is not None:
                 _add(parameter, gradient)
+                reached.add(id(parameter))
+    if whole and len(reached) < len(private):
+        refuse_reentrant(losses)
     return rows
 
 
@@ -242,7 +268,12 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor], retain: bool) -> Sequ
     # A head may have nothing to learn from a batch; its loss is then a constant.
     if not parameters or not loss.requires_grad:
         return [None] * len(parameters)
-    found = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+    try:
+        found = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" in str(error):
+            raise ValueError(HIDDEN) from error
+        raise
     # An embedding may hand out a sparse one.
     return [None if each is None else each.to_dense() for each in found]
 
@@ -285,10 +316,28 @@ def _at_main_weight(
     return torch.cat([weight * block for weight, block in zip(weights, blocks, strict=True)])
 
 
-def _add_direction(shared: Sequence[Tensor], direction: Float[Tensor, " P"]) -> None:
+def _descended(
+    judgement: Judgement, shared: Sequence[Tensor], features: Sequence[Tensor]
+) -> Judgement:
+    """Adds a judgement's direction to `.grad`, that of features to what is below them.
+
+    Args:
+        judgement: is returned.
+        shared: the features first, then the parameters.
+        features: among which are what the network below is reached through.
+    """
     lengths = [parameter.numel() for parameter in shared]
-    for parameter, piece in zip(shared, direction.split(lengths), strict=True):
-        _add(parameter, piece.view_as(parameter))
+    pieces = [
+        piece.view_as(parameter)
+        for parameter, piece in zip(shared, judgement.direction.split(lengths), strict=True)
+    ]
+    below = len(features)
+    for parameter, piece in zip(shared[below:], pieces[below:], strict=True):
+        _add(parameter, piece)
+    if features:
+        wanted = [p.to(feature.dtype) for p, feature in zip(pieces, features, strict=False)]
+        torch.autograd.backward(features, wanted)
+    return judgement
 
 
 def _add(parameter: Tensor, gradient: Tensor) -> None:

@@ -90,6 +90,8 @@ class GatingContext:
     """Which part of the main loss auxiliaries are compared with."""
     metric: str = "plain"
     """In which metric they are compared."""
+    at: str = "parameters"
+    """Whether gradients over shared parameters are compared, or over shared features."""
     environments: int | None = None
     """Environments in one update of this process; None if there are none."""
     compiled: bool = False
@@ -98,7 +100,7 @@ class GatingContext:
     """Whether there is a main loss to compare with."""
 
     def require_plain(self, whose: str, needs: str) -> None:
-        """Refuses another scope, main part or metric than the default.
+        """Refuses another scope, main part, metric or place than the default.
 
         Args:
             whose: method it is that refuses.
@@ -111,6 +113,7 @@ class GatingContext:
             ("scope", self.scope, "shared"),
             ("main", self.main, "all"),
             ("metric", self.metric, "plain"),
+            ("at", self.at, "parameters"),
         ):
             if value != plain:
                 raise ValueError(
@@ -179,6 +182,7 @@ class Gate(nn.Module, ABC):
         for option, value, plain in (
             ("main", context.main, "all"),
             ("metric", context.metric, "plain"),
+            ("at", context.at, "parameters"),
         ):
             if value != plain and self.one_pass:
                 raise ValueError(

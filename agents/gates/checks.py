@@ -37,6 +37,11 @@ def check_parameters(shared: Sequence[Tensor], private: Sequence[Tensor]) -> Non
                     f"{name}[{index}] is a {type(parameter).__name__}, not a parameter: give "
                     "[*module.parameters()]."
                 )
+            if name == "shared" and parameter.is_complex():
+                raise ValueError(
+                    f"shared[{index}] is complex, and a gate weighs real numbers: train its real "
+                    "and imaginary part, and put them together by torch.view_as_complex."
+                )
             if not parameter.requires_grad:
                 raise ValueError(
                     f"{name}[{index}] is frozen (requires_grad is False): leave it out."
@@ -45,6 +50,62 @@ def check_parameters(shared: Sequence[Tensor], private: Sequence[Tensor]) -> Non
         raise ValueError(
             "a parameter is named twice, in shared or in private or in both: its gradient would be "
             "added twice; name each once, as shared if several losses train it."
+        )
+
+
+def check_features(features: Sequence[Tensor], gate: Gate, metric: Tensor | None) -> None:
+    """Refuses to weigh at features what only parameters have.
+
+    Args:
+        features: where gradients are to be weighed.
+        gate: that weighs them.
+        metric: factors of the columns; None without.
+
+    Raises:
+        ValueError: it names cause and cure.
+    """
+    for index, feature in enumerate(features):
+        if not feature.is_floating_point():
+            raise ValueError(f"features[{index}] is {feature.dtype}: give numbers with gradients.")
+    if metric is not None:
+        raise ValueError("metric has factors of parameters: with features, give none.")
+    check_at_features(gate)
+
+
+def check_at_features(gate: Gate, metric: str = "plain", bypassing: Sequence[str] = ()) -> None:
+    """Refuses what cannot be weighed at features, which are those of one batch.
+
+    The next batch has other samples, so its columns mean something else.
+
+    Args:
+        gate: that weighs.
+        metric: in which gradients are compared.
+        bypassing: names of the heads whose gradients do not pass the features.
+
+    Raises:
+        ValueError: it begins with the option.
+    """
+    name = type(gate).__name__
+    drawn_anew = gate.sample_rows > 0 and gate.sample_every == 1
+    if gate.num_references > 0 and not drawn_anew:
+        raise ValueError(
+            f"at features weighs gradients over the features of one batch, so {name} cannot keep "
+            "an average or a basis of them: set its decay to 0 (or its refresh to 1), or weigh at "
+            "parameters."
+        )
+    if gate.slices > 0:
+        raise ValueError(
+            f"at features does not suit {name}, since slices of a batch have no features in "
+            "common: weigh at parameters."
+        )
+    if metric != "plain":
+        raise ValueError(
+            f"at features has no metric {metric}, which scales parameters: drop one of the two."
+        )
+    if bypassing:
+        raise ValueError(
+            f"at features cannot weigh {', '.join(bypassing)}, which encodes observations of its "
+            "own instead of reading the agent's features: weigh at parameters, or drop it."
         )
 
 

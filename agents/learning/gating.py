@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from agents.gates import Gate, Judgement, Scope, column_groups, diagnose, main_cosine
-from agents.gates.gramian import Gramian
 from agents.gates.methods.nash import AuxiNash
 from agents.gates.methods.rotograd import RotoGrad
 from agents.heads import AuxiliaryHead
@@ -24,7 +23,15 @@ from agents.learning.auxinash import LearnedPreference
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.rotograd import RotatedFeatures
 from agents.learning.step_loss import MainTerms, StepLoss
-from agents.learning.views import GateExtension, Ownership, PlainView, SlicedView, View
+from agents.learning.tallies import Admissions, MeanCosines
+from agents.learning.views import (
+    FeatureView,
+    GateExtension,
+    Ownership,
+    PlainView,
+    SlicedView,
+    View,
+)
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, LateFlag, Processes
 from agents.runtime.random import generator
@@ -35,9 +42,6 @@ Metrics = dict[str, Tensor]
 
 MEASURED = 100
 """Updates between two measurements of the policy's and the value's gradients."""
-
-LEAST = 3
-"""Losses that make a matrix of cosines: the one cosine of a single auxiliary is a curve."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class GatingConfig:
     terms alone; the value term then goes along at the main loss's weight."""
     metric: Literal["plain", "optimizer"] = "plain"
     """Compare gradients as they are, or as Adam's step sizes scale them."""
+    at: Literal["parameters", "features"] = "parameters"
+    """Compare gradients over all shared parameters, with one backward pass per loss, or over the
+    features that the losses share, with one backward pass through torso and core in all."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "every")
@@ -114,11 +121,18 @@ class Gating:
         self._agent, self._names = agent, tuple(heads)
         self._config, self._optimizer, self._processes = config, optimizer, processes
         self._owned = self.extension.ownership(Ownership.of(agent, heads, others))
+        self._at_features = config.at == "features"
+        # They get their gradient through the features.
+        self._below: list[nn.Parameter] = []
+        if self._at_features:
+            self._owned, self._below = self._owned.at_features()
         self._shared = list(self._owned.shared.values())
         # Without heads, or where they share nothing with the main loss, there is nothing to weigh.
-        self._weighs = bool(heads) and (bool(self._shared) or self.extension.shares_features)
+        shares = bool(self._shared) or bool(self._below) or self.extension.shares_features
+        self._weighs = bool(heads) and shares
         named = list(self._owned.shared.items())
-        self._groups = column_groups(config.scope, named) if named else None
+        grouped = bool(named) and not self._at_features  # the view knows how many features
+        self._groups = column_groups(config.scope, named) if grouped else None
         # What policy and value share.
         self._common = [*agent.torso.parameters()]
         self._common += [] if agent.core is None else [*agent.core.parameters()]
@@ -132,6 +146,8 @@ class Gating:
         self._samples = generator(seed, f"samples {processes.rank}", torch.device("cpu"))
         self.cosines = MeanCosines()
         """Mean cosines of all losses, since they were last drawn."""
+        self.admissions = Admissions(self._names)
+        """How much of each head's gradient has passed, over the run."""
 
     def is_due(self, update: int) -> bool:
         """Whether gradients are weighed at an update, instead of by the weights of an earlier one.
@@ -155,6 +171,8 @@ class Gating:
                 self._agent, trajectory, self.gate.slices, num_losses, self._processes
             )
         output = self._agent.unroll(trajectory)
+        if self._at_features and self._weighs:
+            return FeatureView(self._agent, output, num_losses, self._config.scope, self._processes)
         return self.extension.view(output, learning_rate) or PlainView(output, num_losses)
 
     def backward(
@@ -212,7 +230,7 @@ class Gating:
                 finite[0] &= judgement.rest.sum().isfinite()
             metrics |= self._report(judgement, metric)
         self._spoilt.put(~finite.all())
-        self._processes.add_up(self._owned.private)
+        self._processes.add_up([*self._below, *self._owned.private])
         return finite, metrics
 
     def _main_parts(self, view: View, main: MainTerms, update: int) -> Metrics:
@@ -287,6 +305,7 @@ class Gating:
         if measured:
             self.cosines.add(judgement.gramian, 1 + len(self._names))
         diagnosis = diagnose(self.gate, judgement)
+        self.admissions.add(diagnosis.passed, diagnosis.cosine)
         found = {field.name: getattr(diagnosis, field.name) for field in fields(diagnosis)}
         found |= self.gate.notes(judgement.gramian)
         metrics = self._named(found)
@@ -325,6 +344,7 @@ class Gating:
         """The gate's memory, and everything else that the next judgement depends on."""
         state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
         state |= self.extension.state_dict()
+        state["admissions"] = self.admissions.state_dict()
         if self.gate.sample_rows == 0:
             return state
         return state | {"judgements": self._judgements, "combinations": self._samples.get_state()}
@@ -333,6 +353,7 @@ class Gating:
         """Continues from `state_dict`."""
         self.gate.load_state_dict(state["gate"])
         self.extension.load_state_dict(state)
+        self.admissions.load_state_dict(state.get("admissions", {}))  # not in older checkpoints
         weights = state["gate_weights"]
         device = next(self._agent.parameters()).device
         self._weights = None if weights is None else weights.to(device)
@@ -357,44 +378,3 @@ def sign_differs(
     if metric is None:
         return torch.full_like(plain, torch.nan)
     return (plain.sign() != main_cosine(rows * metric).sign()).to(plain.dtype)
-
-
-class MeanCosines:
-    """The matrix of cosines among the main loss and all auxiliaries, averaged over judgements."""
-
-    def __init__(self) -> None:
-        self._sum: Float[Tensor, "L L"] | None = None
-        self._count = 0
-
-    def add(self, gramian: Gramian, num_losses: int) -> None:
-        """Adds one judgement, if it is one of several auxiliaries; never waits for the device.
-
-        Args:
-            gramian: of the losses, and of a gate's references after them.
-            num_losses: how many of its rows are losses.
-        """
-        if num_losses < LEAST:
-            return
-        cosines = pooled_cosines(gramian)[:num_losses, :num_losses]
-        self._sum = cosines if self._sum is None else self._sum + cosines
-        self._count += 1
-
-    def drain(self) -> Float[Tensor, "L L"] | None:
-        """Returns the mean since the last call and starts again; None if nothing was weighed."""
-        if self._sum is None:
-            return None
-        mean = self._sum / self._count
-        self._sum, self._count = None, 0
-        return mean
-
-
-def pooled_cosines(gramian: Gramian) -> Float[Tensor, "M M"]:
-    """Computes cosines over all columns from those of the groups that were weighed apart.
-
-    A row that vanishes has 0 with every row, itself included.
-    """
-    norm = torch.linalg.vector_norm(gramian.norm, dim=-2)  # [M]
-    # Relative to the whole row, norms stay in range however large or small gradients are.
-    relative = torch.where(norm == 0, 0.0, gramian.norm / norm)  # [G, M]
-    product = relative.unsqueeze(-1) * relative.unsqueeze(-2)  # [G, M, M]
-    return (gramian.cosine * product).sum(-3).clamp(-1.0, 1.0)

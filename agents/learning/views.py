@@ -7,15 +7,16 @@ features in `rotograd`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.gates import Gate, Judgement, gated_backward
+from agents.gates import Gate, Judgement, Scope, column_groups, gated_backward
 from agents.heads import AuxiliaryHead
+from agents.learning.rotations import Cut
 from agents.learning.step_loss import StepLoss
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
@@ -62,6 +63,17 @@ class Ownership:
         ]
         private += [parameter for head in heads.values() for parameter in head.parameters()]
         return Ownership(shared, [*private, *others])
+
+    def at_features(self) -> tuple["Ownership", list[nn.Parameter]]:
+        """Says who owns what where gradients are weighed at the features.
+
+        Returns:
+            What is shared above the features, and the parameters below them that were shared.
+        """
+        is_below = {name: name.startswith(("torso.", "core.")) for name in self.shared}
+        above = {name: p for name, p in self.shared.items() if not is_below[name]}
+        below = [p for name, p in self.shared.items() if is_below[name]]
+        return Ownership(above, self.private), below
 
 
 class View(ABC):
@@ -115,6 +127,77 @@ class PlainView(View):
             rest=None if rest is None else rest.share,
             **options,
         )
+
+
+class FeatureView(View):
+    """Losses see features that are cut from the network below, where their gradients are weighed.
+
+    What is cut are the features after the core, and those of the torso where there is a core,
+    since heads may read either. Policy and value are computed from the cut features. Gradients
+    over the cut features and over shared parameters above them are weighed, which costs one pass
+    through policy and heads for each loss; then one pass takes what comes out through core and
+    torso.
+    """
+
+    def __init__(
+        self,
+        agent: ActorCritic,
+        output: AgentOutput,
+        num_losses: int,
+        scope: Scope,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Cuts the output.
+
+        Args:
+            agent: whose output it is.
+            output: with its graph.
+            num_losses: that will read it, main included.
+            scope: what is weighed together; the features are a layer and a tensor by themselves.
+            processes: that make the update together.
+        """
+        below = {"features": output.features}
+        if agent.core is not None:
+            below["torso"] = output.torso
+        self._cut = Cut(list(below.values()), processes.rank, processes.size)
+        self._names, self._scope = list(below), scope
+        pieces = dict(zip(below, self._cut.pieces, strict=True))
+        features = pieces["features"]
+        logits, value = agent.read(features)
+        cut = replace(
+            output,
+            features=features,
+            torso=pieces.get("torso", features),
+            logits=logits,
+            value=value,
+        )
+        self.outputs = [cut] * num_losses
+
+    def backward(
+        self,
+        losses: Sequence[StepLoss],
+        gate: Gate,
+        owned: Ownership,
+        *,
+        rest: StepLoss | None = None,
+        **options: Any,
+    ) -> Judgement:
+        """Weighs gradients over the features, and takes what comes out through the network."""
+        if "weights" not in options:
+            columns = zip(self._names, self._cut.leaves, strict=True)
+            named = [(f"{name}.cut", leaf) for name, leaf in columns]
+            options["groups"] = column_groups(self._scope, [*named, *owned.shared.items()])
+        judgement = gated_backward(
+            [loss.share for loss in losses],
+            gate,
+            [*owned.shared.values()],
+            owned.private,
+            features=self._cut.leaves,
+            rest=None if rest is None else rest.share,
+            **options,
+        )
+        self._cut.backward()
+        return judgement
 
 
 class SlicedView(View):

@@ -177,16 +177,23 @@ class ActorCritic(nn.Module):
         torso = seen.features.float().unflatten(0, lead)
         with arithmetic("fp32", observation.device):
             features, state = self._remember(torso, core_state, reset, action)
-            turned = features if self.rotation is None else rotate(features, self.rotation)
+            logits, value = self.read(features)
             return AgentOutput(
                 spatial=None if seen.spatial is None else seen.spatial.unflatten(0, lead),
                 torso=torso,
                 features=features,
-                logits=self.policy(turned),
-                value=self.value_scale(self.value(turned).squeeze(-1)),
+                logits=logits,
+                value=value,
                 core_state=state,
                 value_unit=self.value_scale.current,
             )
+
+    def read(
+        self, features: Float[Tensor, " *batch F"]
+    ) -> tuple[Float[Tensor, " *batch A"], Float[Tensor, " *batch"]]:
+        """Computes the logits of the policy, and the value, from features."""
+        turned = features if self.rotation is None else rotate(features, self.rotation)
+        return self.policy(turned), self.value_scale(self.value(turned).squeeze(-1))
 
     def see(
         self, observation: Shaped[Tensor, " batch *shape"], torso: nn.Module | None = None

@@ -13,6 +13,7 @@ from torch._functorch import config as functorch_config
 from agents.algorithms import Algorithm
 from agents.gates import Gate, make
 from agents.gates.base import GatingContext
+from agents.gates.checks import check_at_features
 from agents.heads import AuxiliaryHead, HeadContext
 from agents.heads.components.replay import free_bytes
 from agents.learning.learner import Learner, LearnerConfig
@@ -138,7 +139,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
-    check_gate(config, gate, num_envs // slices)
+    check_gate(config, gate, num_envs // slices, heads)
     try:
         learner = parts.learner(
             agent,
@@ -346,13 +347,19 @@ def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) 
         )
 
 
-def check_gate(config: TrainConfig, gate: Gate, environments: int) -> None:
+def check_gate(
+    config: TrainConfig,
+    gate: Gate,
+    environments: int,
+    heads: Mapping[str, AuxiliaryHead] | None = None,
+) -> None:
     """Refuses what a gate cannot do, or what would do nothing.
 
     Args:
         config: of the run.
         gate: that was chosen.
         environments: of one update in this process: a minibatch's.
+        heads: by name.
 
     Raises:
         UsageError: it names the option.
@@ -363,11 +370,15 @@ def check_gate(config: TrainConfig, gate: Gate, environments: int) -> None:
         every=judging.every,
         main=judging.main,
         metric=judging.metric,
+        at=judging.at,
         environments=environments,
         compiled=config.run.compile,
         has_policy_loss=config.choice.algo != "none",
     )
     try:
         gate.check_context(context)
+        if judging.at == "features":
+            bypassing = [name for name, head in (heads or {}).items() if head.bypasses_features]
+            check_at_features(gate, judging.metric, bypassing)
     except ValueError as error:
         raise UsageError(f"--gate.{error}") from error

@@ -375,6 +375,8 @@ def farewell(run: Run, code: int) -> None:
         print(f"Stopped at step {steps:,}. Go on with:")
         print(f"  python train.py --resume {quoted(folder)}")
     else:
+        for sentence in run.session.learner.gating.admissions.sentences():
+            print(sentence)
         print(f"Done: {steps:,} steps. Score the policy with:")
         print(f"  python evaluate.py {quoted(run.folder)}")
 

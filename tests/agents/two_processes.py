@@ -90,7 +90,11 @@ CASES = {
     "cosine of steps": Case(
         heads=AUX, gate="cosine", options={"gating": GatingConfig(metric="optimizer")}
     ),
+    "at features": Case(
+        heads=AUX, gate="cosine", options={"gating": GatingConfig(at="features")}, memory=5
+    ),
     "projection": Case(heads=AUX, gate="projection"),
+    "bounded": Case(heads=AUX, gate="bounded"),
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),
     "a head with nothing to learn in one process": Case(heads={"aux": Rare}, gate="cosine"),

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from agents.gates.gramian import form
-from agents.learning.gating import MeanCosines, pooled_cosines
+from agents.learning.tallies import MeanCosines, pooled_cosines
 
 
 def test_cosines_over_all_columns_follow_from_those_of_the_groups():

@@ -89,3 +89,19 @@ def test_a_fresh_batch_for_attittud_is_refused(teacher):
     assert complaint(f"{line} --gate.attittud.fresh") == (
         "--gate.attittud.fresh needs a second batch, which is not played: drop it."
     )
+
+
+def test_what_cannot_be_weighed_at_features_is_refused(teacher):
+    taught = f"--aux distill --teacher {teacher} --gate.at features"
+    session_of(f"{taught} --gate cosine --gate.scope layer --gate.main policy")
+    for line, sentence in (
+        (f"{taught} --gate sum", "--gate.at features has no effect on Sum"),
+        (f"{taught} --gate rotograd", "--gate.at features is not for rotograd"),
+        (f"{taught} --gate bounded", "Bounded cannot keep an average"),
+        (f"{taught} --gate.metric optimizer", "--gate.at features has no metric optimizer"),
+        (
+            "--aux value_replay --gate.at features",
+            "--gate.at features cannot weigh value_replay, which encodes",
+        ),
+    ):
+        assert sentence in complaint(line)
