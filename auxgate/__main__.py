@@ -1,4 +1,4 @@
-"""The command `auxgate train|evaluate|sweep`: what `train.py` and the other two files do."""
+"""The command `auxgate train|evaluate|sweep|study`: what `train.py` and the other files do."""
 
 import sys
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ usage: auxgate COMMAND [OPTIONS]
   auxgate train      trains an actor-critic with gated auxiliary losses
   auxgate evaluate   plays whole episodes with trained policies, or films one
   auxgate sweep      teachers' temperatures against gates, in many gridworlds
+  auxgate study      many training runs, here or on a cluster, and their report
 
 'auxgate COMMAND --help' lists the options of each.
 """
-COMMANDS = ("train", "evaluate", "sweep")
+COMMANDS = ("train", "evaluate", "sweep", "study")
 MISTAKEN = 2
 MODULES = {"pillow": "PIL"}
 """Packages whose module has another name."""
@@ -61,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from experiments.evaluation import command as evaluation
 
         return evaluation.main(rest)
+    if command == "study":
+        from experiments.running import command as studying
+
+        return studying.main(rest)
     from experiments.sweep import command as sweeping
 
     return sweeping.main(rest)

@@ -20,7 +20,7 @@ from configs import choice as plugins
 from configs.choice import DEFAULT_ENV, NONE, Choice, choose, component, has_phase
 from configs.cli import refuse_foreign_options
 from configs.errors import UsageError, nearest
-from configs.parsing import Option, options, read, replaced
+from configs.parsing import Option, options, replaced
 from configs.programs import StudyOptions
 from configs.training import TrainConfig, flags, from_flags
 from envs import PROTOCOLS, find
@@ -266,7 +266,9 @@ def _table(choice: Choice) -> dict[str, Option]:
     table = options(_flags(choice))
     for flag in (*CHOOSING, *SHORT, "plugin", "resume", "run-dir"):
         table.pop(flag, None)
-    if choice.gate is not None and getattr(component("gate", choice.gate).build(), "one_pass", 0):
+    if choice.gate is not None and getattr(
+        component("gate", choice.gate).build(), "one_pass", False
+    ):
         for flag in WEIGHING:
             table.pop(flag, None)
     return table
@@ -339,14 +341,14 @@ def _combinations(
         given = dict(zip(held, combination, strict=True))
         changes = {held[flag][0]: value for flag, value in given.items()}
         config = from_flags(choice, replaced(default, changes), modules)
-        words = [word for flag in given for word in _typed(flag, *held[flag], given[flag])]
+        typed = [word for flag in given for word in _typed(flag, *held[flag], given[flag])]
         name = _name(choice, {flag: held[flag][1][value] for flag, value in given.items()}, shown)
         for seed in seeds:
             run = replaced(config.run, {replace(table["seed"], path=("seed",)): seed})
             yield Planned(
                 f"{name}-s{seed}",
                 replace(config, run=run),
-                (*prefix, *words, "--seed", str(seed)),
+                (*prefix, *typed, "--seed", str(seed)),
             )
 
 
@@ -363,9 +365,8 @@ def _typed(flag: str, option: Option, values: Mapping[Any, str], value: Any) -> 
 def _name(choice: Choice, given: Mapping[str, str], shown: Collection[str]) -> str:
     """`<env>-<heads>-<gate>`, then what varies in the study."""
     parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
-    for flag in ("protocol", "algo", "torso", "core"):
-        if flag in shown:
-            parts.append(getattr(choice, flag))
+    others = ("protocol", "algo", "torso", "core")
+    parts += [getattr(choice, flag) for flag in others if flag in shown]
     for flag, word in given.items():
         if flag in shown:
             short = flag if flag.count(".") == 0 else flag.partition(".")[2]

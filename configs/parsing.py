@@ -89,7 +89,8 @@ class Option:
         if get_origin(self.kind) is tuple:
             return tuple(_read_one(flag, self.kind, (), word.split()) for word in words)
         try:
-            found: tuple[Any, ...] = _read_one(flag, tuple[self.kind, ...], (), words)
+            several: Any = tuple.__class_getitem__((self.kind, ...))
+            found: tuple[Any, ...] = _read_one(flag, several, (), words)
         except UsageError:
             for word in words:  # says which
                 _read_one(flag, self.kind, None, [word])

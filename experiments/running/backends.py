@@ -5,20 +5,18 @@ but the disk with `study.py`: state and progress of a run are in its folder.
 """
 
 import os
-import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from multiprocessing import connection, get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
 from agents.networks.actor_critic import choose_precision
 from configs.errors import UsageError
-from configs.programs import StudyOptions
 from envs.atari.games import installed_backends
-from experiments.running.worker import CRASHED, Task, work, work_alone
+from experiments.running.worker import Task, work_alone
 
 ROOT = Path(__file__).resolve().parents[2]
 Ended = tuple[Task, int]
@@ -30,6 +28,10 @@ class Backend(Protocol):
 
     def pins(self) -> dict[str, str]:
         """What `auto` stands for where the runs are trained, by flag."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at a time."""
 
     @property
     def free(self) -> int:
@@ -78,16 +80,16 @@ class Local:
             jobs: runs at a time.
             gpus: for each run; 0 leaves all GPUs to all runs.
         """
-        self._jobs = jobs
+        self.slots = jobs
         self._context: Any = get_context("forkserver")
         self._context.set_forkserver_preload(["experiments.running.worker"])
         self._running: dict[int, tuple[Any, Task, int]] = {}
         self._gpus = _visible_gpus() if gpus else []
+        if gpus > 1:
+            raise UsageError(f"--gpus {gpus:g}: a run computes on one GPU at most: give 1 or less.")
         if gpus:
-            per_gpu = max(1, int(1 / gpus)) if gpus <= 1 else 1
-            if gpus > 1:
-                raise UsageError("--gpus: a run uses one GPU at most on one machine: give 1.")
-            self._jobs = min(jobs, per_gpu * len(self._gpus)) or jobs
+            per_gpu = int(1 / gpus)
+            self.slots = min(jobs, per_gpu * len(self._gpus))
 
     def pins(self) -> dict[str, str]:
         """What `auto` stands for on this machine."""
@@ -96,7 +98,7 @@ class Local:
     @property
     def free(self) -> int:
         """Jobs that are not running."""
-        return self._jobs - len(self._running)
+        return self.slots - len(self._running)
 
     @property
     def busy(self) -> int:
@@ -107,18 +109,19 @@ class Local:
         """Starts a process for each task."""
         for task in tasks:
             taken = {slot for _, _, slot in self._running.values()}
-            slot = next(number for number in range(self._jobs) if number not in taken)
+            slot = next(number for number in range(self.slots) if number not in taken)
             gpu = self._gpus[slot % len(self._gpus)] if self._gpus else ""
             process = self._context.Process(target=work_alone, args=(task, gpu), name=task.name)
-            with _importable():
+            with _Importable():
                 process.start()
             self._running[process.sentinel] = (process, task, slot)
 
     def wait(self, seconds: float) -> list[Ended]:
         """Waits for a process to end."""
         ended = []
-        for sentinel in connection.wait(list(self._running), timeout=seconds):
-            process, task, _ = self._running.pop(sentinel)  # type: ignore[call-overload]
+        sentinels: list[Any] = list(self._running)
+        for sentinel in connection.wait(sentinels, timeout=seconds):
+            process, task, _ = self._running.pop(cast(int, sentinel))
             process.join()
             ended.append((task, int(process.exitcode)))
         return ended
@@ -143,7 +146,7 @@ def _visible_gpus() -> list[str]:
     return found
 
 
-class _importable:
+class _Importable:
     """Lets a process that Python starts now import what this one can."""
 
     def __enter__(self) -> None:
@@ -155,12 +158,3 @@ class _importable:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = self._before
-
-
-def make(options: StudyOptions) -> Backend:
-    """The backend that a command line asks for.
-
-    Raises:
-        UsageError: it is not installed, or cannot be reached.
-    """
-    return Local(options.jobs or cores(), options.gpus)

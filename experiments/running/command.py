@@ -17,10 +17,10 @@ from configs.errors import UsageError
 from configs.grid import Axes, Planned, own_flags, read_file, split
 from configs.programs import StudyOptions
 from experiments.running import folder as folders
-from experiments.running.backends import Backend, cores, make
+from experiments.running.backends import Backend, Local, cores
 from experiments.running.checks import check
 from experiments.running.folder import Grid, Study
-from experiments.running.watch import Watch, failures, look, summary, why
+from experiments.running.watch import Watch, failures, look, summary, tail, why
 from experiments.running.worker import Task
 from experiments.training.hardware import StopRequest
 from experiments.training.trainer import DIVERGED, DONE
@@ -46,15 +46,18 @@ def read_arguments(arguments: Sequence[str]) -> Request:
         SystemExit: after printing `--help`.
     """
     own, rest = own_flags(), list(arguments)
-    mine, axes, name = [], {}, ""
+    mine: list[str] = []
+    axes: dict[str, tuple[str, ...]] = {}
+    name = ""
     if rest and rest[0].endswith(".toml"):
         path = Path(rest.pop(0))
         name = path.stem
-        mine, axes = read_file(path, own)
+        mine, told = read_file(path, own)
+        axes |= told
     given, changed = split(rest, own)
     # tyro takes the last of two.
     options = parse_study([*mine, *given])
-    axes = {**axes, **changed}
+    axes |= changed
     if options.seeds:
         if "seed" in axes:
             raise UsageError("--seeds 5 stands for --seed 1 2 3 4 5: give one of the two.")
@@ -63,6 +66,23 @@ def read_arguments(arguments: Sequence[str]) -> Request:
         name = name or f"study-{time.strftime('%Y%m%d-%H%M%S')}"
         options = replace(options, output=str(Path("runs") / name))
     return Request(options, axes)
+
+
+def choose(options: StudyOptions) -> Backend:
+    """The backend that a command line asks for.
+
+    Raises:
+        UsageError: it is not installed, or cannot be reached.
+    """
+    if options.on == "local":
+        return Local(options.jobs or cores(), options.gpus)
+    # Both wait for much that a study on this machine does not need.
+    from experiments.running.remote import RayTasks, SlurmArray
+
+    if options.on == "ray":
+        return RayTasks(options.jobs, options.gpus, options.address)
+    place = Path(options.resume or options.output) / "slurm"
+    return SlurmArray(options.jobs, options.gpus, options.slurm, place.absolute())
 
 
 def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
@@ -108,12 +128,13 @@ def conduct(backend: Backend, tasks: Sequence[Task], watch: Watch, retries: int)
                 batch = [waiting.popleft() for _ in range(min(backend.free, len(waiting)))]
                 backend.start(batch)
                 for task in batch:
-                    rows[task.name].state = "running"
+                    rows[task.name].state = "queued"
             for task, code in backend.wait(POLL_SECONDS):
                 row = rows[task.name]
                 attempts[task.name] += 1
                 if code == DONE and folders.is_done(task.folder, task.steps):
-                    row.state, row.step = "done", task.steps
+                    row.state, row.speed = "done", tail(task.folder)[1]
+                    row.step = task.steps
                 elif stop.requested:
                     row.state = "waiting"
                     continue
@@ -162,9 +183,9 @@ def list_runs(study: Study, runs: Sequence[Planned], jobs: int, console: Console
     left = progress.seconds_left()
     steps = sum(run.config.run.steps for run in runs)
     time_left = "unknown, since nothing like it was measured" if left is None else duration(left)
-    done = progress.count("done")
+    finished = progress.count("done")
     console.print(
-        f"{len(runs):,} runs of {steps:,} steps together, {done:,} done; {jobs} at a time; "
+        f"{len(runs):,} runs of {steps:,} steps together, {finished:,} done; {jobs} at a time; "
         f"estimated time: {time_left}.",
         highlight=False,
         soft_wrap=True,
@@ -191,19 +212,19 @@ def study_runs(request: Request, console: Console) -> int:
         console.print(summary(look(study.folder, runs, 1)), highlight=False)
         report(study.folder)
         return DONE
-    backend = make(options)
+    backend = choose(options)
     try:
         study, runs = plan(request, backend)
         check(runs)
-        jobs = options.jobs or cores()
+        jobs = backend.slots
         if options.dry_run:
             list_runs(study, runs, jobs, console)
             return DONE
         study.save()
         with folders.locked(study.folder):
-            progress = look(study.folder, runs, jobs)
+            progress, home = look(study.folder, runs, jobs), str(Path.cwd())
             tasks = [
-                Task(os.path.abspath(study.folder), run.name, run.words, run.config.run.steps)
+                Task(home, os.path.abspath(study.folder), run.name, run.words, run.config.run.steps)
                 # One seed of everything comes first, so that arms can be compared early.
                 for run in sorted(runs, key=lambda run: run.config.run.seed)
                 if progress.rows[run.name].state != "done"

@@ -104,9 +104,7 @@ def load(folder: Path) -> Study:
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']}")
         grids = tuple(
-            Grid(
-                {flag: tuple(words) for flag, words in grid["axes"].items()}, tuple(grid["named"])
-            )
+            Grid({flag: tuple(words) for flag, words in grid["axes"].items()}, tuple(grid["named"]))
             for grid in content["grids"]
         )
         return Study(folder, grids, dict(content["pins"]))

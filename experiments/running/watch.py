@@ -101,16 +101,24 @@ class Progress:
     """By name."""
     jobs: int
     speeds: Speeds = field(default_factory=Speeds)
+    began: float = field(default_factory=time.time)
+    """When `study.py` began; what was printed since is of runs that are being trained."""
 
     def read(self) -> None:
         """Reads the logs of the runs that are being trained."""
         for row in self.rows.values():
+            if row.state == "queued" and self._prints(row):
+                row.state = "running"
             if row.state == "running":
                 row.step, row.speed = tail(self.folder / row.run.name)
 
-    def count(self, state: str) -> int:
-        """Runs in a state: done, running, waiting or failed."""
-        return sum(row.state == state for row in self.rows.values())
+    def _prints(self, row: Row) -> bool:
+        log = self.folder / LOGS / f"{row.run.name}.log"
+        return log.is_file() and log.stat().st_mtime >= self.began
+
+    def count(self, *states: str) -> int:
+        """Runs in one of these states: done, running, queued, waiting or failed."""
+        return sum(row.state in states for row in self.rows.values())
 
     @property
     def speed(self) -> float:
@@ -125,7 +133,7 @@ class Progress:
                 known.add(kind(row.run.config), row.speed)
         left, longest = 0.0, 0.0
         for row in self.rows.values():
-            if row.state in ("running", "waiting"):
+            if row.state in ("running", "queued", "waiting"):
                 own = row.speed if row.state == "running" else 0.0
                 of = kind(row.run.config)
                 speed = own or known.guess(of) or self.speeds.guess(of)
@@ -241,11 +249,10 @@ class Watch:
 
 def summary(progress: Progress) -> str:
     """The whole study in one line."""
-    counts = ", ".join(
-        f"{progress.count(state):,} {state}"
-        for state in ("done", "running", "waiting", "failed")
-        if state != "failed" or progress.count(state)
-    )
+    counts = f"{progress.count('done'):,} done, {progress.count('running'):,} running, "
+    counts += f"{progress.count('waiting', 'queued'):,} waiting"
+    if failed := progress.count("failed"):
+        counts += f", {failed:,} failed"
     left = progress.seconds_left()
     eta = "-" if left is None else duration(left)
     return f"{counts} of {len(progress.rows):,} runs; {progress.speed:,.0f} steps/s; ETA {eta}"

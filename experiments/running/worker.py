@@ -23,6 +23,8 @@ CRASHED = 3
 class Task:
     """What a worker needs to know of a run; small, since it travels."""
 
+    home: str
+    """The folder in which `study.py` was started, since flags may name files in it."""
     study: str
     """The study's folder, which the worker sees under the same path."""
     name: str
@@ -46,6 +48,7 @@ def work(task: Task) -> int:
 
     What is printed goes to the run's log.
     """
+    os.chdir(task.home)
     if is_done(task.folder, task.steps):
         return trainer.DONE
     with task.log.open("a", encoding="utf-8") as log, _printing_to(log):
