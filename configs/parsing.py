@@ -93,7 +93,7 @@ class Option:
             found: tuple[Any, ...] = _read_one(flag, several, (), words)
         except UsageError:
             for word in words:  # says which
-                _read_one(flag, self.kind, None, [word])
+                _read_one(flag, self.kind, tyro.MISSING, [word])
             raise
         return found
 
