@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -244,7 +244,10 @@ class Watch:
             table.add_row(f"and {len(shown) - SHOWN} more")
         done = sum(min(row.step, row.steps) for row in rows)
         whole = ProgressBar(total=sum(row.steps for row in rows) or 1, completed=done)
-        return Group(table, whole, Text(summary(self.progress)))
+        picture = Table.grid(expand=True)
+        for part in (table, whole, Text(summary(self.progress))):
+            picture.add_row(part)
+        return picture
 
 
 def summary(progress: Progress) -> str:
