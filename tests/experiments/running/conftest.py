@@ -15,8 +15,8 @@ PINS = {"device": "cpu", "precision": "fp32", "threads": "1"}
 def study(tmp_path):
     """Makes a study of Catch from a line of flags."""
 
-    def study(line="--aux none inverse --seed 1 2"):
-        _, axes = split(f"--env Catch --steps 100 {line}".split(), own_flags())
+    def study(line="--aux none inverse --seed 1 2", steps=100):
+        _, axes = split(f"--env Catch --steps {steps} {line}".split(), own_flags())
         return Study(tmp_path / "study", (Grid(axes),), PINS)
 
     return study
