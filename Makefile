@@ -60,7 +60,7 @@ check: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p agents -p auxgate -p configs -p envs -p gridworld -p experiments -p benchmarks -p examples
-	$(BIN)/mypy train.py evaluate.py sweep.py
+	$(BIN)/mypy train.py evaluate.py sweep.py study.py
 
 format: $(STAMP) ## Put the code into its format
 	$(BIN)/ruff format .

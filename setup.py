@@ -179,7 +179,7 @@ class BuildPackage(build_py):
             else:
                 shutil.copyfile(path, target)
         (home / "_scripts" / "__init__.py").write_text(
-            '"""What `auxgate train`, `auxgate evaluate` and `auxgate sweep` run."""\n', "utf-8"
+            '"""What `auxgate train`, `evaluate`, `sweep` and `study` run."""\n', "utf-8"
         )
 
     def get_source_files(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command `auxgate train|evaluate|sweep`: what `train.py` and the other two files do."""
+"""The command `auxgate train|evaluate|sweep|study`: what `train.py` and the other files do."""
 
 import sys
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ usage: auxgate COMMAND [OPTIONS]
   auxgate train      trains an actor-critic with gated auxiliary losses
   auxgate evaluate   plays whole episodes with trained policies, or films one
   auxgate sweep      teachers' temperatures against gates, in many gridworlds
+  auxgate study      many training runs, here or on a cluster, and their report
 
 'auxgate COMMAND --help' lists the options of each.
 """
@@ -21,6 +22,7 @@ PROGRAMS = {
     "train": "experiments.training.trainer",
     "evaluate": "experiments.evaluation.command",
     "sweep": "experiments.sweep.command",
+    "study": "experiments.running.command",
 }
 COMMANDS = tuple(PROGRAMS)
 MISTAKEN = 2

@@ -10,7 +10,7 @@ from configs.choice import Choice, choose, names
 from configs.errors import UsageError
 from configs.numbers import check_number, whole_number
 from configs.parsing import read
-from configs.programs import EvaluateOptions, SweepConfig
+from configs.programs import EvaluateOptions, StudyOptions, SweepConfig
 from configs.training import TrainConfig, flags, from_flags
 
 EXAMPLES = """\
@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
     """
     modules, others = plugins.take(arguments)
     choice, rest = choose(others)
-    _refuse_foreign_options(choice, rest)
+    refuse_foreign_options(choice, rest)
     given: Any = read(flags(choice), rest, "train.py", EXAMPLES, COMMON)
     return from_flags(choice, given, modules)
 
@@ -156,8 +156,35 @@ def parse_sweep(arguments: Sequence[str]) -> SweepConfig:
     return read(SweepConfig, arguments, prog="sweep.py", description=SWEEP_EXAMPLES)
 
 
-def _refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
-    """Refuses options of components that were not chosen, and says how to choose them."""
+STUDY_EXAMPLES = """\
+Trains all combinations of the values that are given, each in a folder of the study, and makes
+their report. Any flag of train.py may come with any number of values; a + joins heads, and a
+list takes a quoted value.
+
+  python study.py --env Catch --aux none inverse inverse+spr --gate sum cosine --seeds 3
+  python study.py configs/studies/gridworld_heads.toml --jobs 2
+  python study.py --env Pong --torso.impala.widths "16 32 32" "32 64 64" --torso impala --dry-run
+  python study.py --resume runs/NAME              (goes on with what is missing)
+  python study.py --resume runs/NAME --seeds 10   (adds five seeds to five)
+"""
+
+
+def parse_study(arguments: Sequence[str]) -> StudyOptions:
+    """Reads the flags of `study.py` that are not `train.py`'s.
+
+    Raises:
+        UsageError: with one sentence for the user.
+        SystemExit: after printing `--help`.
+    """
+    return read(StudyOptions, arguments, prog="study.py", description=STUDY_EXAMPLES)
+
+
+def refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
+    """Refuses options of components that were not chosen, and says how to choose them.
+
+    Raises:
+        UsageError: about the first of them.
+    """
     chosen = {
         "algo": (choice.algo,),
         "torso": (choice.torso,),

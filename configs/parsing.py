@@ -6,8 +6,8 @@ itself refuses comes as an event of `tyro._errors`, which is not part of its pub
 hence the exact version that `constraints.txt` asks for and the least one in `pyproject.toml`.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -69,6 +69,105 @@ def read(
         )
     made: Options = _checked(kind, given)
     return made
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag of a dataclass: where its value lies and what it may be."""
+
+    path: tuple[str, ...]
+    """Names of fields, from the dataclass to the value."""
+    component: str
+    """Whose option it is, as `algo.ppo`; empty for the options of every run."""
+    kind: Any
+    """The type of its value."""
+    matters: bool
+    """Whether another value is another experiment; number of threads, for instance, is not."""
+
+    def value(self, instance: Any) -> Any:
+        """The value that an instance of the dataclass has."""
+        for name in self.path:
+            instance = getattr(instance, name)
+        return instance
+
+    def read(self, flag: str, words: Sequence[str]) -> tuple[Any, ...]:
+        """Reads several values at once: a call of tyro costs much more than a value.
+
+        Args:
+            flag: the flag's name, without dashes.
+            words: one text for each value; the entries of a list are separated by spaces.
+
+        Raises:
+            UsageError: one of them is no value of this option.
+        """
+        if self.kind is bool:
+            known = {"true": True, "false": False}
+            wrong = next((word for word in words if word.lower() not in known), None)
+            if wrong is not None:
+                raise UsageError(f"--{flag}: '{wrong}' is neither true nor false.")
+            return tuple(known[word.lower()] for word in words)
+        if get_origin(self.kind) is tuple:
+            return tuple(_read_one(flag, self.kind, (), word.split()) for word in words)
+        try:
+            several: Any = tuple.__class_getitem__((self.kind, ...))
+            found: tuple[Any, ...] = _read_one(flag, several, (), words)
+        except UsageError:
+            for word in words:  # says which
+                _read_one(flag, self.kind, tyro.MISSING, [word])
+            raise
+        return found
+
+
+def _read_one(flag: str, kind: Any, default: Any, words: Sequence[str]) -> Any:
+    hint = Annotated[kind, tyro.conf.arg(name=flag)]
+    holder = make_dataclass("Values", [("values", hint, field(default=default))], frozen=True)
+    return read(holder, [f"--{flag}", *words], prog="study.py").values
+
+
+def options(kind: Any, component: str = "", path: tuple[str, ...] = ()) -> dict[str, Option]:
+    """The flags of a dataclass and of those in it, without dashes.
+
+    Args:
+        kind: the dataclass.
+        component: its place on the command line.
+        path: from the outermost dataclass to it.
+    """
+    found: dict[str, Option] = {}
+    compared = {each.name: bool(each.compare) for each in fields(kind)}
+    for name, hint in _hints(kind).items():
+        if is_dataclass(hint.kind):
+            found |= options(hint.kind, _within(component, hint.place), (*path, name))
+        else:
+            key = flag(hint.place, component).removeprefix("--")
+            found[key] = Option((*path, name), component, hint.kind, compared[name])
+    return found
+
+
+def replaced(instance: Any, values: Mapping[Option, Any]) -> Any:
+    """A copy of a dataclass with other values for some options, which the owners check.
+
+    Args:
+        instance: of the dataclass that the options belong to.
+        values: by option.
+
+    Raises:
+        UsageError: an owner refuses a value; it names the flag.
+    """
+    owners: dict[tuple[str, ...], dict[str, Any]] = {}
+    components = {option.path[:-1]: option.component for option in values}
+    for option, value in values.items():
+        owners.setdefault(option.path[:-1], {})[option.path[-1]] = value
+    for owner, changes in owners.items():
+        instance = _put(instance, owner, changes, components[owner])
+    return instance
+
+
+def _put(instance: Any, path: Sequence[str], changes: Mapping[str, Any], component: str) -> Any:
+    if not path:
+        with naming(instance, component):
+            return replace(instance, **changes)
+    inner = _put(getattr(instance, path[0]), path[1:], changes, component)
+    return replace(instance, **{path[0]: inner})
 
 
 def _unchecked(kind: type, common: Collection[str] = ()) -> Any:

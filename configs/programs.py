@@ -1,4 +1,4 @@
-"""The options of `evaluate.py` and `sweep.py`."""
+"""The options of `evaluate.py`, `sweep.py` and `study.py`."""
 
 import ast
 import math
@@ -254,3 +254,46 @@ class SweepConfig:
 
 def _repeated(values: tuple[object, ...]) -> object:
     return next(value for value in values if values.count(value) > 1)
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Where and how the runs of a study are trained; every flag of train.py may come with them."""
+
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = ""
+    """The study's folder; empty: runs/<name of the study file>, or runs/study-<time>."""
+    resume: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = ""
+    """Go on with the study in this folder; values given with it are added to the study."""
+    seeds: int = 0
+    """Runs of each combination, with seeds 1 to this number; 0: as --seed says."""
+    on: Literal["local", "ray", "slurm"] = "local"
+    """Where runs are trained: processes of this machine, Ray, or jobs of SLURM."""
+    jobs: int = 0
+    """Runs at a time; 0: as many as there are cores (ray: as fit into the cluster; slurm: 100)."""
+    gpus: float = 0.0
+    """GPUs for each run, which may be a fraction on one machine and on Ray."""
+    address: str = ""
+    """Address of a Ray cluster, as host:6379 or auto; empty starts one on this machine."""
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Options of sbatch, as partition=short time=60 mem=4GB; time is in minutes."""
+    retries: int = 1
+    """How often a run that fails is tried again."""
+    dry_run: bool = False
+    """Print the command of every run and an estimate of the time, and train nothing."""
+    report: bool = False
+    """With --resume: make the report of what is there so far, and train nothing."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "jobs", "retries", "gpus"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{_flag(name)} must be 0 or more, not {getattr(self, name)}.")
+        if self.resume and self.output:
+            raise ValueError("--resume names the study's folder already: drop --output.")
+        if self.report and not self.resume:
+            raise ValueError("--report needs the folder of a study: add --resume FOLDER.")
+        for name, place in (("address", "ray"), ("slurm", "slurm")):
+            if getattr(self, name) and self.on != place:
+                raise ValueError(f"{_flag(name)} has no effect without --on {place}: add it.")
+        for setting in self.slurm:
+            if "=" not in setting:
+                raise ValueError(f"--slurm {setting} must be KEY=VALUE, as partition=short.")

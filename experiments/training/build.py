@@ -207,7 +207,8 @@ def network_bytes(config: TrainConfig, spec: EnvSpec) -> int:
             raise ValueError(f"The network is too large: {SMALLER}.") from error
         return 0
     modules = [torso] if core is None else [torso, core]
-    return 16 * sum(p.numel() for module in modules for p in module.parameters())
+    numbers: int = sum(p.numel() for module in modules for p in module.parameters())
+    return 16 * numbers
 
 
 SMALLER = "use fewer --num-envs, a shorter --unroll-length, or smaller layers or observations"

@@ -1,0 +1,1 @@
+"""Studies of many runs: `study.py` expands a grid, trains its runs anywhere and reports."""

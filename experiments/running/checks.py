@@ -1,0 +1,79 @@
+"""Builds one run of each kind before a study starts, so that a mistake costs nothing.
+
+What options say about each other is checked as they are parsed.  What only shows when a run is
+built (a missing teacher, a head that does not fit an environment, a gate that cannot do what it
+is asked) is found here: gates and minibatches for every run, all else once for each environment,
+set of components and set of texts, since a text may name a file.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from agents.gates import make
+from configs.errors import UsageError
+from configs.grid import Planned
+from configs.training import TrainConfig
+from experiments.training.build import build, check_gate, check_minibatches
+from experiments.training.hardware import Hardware
+
+
+def check(runs: Sequence[Planned]) -> None:
+    """Refuses a study of which a run could not start.
+
+    Args:
+        runs: of the study.
+
+    Raises:
+        UsageError: it names the run.
+    """
+    seen: set[Any] = set()
+    hardware = Hardware(torch.device("cpu"), "fp32", 1, "")
+    for run in runs:
+        config = replace(run.config, run=replace(run.config.run, seed=1))
+        arm, kind = repr(config), _kind(config)
+        if arm in seen:
+            continue
+        try:
+            check_arm(config)
+            if kind not in seen:
+                build(config, hardware).close()
+        except (UsageError, ValueError) as error:
+            raise UsageError(f"{error} (This is said of the run {run.name}.)") from error
+        seen |= {arm, kind}
+
+
+def check_arm(config: TrainConfig) -> None:
+    """Checks what costs nothing to check.
+
+    Raises:
+        UsageError: a minibatch or the gate cannot be as it is asked for.
+    """
+    run, choice = config.run, config.choice
+    algorithm = config.algo.build(run.discount)
+    check_minibatches(config, algorithm, run.num_envs)
+    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
+    slices = max(algorithm.minibatches, algorithm.phase_minibatches)
+    check_gate(config, gate, run.num_envs // slices)
+
+
+def _kind(config: TrainConfig) -> Any:
+    """What the building of a run depends on, apart from gates and numbers."""
+    choice = replace(config.choice, gate=None)
+    components = (config.env, config.torso, config.core, *config.heads.values())
+    texts = tuple(text for each in components for text in _texts(asdict(each)))
+    return choice, config.run.num_envs, config.run.unroll_length, texts
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _texts(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from _texts(inner)

@@ -1,0 +1,229 @@
+"""The folder of a study: its grids and pins in `study.json`, and one folder for each run.
+
+    runs/study/study.json            what was asked for, and what `auto` stands for
+    runs/study/<run>/                as train.py makes it
+    runs/study/logs/<run>.log        what train.py printed
+    runs/study/report/               made by experiments.report
+
+No other state is kept: a run is done when its folder holds the last step's checkpoint and policy.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from agents.runtime.checkpoint import CONTENT, PATTERN, write_json
+from agents.teachers import POLICY_FILE
+from configs.errors import UsageError
+from configs.grid import Axes, Planned, distinct, expand
+from experiments.training.run_folder import CHECKPOINTS
+
+STUDY, LOGS, REPORT = "study.json", "logs", "report"
+FORMAT = "auxgate study 1"
+LOCK, WORKERS = ".study.lock", ".workers.lock"
+PATIENCE = 60.0
+"""Seconds that runs of a study whose program was killed get to save and end."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One grid of a study; what is added later is another."""
+
+    axes: Axes
+    named: tuple[str, ...] = ()
+    """Flags that are part of the names, like those with several values."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a study was asked for."""
+
+    folder: Path
+    grids: tuple[Grid, ...]
+    pins: Mapping[str, str]
+    """What `auto` stands for in every run, by flag."""
+
+    def runs(self) -> list[Planned]:
+        """All runs, each once; those of the first grid come first.
+
+        Raises:
+            UsageError: with one sentence for the user.
+        """
+        found = [run for grid in self.grids for run in expand(grid.axes, self.pins, grid.named)]
+        return distinct(found)
+
+    def extended(self, axes: Axes) -> "Study":
+        """The study and the runs of its first grid with these values in the place of its own."""
+        if not axes:
+            return self
+        first = self.grids[0]
+        named = (*first.named, *(flag for flag in axes if flag != "seed"))
+        varied = [flag for flag, words in first.axes.items() if len(words) > 1]
+        grid = Grid({**first.axes, **axes}, tuple(sorted({*named, *varied})))
+        if grid in self.grids:
+            return self
+        return Study(self.folder, (*self.grids, grid), self.pins)
+
+    def save(self) -> None:
+        """Writes `study.json`, which was not there before or is replaced as a whole.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        content = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
+        made = not self.folder.exists()
+        try:
+            (self.folder / LOGS).mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / STUDY, {**content, "pins": dict(self.pins)})
+        except OSError as error:
+            if made:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise UsageError(
+                f"--output {self.folder} cannot be written ({error.strerror or error}): free some "
+                "space, or choose another folder."
+            ) from error
+
+
+def load(folder: Path) -> Study:
+    """Reads the study in a folder.
+
+    Raises:
+        UsageError: there is none, or it was written by another version.
+    """
+    try:
+        content = json.loads((folder / STUDY).read_text("utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']}")
+        grids = tuple(
+            Grid({flag: tuple(words) for flag, words in grid["axes"].items()}, tuple(grid["named"]))
+            for grid in content["grids"]
+        )
+        return Study(folder, grids, dict(content["pins"]))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not a study's folder: it has no {STUDY}.") from error
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{folder / STUDY} cannot be read ({error}): start a new study in another folder."
+        ) from error
+
+
+def check_free(folder: Path, axes: Axes) -> bool:
+    """Whether a folder holds this very study already; it may be new, too.
+
+    Args:
+        folder: for the study.
+        axes: of its grid.
+
+    Raises:
+        UsageError: something else is in it.
+    """
+    if (folder / STUDY).is_file():
+        if load(folder).grids[0].axes == dict(axes):
+            return True
+        raise UsageError(
+            f"--output {folder} holds another study: choose another folder, or add to that study "
+            f"by --resume {folder}."
+        )
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"--output {folder} is not empty: choose another folder.")
+    except OSError as error:
+        raise UsageError(
+            f"--output {folder} cannot be read ({error.strerror}): choose another folder."
+        ) from error
+    return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other programs of this study away, and waits for runs that a killed one left.
+
+    Raises:
+        UsageError: another `study.py` works in this folder, or its runs do not end.
+    """
+    with (folder / LOCK).open("w") as mine, (folder / WORKERS).open("w") as workers:
+        try:
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another study.py works in {folder}: wait for it, or stop it by Ctrl-C."
+            ) from error
+        patience = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > patience:
+                    raise UsageError(
+                        f"runs of an earlier study.py in {folder} still go on: end them first."
+                    ) from error
+                time.sleep(0.1)
+        fcntl.flock(workers, fcntl.LOCK_UN)
+        yield
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[None]:
+    """Says that a process trains a run of the study in this folder, for `locked`."""
+    with (folder / WORKERS).open("w") as workers:
+        fcntl.flock(workers, fcntl.LOCK_SH)
+        yield
+
+
+def last_step(folder: Path) -> int | None:
+    """Agent steps at the newest checkpoint of a run; None without one."""
+    try:
+        names = [name for name in os.listdir(folder / CHECKPOINTS) if _is_checkpoint(name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return max((int(name[len("step-") :].partition(".")[0]) for name in names), default=None)
+
+
+def _is_checkpoint(name: str) -> bool:
+    return Path(name).match(PATTERN)
+
+
+def is_done(folder: Path, steps: int) -> bool:
+    """Whether a run has made its steps, and its policy is that of the last one."""
+    step = last_step(folder)
+    return step is not None and step >= steps and _policy_step(folder) == step
+
+
+def _policy_step(folder: Path) -> int | None:
+    try:
+        with safe_open(folder / POLICY_FILE, framework="numpy") as file:
+            content: Any = json.loads(file.metadata()[CONTENT])
+            return int(content["steps"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def mend(folder: Path, steps: int) -> bool:
+    """Prepares the folder of a run that may have been killed at any moment.
+
+    Args:
+        folder: of the run.
+        steps: that the run is to make.
+
+    Returns:
+        Whether there is a checkpoint to go on from; without one the folder is removed.
+    """
+    step = last_step(folder)
+    if step is not None and step >= steps:
+        # Killed between the last checkpoint and the policy: the step before is made again.
+        next(iter((folder / CHECKPOINTS).glob(f"step-{step:012d}.*"))).unlink()
+        step = last_step(folder)
+    if step is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True

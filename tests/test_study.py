@@ -1,0 +1,139 @@
+"""`study.py` as a program: killed and resumed, stopped, failed; and on what it can be started."""
+
+import contextlib
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents.runtime.checkpoint import load_checkpoint
+from configs.errors import UsageError
+from configs.grid import distinct, expand, own_flags, read_file
+from experiments.running.folder import last_step
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY_FILES = sorted((ROOT / "configs" / "studies").glob("*.toml"))
+GRID = "--env Catch --aux none inverse --seeds 1 --steps 8000 --checkpoint-minutes 0.002"
+NAMES = ("Catch-main-s1", "Catch-inverse-cosine-s1")
+TIMES = {"seconds", "sps", "environment", "acting", "learning"}
+
+
+def start(*arguments, cwd=ROOT):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "study.py"), *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def descendants(pid):
+    """All processes below one, however far."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def kill(process):
+    """Ends a study and all its processes as a power failure would."""
+    below = descendants(process.pid)
+    for pid in (process.pid, *below):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def numbers(folder):
+    """All that a run has learnt and logged, without times."""
+    state = load_checkpoint(folder / "checkpoints").state["learner"]
+    with (folder / "metrics.csv").open() as file:
+        rows = [
+            {name: cell for name, cell in row.items() if name in ("step", "return", "episodes")}
+            for row in csv.DictReader(file)
+        ]
+    return state, rows
+
+
+def assert_equal(first, second):
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert_equal(first[name], second[name])
+    elif isinstance(first, torch.Tensor):
+        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_equal(one, other)
+    else:
+        assert first == second
+
+
+@pytest.mark.seconds
+def test_a_study_that_is_killed_stopped_and_resumed_ends_as_one_that_is_not(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    line = [*GRID.split(), "--jobs", "2"]
+    process = start(*line, "--output", str(whole))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert f"Done: 2 runs in {whole}." in output
+    assert (whole / "report" / "curves.png").is_file()
+
+    process = start(*line, "--output", str(broken))
+    wait_for(lambda: (last_step(broken / NAMES[1]) or 0) > 256)
+    kill(process)
+    process = start("--resume", str(broken), "--jobs", "1")
+    before = last_step(broken / NAMES[0])
+    wait_for(lambda: (last_step(broken / NAMES[0]) or 0) > before or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, output
+    assert f"python study.py --resume {broken}" in output
+    process = start("--resume", str(broken), "--jobs", "2")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    for name in NAMES:
+        (state, rows), (other, others) = numbers(whole / name), numbers(broken / name)
+        assert_equal(state, other)
+        # A run that is asked to stop logs once more.
+        assert [row for row in rows if row not in others] == []
+
+
+@pytest.mark.parametrize("file", STUDY_FILES, ids=lambda file: file.stem)
+def test_every_shipped_study_expands(file):
+    own, axes = read_file(file, own_flags())
+    seeds = int(own[own.index("--seeds") + 1])
+    runs = distinct(expand({**axes, "seed": tuple(map(str, range(1, seeds + 1)))}, {}))
+    heads, gates = len(axes["aux"]) - 1, len(axes["gate"])
+    assert len(runs) == seeds * (1 + heads * gates)
+
+
+def test_a_flag_of_no_run_is_refused_in_a_file_too(tmp_path):
+    (tmp_path / "study.toml").write_text('env = "Catch"\n"lerning-rate" = 1\n')
+    with pytest.raises(UsageError, match="did you mean --learning-rate"):
+        expand(read_file(tmp_path / "study.toml", own_flags())[1], {})
