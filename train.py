@@ -1,6 +1,6 @@
 """Trains an actor-critic with gated auxiliary losses; `python train.py --help` explains.
 
-`experiments.training.trainer` has the program: `main` parses the command line (`configs.cli`),
+`experiments.training.command` has the program: `main` parses the command line (`configs.cli`),
 builds the run (`experiments.training.build`) and gives it to a `Trainer`.
 """
 
@@ -13,4 +13,4 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from auxgate.program import run
 
-    sys.exit(run("experiments.training.trainer"))
+    sys.exit(run("experiments.training.command"))

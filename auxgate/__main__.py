@@ -19,7 +19,7 @@ usage: auxgate COMMAND [OPTIONS]
 'auxgate COMMAND --help' lists the options of each.
 """
 PROGRAMS = {
-    "train": "experiments.training.trainer",
+    "train": "experiments.training.command",
     "evaluate": "experiments.evaluation.command",
     "sweep": "experiments.sweep.command",
     "study": "experiments.running.command",

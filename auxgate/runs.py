@@ -24,6 +24,7 @@ from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.evaluation import command as evaluation
 from experiments.training import trainer
+from experiments.training.command import farewell
 from experiments.training.endings import ruin
 from experiments.training.hardware import choose_hardware
 
@@ -114,7 +115,7 @@ def train(
         run = trainer.prepare(words)
         try:
             code = trainer.Trainer(run).train()
-            trainer.farewell(run, code)
+            farewell(run, code)
         finally:
             run.session.close()
     finally:

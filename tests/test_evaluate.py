@@ -15,7 +15,8 @@ from configs.programs import EvaluateOptions
 from envs.base import PictureError
 from envs.catch import CatchVecEnv
 from experiments.evaluation import command as evaluate
-from experiments.training import trainer as train
+from experiments.training import command as train
+from experiments.training.trainer import DONE
 
 SHORT = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 4 --steps 8 --device cpu --threads 1 "
@@ -27,7 +28,7 @@ QUICK = "--episodes 5 --num-envs 2 --device cpu --precision fp32 --threads 1"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "run"
-    assert train.main(f"{SHORT} --run-dir {folder}".split()) == train.DONE
+    assert train.main(f"{SHORT} --run-dir {folder}".split()) == DONE
     return folder
 
 

@@ -18,7 +18,7 @@ from configs.cli import parse
 from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.evaluation import command as evaluate
-from experiments.training import trainer as train
+from experiments.training import command as train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

@@ -15,7 +15,8 @@ from auxgate import program
 from experiments.evaluation.command import main as evaluate
 from experiments.sweep.command import main as sweep
 from experiments.training import trainer
-from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, main
+from experiments.training.command import main
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = (

@@ -20,7 +20,8 @@ import agents.algorithms.a2c
 from agents.learning.learner import Learner
 from agents.runtime.checkpoint import load_tensors, save_tensors
 from experiments.training.build import Parts
-from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, STOPPED, main
+from experiments.training.command import main
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, STOPPED
 
 ROOT = Path(__file__).resolve().parent.parent
 CLOCKED = {"seconds", "sps", "environment", "acting", "learning"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from experiments.running.folder import LOGS, is_done, mend, working
-from experiments.training import trainer
+from experiments.training import command, trainer
 
 CRASHED = 3
 """Exit code of a run that ended with an error that `train.py` does not know."""
@@ -57,7 +57,7 @@ def work(task: Task) -> int:
         else:
             words = [*task.words, "--run-dir", str(task.folder)]
         try:
-            return trainer.main(words)
+            return command.main(words)
         except Exception:
             traceback.print_exc()
             return CRASHED

@@ -24,7 +24,7 @@ from agents.rollout.collector import Collector
 from agents.trajectory import Trajectory
 from experiments.results import options_of, split_flags
 from experiments.training.build import USUAL, Parts
-from experiments.training.trainer import main as train
+from experiments.training.command import main as train
 
 VARIANT = "unmasked"
 

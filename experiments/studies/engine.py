@@ -19,7 +19,8 @@ import numpy as np
 
 from agents.logs.report import METRICS_FILE
 from experiments.results import Row, Table, header
-from experiments.training.trainer import DONE, main
+from experiments.training.command import main
+from experiments.training.trainer import DONE
 
 
 def train_log(flags: Sequence[str]) -> list[Row]:

@@ -1,12 +1,11 @@
 """Trains a run: builds or resumes it, updates to its last step, reports and saves on the way.
 
-`train.py` is `main`.  An experiment composes the same pieces: `start` or `resume` makes a `Run`
-(`Parts` replaces its collector or learner), and a `Trainer` trains it.  `Trainer.updates` is the
-loop alone, for a caller that logs and saves by itself.
+`start` or `resume` makes a `Run` (`Parts` replaces its collector or learner), and a `Trainer`
+trains it, for `train.py` (`command`) and for experiments.  `Trainer.updates` is the loop alone,
+for a caller that logs and saves by itself.
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,27 +22,22 @@ from agents.logs.report import NoReport, Progress, Report, Split
 from agents.logs.tracking import check_installed
 from agents.networks.actor_critic import NotFiniteError
 from agents.networks.torsos import MlpConfig
-from agents.runtime.distributed import leave, will_lead
+from agents.runtime.distributed import will_lead
 from agents.statistics import RunningMean
-from configs.cli import SHORT_HELP, ResumeOptions, is_resume, parse, parse_resume
-from configs.errors import UsageError, blame, naming, quoted
+from configs.cli import ResumeOptions, is_resume, parse, parse_resume
+from configs.errors import naming
 from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
-from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
 from experiments.training.endings import (
     Dropped,
-    culprit,
     holding,
-    ruin,
-    skipped,
-    trouble,
     unsound,
 )
-from experiments.training.evaluating import Evaluator, best_so_far, check_evaluation
+from experiments.training.evaluating import Evaluator, check_evaluation
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
-from experiments.training.lock import FolderLock, VanishedError
+from experiments.training.lock import FolderLock
 from experiments.training.session import Session, load_latest, restore
 
 FIRST_CHECKPOINT_SECONDS = 30.0
@@ -351,84 +345,3 @@ class Trainer:
                 sink.note(note)
         diverged = diverged or (self.finished and unsound(learner))
         return DIVERGED if diverged else DONE if self.finished else STOPPED
-
-
-def farewell(run: Run, code: int) -> None:
-    """Prints how the run ended and which command comes next.
-
-    Args:
-        run: that was trained.
-        code: what `Trainer.train` returned.
-    """
-    steps = run.session.learner.steps
-    if not run.session.processes.leads:
-        return
-    learner, folder = run.session.learner, run.folder
-    if run.config.run.eval_every:
-        print(best_so_far(folder))
-    if code == DIVERGED:
-        print(f"train.py: {ruin(learner, folder, run.config.run.max_skipped)}", file=sys.stderr)
-        return
-    if skipped(learner):
-        print(f"{skipped(learner)}, because {culprit(learner)[0]}.")
-    if code == STOPPED:
-        print(f"Stopped at step {steps:,}. Go on with:")
-        print(f"  python train.py --resume {quoted(folder)}")
-    else:
-        for sentence in run.session.learner.gating.admissions.sentences():
-            print(sentence)
-        print(f"Done: {steps:,} steps. Score the policy with:")
-        print(f"  python evaluate.py {quoted(run.folder)}")
-
-
-def main(
-    arguments: Sequence[str] | None = None,
-    parts: Parts = USUAL,
-    trainer: Callable[[Run], Trainer] = Trainer,
-) -> int:
-    """Runs `train.py`: parses, builds or resumes, trains.
-
-    Args:
-        arguments: of the command line, without the name of the program; by default those of
-            this process.
-        parts: the classes of collector and learner.
-        trainer: makes the trainer of the run.
-
-    Returns:
-        The exit code; a user's mistake prints one sentence and returns `MISTAKEN`.
-    """
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given:
-        print(SHORT_HELP, end="")
-        return MISTAKEN
-    try:
-        run = prepare(given, parts)
-        try:
-            code = trainer(run).train()
-            farewell(run, code)
-            return code
-        finally:
-            run.session.close()
-    except UsageError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-    except VanishedError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return DIVERGED
-    except OSError as error:  # not the environment's: those come as EnvironmentFailedError
-        print(f"train.py: {trouble(error)}", file=sys.stderr)
-    except EnvironmentFailedError as error:
-        blame("train.py", error, "What was saved before can be continued by --resume.")
-        return DIVERGED
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print(
-            "train.py: the device has too little memory: use fewer --num-envs or a smaller "
-            "--unroll-length, or another --device.",
-            file=sys.stderr,
-        )
-    except KeyboardInterrupt:  # before the first update, or a second time while it saves
-        return STOPPED
-    finally:
-        leave()
-    return MISTAKEN

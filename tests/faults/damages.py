@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from experiments.training.trainer import main as train
+from experiments.training.command import main as train
 from tests.faults.harness import run
 from tests.faults.kills import SMALL
 

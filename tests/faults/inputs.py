@@ -9,7 +9,7 @@ from typing import Any
 
 from configs.cli import parse
 from configs.errors import UsageError
-from experiments.training.trainer import main as train
+from experiments.training.command import main as train
 from tests.faults.harness import run
 from tests.faults.kills import SMALL
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.sweep.command import main as sweep
-from experiments.training.trainer import main as train
+from experiments.training.command import main as train
 from tests.faults.harness import Death, Main, run
 
 SMALL = (

@@ -4,7 +4,8 @@ import pytest
 
 from experiments.studies import gating
 from experiments.studies.gating import LOGGED, REFERENCE, arms, main, summary
-from experiments.training import trainer as train
+from experiments.training import command as train
+from experiments.training.trainer import DONE
 
 CATCH = (
     "--env Catch --env.rows 4 --num-envs 4 --unroll-length 4 --steps 64 --device cpu --threads 1 "
@@ -19,7 +20,7 @@ def started(monkeypatch):
 
     def run_alone(command):
         calls.append(command[2:])
-        assert train.main(command[2:]) == train.DONE
+        assert train.main(command[2:]) == DONE
 
     monkeypatch.setattr(gating, "run_alone", run_alone)
     return calls
@@ -28,7 +29,7 @@ def started(monkeypatch):
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "run"
-    assert train.main(f"{CATCH} --run-dir {path}".split()) == train.DONE
+    assert train.main(f"{CATCH} --run-dir {path}".split()) == DONE
     return path
 
 

@@ -11,9 +11,10 @@ import torch
 from agents.learning.learner import Learner
 from agents.runtime.checkpoint import load_tensors
 from experiments.training.build import Parts
+from experiments.training.command import main
 from experiments.training.endings import Dropped
 from experiments.training.lock import FolderLock
-from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, main
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN
 
 LINE = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 6 --steps 60 --log-steps 12 --device "

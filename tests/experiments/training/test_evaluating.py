@@ -13,9 +13,10 @@ from agents.runtime.checkpoint import flatten, load_checkpoint, load_tensors, sa
 from configs.cli import parse, parse_evaluate
 from configs.errors import UsageError
 from experiments.evaluation.command import evaluate
+from experiments.training.command import main
 from experiments.training.evaluating import SEED, Evaluator, last_step, untouched
 from experiments.training.hardware import StopRequest
-from experiments.training.trainer import DONE, STOPPED, Trainer, main, prepare, start
+from experiments.training.trainer import DONE, STOPPED, Trainer, prepare, start
 from tests.experiments.sessions import among
 
 # Ten updates of 12 steps; evaluations after steps 36, 60, 96 and 120.

@@ -9,6 +9,7 @@ from agents.logs.report import NoReport
 from agents.rollout.collector import Collector
 from configs.cli import ResumeOptions, parse
 from experiments.training.build import Parts
+from experiments.training.command import main
 from experiments.training.hardware import StopRequest
 from experiments.training.trainer import (
     DIVERGED,
@@ -17,7 +18,6 @@ from experiments.training.trainer import (
     Callback,
     Interval,
     Trainer,
-    main,
     resume,
     start,
 )
