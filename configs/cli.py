@@ -1,11 +1,13 @@
 """From the command line to a config, in two passes: `choose`, then tyro on what was chosen."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from configs import choice as plugins
+from configs import presets
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError
 from configs.numbers import check_number, whole_number
@@ -19,6 +21,7 @@ Trains an actor-critic with auxiliary losses whose gradients pass a gate.
 --help lists the options that most runs need, --help-all also all others and those of the
 components chosen on this command line. To see those of other components, choose them
 (--env, --protocol, --algo, --torso, --core, --aux, --gate) together with --help-all.
+--preset shows the numbers that are used unless others are given, and where they come from.
 
   python train.py --env Catch                                  (seconds)
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
@@ -72,10 +75,34 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         SystemExit: after printing `--help`.
     """
     modules, others = plugins.take(arguments)
+    if PRESET in others:
+        _show_presets([word for word in others if word != PRESET])
+        raise SystemExit(0)
     choice, rest = choose(others)
     refuse_foreign_options(choice, rest)
     given: Any = read(flags(choice), rest, "train.py", EXAMPLES, COMMON)
     return from_flags(choice, given, modules)
+
+
+PRESET = "--preset"
+
+
+def _show_presets(words: Sequence[str]) -> None:
+    """Prints the default numbers of the family of `--env`, or of all families."""
+    family = choose(words)[0].family if words else None
+    last = ""
+    for name, algo, given, source in presets.listing(family):
+        print(f"{name}, {algo}{', unless --algo says otherwise' if name != last else ''}")
+        print(textwrap.fill(given, 96, **INDENTED))
+        print(textwrap.fill(f"({source})", 96, **INDENTED), end="\n\n")
+        last = name
+
+
+INDENTED: dict[str, Any] = {
+    "initial_indent": "    ",
+    "subsequent_indent": "    ",
+    "break_on_hyphens": False,
+}
 
 
 RESUME = "--resume"

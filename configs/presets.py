@@ -1,6 +1,6 @@
 """Default numbers of each family of environments and algorithm, with their sources."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ class Preset:
     normalize_value: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the algorithm's options are, where they differ from its own defaults."""
+    source: str = ""
+    """Where the numbers come from, for `train.py --preset`."""
 
     @property
     def run(self) -> dict[str, Any]:
@@ -32,11 +34,12 @@ class Preset:
         return {name: getattr(self, name) for name in names}
 
 
-NOT_OF_A_RUN = ("algo", "torso", "options")
-"""The fields of a preset that choose components or set the algorithm's options."""
+NOT_OF_A_RUN = ("algo", "torso", "options", "source")
+"""The fields of a preset that are no options of the run."""
 
 
-# CartPole-v1 and Acrobot-v1: benchmarks/results/value_scale/runs.csv.
+STUDY = "benchmarks/results/value_scale/runs.csv"
+
 CONTROL = Preset(
     "ppo",
     BY_OBSERVATION,
@@ -46,16 +49,23 @@ CONTROL = Preset(
     learning_rate=2.5e-3,
     discount=0.98,
     options={"epochs": 8},
+    source=f"CartPole-v1 and Acrobot-v1 in {STUDY}",
 )
+"""Of families whose best-known environments are those of classic control."""
 
 PRESETS = {
     # Budget: 10 M agent steps = 40 M frames, as most published PyTorch results.
-    # Clipped rewards have one scale already.
     "atari": Preset(
-        "a2c", "nature", 10_000_000, 32, 8, learning_rate=1.5e-3, normalize_value=False
+        *("a2c", "nature", 10_000_000, 32, 8),
+        learning_rate=1.5e-3,
+        normalize_value=False,  # clipped rewards have one scale already
+        source="benchmarks/results/atari_preset/probes.csv; 40 M frames as most published results",
     ),
-    "catch": Preset("a2c", "mlp", 200_000, 32, 8, learning_rate=3e-3),
-    # benchmarks/results/value_scale/runs.csv
+    "catch": Preset(
+        *("a2c", "mlp", 200_000, 32, 8),
+        learning_rate=3e-3,
+        source="solved in three of three seeds (benchmarks/results/quick.csv)",
+    ),
     "gridworld": Preset(
         "a2c",
         "mlp",
@@ -64,32 +74,41 @@ PRESETS = {
         unroll_length=16,
         learning_rate=2e-3,
         options={"value_coefficient": 0.05},
+        source=STUDY,
     ),
     "gym": CONTROL,
-    # Cobbe et al. 2020 (arXiv:1912.01588), appendix D, as in CleanRL's ppo_procgen.py; budget:
-    # easy games, section 2.3. They normalise rewards; here values are in units of their spread.
+    # They normalise rewards; here values are in units of their spread.
     "procgen": Preset(
         *("ppo", "impala", 25_000_000, 64, 256),
         learning_rate=5e-4,
         learning_rate_end=5e-4,
         discount=0.999,
         options={"epochs": 3, "minibatches": 8, "clip": 0.2},
+        source="Cobbe et al. 2020 (arXiv:1912.01588), appendix D; budget of easy games, sec. 2.3",
     ),
-    # rl-baselines3-zoo, hyperparams/ppo.yml (MiniGrid), but 4 epochs instead of 10, an entropy
-    # bonus instead of none, and the environments as minibatches.
     "minigrid": Preset(
         *("ppo", "mlp", 500_000, 8, 128),
         learning_rate=2.5e-4,
         options={"epochs": 4, "minibatches": 8, "clip": 0.2},
+        source="rl-baselines3-zoo, ppo.yml, MiniGrid; 4 epochs, an entropy bonus",
     ),
     "envpool": CONTROL,
 }
 """By family, for its default algorithm."""
 
 PPO: Mapping[str, Mapping[str, Any]] = {
-    # OpenAI Baselines, ppo2/defaults.py, atari(): 8 environments, 128 steps, 2.5e-4 to 0.
-    "atari": {"num_envs": 8, "unroll_length": 128, "learning_rate": 2.5e-4},
-    "catch": {"num_envs": 32, "unroll_length": 16, "learning_rate": 3e-3},
+    "atari": {
+        "num_envs": 8,
+        "unroll_length": 128,
+        "learning_rate": 2.5e-4,
+        "source": "OpenAI Baselines, ppo2/defaults.py, atari()",
+    },
+    "catch": {
+        "num_envs": 32,
+        "unroll_length": 16,
+        "learning_rate": 3e-3,
+        "source": "benchmarks/results/ppg/catch.csv",
+    },
     "gridworld": {
         "steps": 5_000_000,
         "num_envs": 64,
@@ -101,14 +120,14 @@ PPO: Mapping[str, Mapping[str, Any]] = {
 """What PPO, whose epochs need longer trajectories and smaller steps, has otherwise."""
 
 PPG: Mapping[str, Mapping[str, Any]] = {
-    family: {name: value for name, value in changes.items() if name != "options"}
-    for family, changes in PPO.items()
+    family: {**changes, "options": {}, "source": "PPO's numbers"}
+    for family, changes in {**PPO, "minigrid": {}, "gym": {}, "envpool": {}}.items()
 } | {
     # Cobbe et al. 2021 (arXiv:2009.04416), appendix A.
-    "procgen": {"options": {"minibatches": 8, "auxiliary_minibatches": 16}},
-    "minigrid": {},
-    "gym": {},
-    "envpool": {},
+    "procgen": {
+        "options": {"minibatches": 8, "auxiliary_minibatches": 16},
+        "source": "Cobbe et al. 2021 (arXiv:2009.04416), appendix A",
+    },
 }
 """What PPG has otherwise: its policy phase is PPO's, but its options have other names."""
 
@@ -116,6 +135,7 @@ A2C_CONTROL: Mapping[str, Any] = {
     "steps": 300_000,
     "unroll_length": 16,
     "learning_rate": 5e-3,
+    "source": f"{STUDY}; A2C is unsteady there",
 }
 """What A2C has otherwise in classic control."""
 
@@ -134,6 +154,7 @@ NEUTRAL: Mapping[str, Any] = {
     "learning_rate": 1e-3,
     "learning_rate_end": 0.0,
     "options": {},
+    "source": "neutral: nobody tuned it",
 }
 """For an algorithm that is not tuned in a family; the learning rate is PyTorch's for Adam."""
 
@@ -167,6 +188,29 @@ def preset(family: str, algo: str | None = None) -> Preset:
     usual = _usual(family)
     algo = algo or usual.algo
     return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
+
+
+def listing(family: str | None = None) -> Iterator[tuple[str, str, str, str]]:
+    """Family, algorithm, flags and source of every preset: what `train.py --preset` shows.
+
+    Args:
+        family: of environments; none for all.
+    """
+    added = dict.fromkeys(known for known, _ in _added if known not in PRESETS)
+    for name in [*PRESETS, *added] if family is None else [family]:
+        usual = _usual(name).algo
+        others = [*CHANGES, *(algo for known, algo in _added if known == name)]
+        for algo in dict.fromkeys([usual, *others]):
+            numbers = _tuned(name, algo)
+            if numbers is not None and algo != "none":
+                yield name, algo, _flags(numbers), numbers.source
+
+
+def _flags(numbers: Preset) -> str:
+    values = {**numbers.run, **{f"algo.{numbers.algo}.{k}": v for k, v in numbers.options.items()}}
+    words = [f"--torso {numbers.torso}"] if numbers.torso != BY_OBSERVATION else []
+    words += [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
+    return " ".join(words)
 
 
 def usual_torso(observation_shape: tuple[int, ...], num_symbols: int = 0) -> str:

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from configs import presets
 from configs.choice import choose
 from configs.cli import ResumeOptions, is_resume, parse, parse_evaluate, parse_resume, parse_sweep
 from configs.errors import UsageError
@@ -374,3 +375,25 @@ def test_a_resume_without_a_value_or_with_a_wrong_one_is_one_sentence(line, said
     with pytest.raises(UsageError) as refused:
         parse_resume(line.split())
     assert str(refused.value) == said
+
+
+def test_presets_are_shown_as_the_flags_that_they_stand_for(capsys):
+    for words in (["--preset"], ["--env", "Gridworld", "--preset"]):
+        with pytest.raises(SystemExit) as ended:
+            parse(words)
+        assert ended.value.code == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "gridworld, a2c, unless --algo says otherwise --torso mlp --steps 8000000" in shown
+        assert "--algo.a2c.value-coefficient 0.05" in shown
+        assert ("atari, ppo" in shown) == (len(words) == 1)
+
+
+@pytest.mark.parametrize("family, algo, flags, source", presets.listing())
+def test_the_flags_of_a_preset_make_the_config_that_it_makes(family, algo, flags, source):
+    env = {"gym": "CartPole-v1", "atari": "Breakout", "procgen": "procgen/coinrun"}.get(family)
+    env = env or {"minigrid": "minigrid/Empty-8x8", "envpool": "envpool/CartPole-v1"}.get(
+        family, family
+    )
+    base = ["--env", env, "--algo", algo]
+    assert parse([*base, *flags.split()]) == parse(base)
+    assert source
