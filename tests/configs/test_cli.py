@@ -388,12 +388,19 @@ def test_presets_are_shown_as_the_flags_that_they_stand_for(capsys):
         assert ("atari, ppo" in shown) == (len(words) == 1)
 
 
-@pytest.mark.parametrize("family, algo, flags, source", presets.listing())
-def test_the_flags_of_a_preset_make_the_config_that_it_makes(family, algo, flags, source):
-    env = {"gym": "CartPole-v1", "atari": "Breakout", "procgen": "procgen/coinrun"}.get(family)
-    env = env or {"minigrid": "minigrid/Empty-8x8", "envpool": "envpool/CartPole-v1"}.get(
-        family, family
-    )
-    base = ["--env", env, "--algo", algo]
-    assert parse([*base, *flags.split()]) == parse(base)
+EXAMPLES = {
+    "atari": "Breakout",
+    "catch": "Catch",
+    "gridworld": "Gridworld",
+    "gym": "CartPole-v1",
+    "procgen": "procgen/coinrun",
+    "minigrid": "minigrid/Empty-8x8",
+    "envpool": "envpool/CartPole-v1",
+}
+
+
+@pytest.mark.parametrize(("family", "algo", "given", "source"), [*presets.listing()])
+def test_the_flags_of_a_preset_make_the_config_that_it_makes(family, algo, given, source):
+    base = ["--env", EXAMPLES[family], "--algo", algo]
+    assert parse([*base, *given.split()]) == parse(base)
     assert source
