@@ -209,7 +209,10 @@ def listing(family: str | None = None) -> Iterator[tuple[str, str, str, str]]:
 def _flags(numbers: Preset) -> str:
     values = {**numbers.run, **{f"algo.{numbers.algo}.{k}": v for k, v in numbers.options.items()}}
     words = [f"--torso {numbers.torso}"] if numbers.torso != BY_OBSERVATION else []
-    words += [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        switch = "--" if value is True else "--no-"
+        words.append(f"{switch}{option}" if isinstance(value, bool) else f"--{option} {value}")
     return " ".join(words)
 
 
