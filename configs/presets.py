@@ -87,10 +87,10 @@ PRESETS = {
         source="Cobbe et al. 2020 (arXiv:1912.01588), appendix D; budget of easy games, sec. 2.3",
     ),
     "minigrid": Preset(
-        *("ppo", "mlp", 500_000, 8, 128),
-        learning_rate=2.5e-4,
+        *("ppo", "mlp", 500_000, 16, 128),
+        learning_rate=1e-3,
         options={"epochs": 4, "minibatches": 8, "clip": 0.2},
-        source="rl-baselines3-zoo, ppo.yml, MiniGrid; 4 epochs, an entropy bonus",
+        source=f"DoorKey-6x6 in {STUDY}",
     ),
     "envpool": CONTROL,
 }
