@@ -1,8 +1,8 @@
 import pytest
 
-from configs.cli import parse
+from configs.cli import own_flags, parse, read_file, split
 from configs.errors import UsageError
-from configs.grid import distinct, expand, own_flags, read_file, split
+from configs.grid import distinct, expand
 
 PINS = {"device": "cpu", "precision": "fp32", "threads": "1", "env.backend": "envpool"}
 
@@ -90,7 +90,10 @@ def test_the_first_of_a_name_keeps_it():
         ("--env Catch --device cpu cuda", "--device cannot vary within a study"),
         ("--env Breakout --env.num-threads 1 2", "--env.num-threads cannot vary within a study"),
         ("--env Catch --run-dir x", "--run-dir is one run's: give the folder of the study by"),
-        ("--env Catch --lerning-rate 1", "--lerning-rate is not an option of any of these runs: did"),
+        (
+            "--env Catch --lerning-rate 1",
+            "--lerning-rate is not an option of any of these",
+        ),
         ("--env Catch --aux.spr.horizon 1", "--aux.spr.horizon has no effect with --aux none: add"),
         ("--env Catch --gate cosine", "--gate cosine has nothing to gate"),
         ("--env Catch --protocol machado", "--protocol is for Atari games, and Catch is none"),

@@ -124,7 +124,10 @@ def test_a_study_file_gives_way_to_the_command_line(tmp_path, monkeypatch):
         ("--jobs -1", "--jobs must be 0 or more, not -1."),
         ("--on moon", "--on moon is unknown: choose one of 'local', 'ray', 'slurm'."),
         ("--aux distill", "--aux distill needs a teacher and none is shipped for Catch"),
-        ("--aux inverse --gate sum --gate.main policy", "--gate.main has no effect with --gate sum"),
+        (
+            "--aux inverse --gate sum --gate.main policy",
+            "--gate.main has no effect with --gate sum",
+        ),
         ("--algo ppo --algo.ppo.minibatches 7", "--algo.ppo.minibatches 7 does not divide"),
     ],
 )

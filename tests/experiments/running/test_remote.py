@@ -84,7 +84,12 @@ def test_the_array_is_submitted_once_with_its_limit(tasks, tmp_path, monkeypatch
     backend = SlurmArray(1, 0.0, ("partition=short", "time=60"), folder)
     backend.start(tasks)
     script = (tmp_path / "script").read_text()
-    for line in (f"--array=0-{len(tasks) - 1}%1", "--partition=short", "--time=60", "--signal=USR2"):
+    for line in (
+        f"--array=0-{len(tasks) - 1}%1",
+        "--partition=short",
+        "--time=60",
+        "--signal=USR2",
+    ):
         assert f"#SBATCH {line}" in script
     assert (backend.busy, backend.free) == (len(tasks), 0)
     # A second program finds the jobs in the queue and submits nothing.
@@ -112,10 +117,7 @@ def test_a_lost_machine_of_a_ray_cluster_loses_no_run(study):
     steps = 30_000
     made = study("--seed 1 2 --checkpoint-minutes 0.002", steps)
     made.save()
-    tasks = [
-        Task(os.getcwd(), str(made.folder), run.name, run.words, steps)
-        for run in made.runs()
-    ]
+    tasks = [Task(os.getcwd(), str(made.folder), run.name, run.words, steps) for run in made.runs()]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     backend = RayTasks(0, 0.0, cluster.address)
