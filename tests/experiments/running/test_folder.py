@@ -71,7 +71,7 @@ def test_two_programs_do_not_work_in_one_folder(study):
     made.save()
     with (
         folders.locked(made.folder),
-        pytest.raises(UsageError, match="another study.py works in"),
+        pytest.raises(UsageError, match=r"another study\.py works in"),
         folders.locked(made.folder),
     ):
         pass
