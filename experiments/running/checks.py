@@ -8,6 +8,7 @@ set of components and set of texts, since a text may name a file.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -44,7 +45,13 @@ def check(runs: Sequence[Planned]) -> None:
             kinds.setdefault(_kind(config), (run.name, config))
     # In another process, so that this one does not keep the memory of networks and emulators.
     with importable(), ProcessPoolExecutor(1, mp_context=forked()) as process:
-        process.submit(build_all, list(kinds.values())).result()
+        try:
+            process.submit(build_all, list(kinds.values())).result()
+        except BrokenProcessPool as error:
+            raise UsageError(
+                "a process that built one run of each kind was killed, perhaps for lack of memory: "
+                "use fewer --num-envs, or end other programs."
+            ) from error
 
 
 def build_all(named: Sequence[tuple[str, TrainConfig]]) -> None:
