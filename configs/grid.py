@@ -8,9 +8,8 @@ components, and the components' own checks see every combination.
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -18,15 +17,11 @@ from typing import Any
 
 from configs import choice as plugins
 from configs.choice import DEFAULT_ENV, NONE, Choice, choose, component, has_phase
-from configs.cli import refuse_foreign_options
+from configs.cli import Axes, own_flags, refuse_foreign_options
 from configs.errors import UsageError, nearest
 from configs.parsing import Option, options, replaced
-from configs.programs import StudyOptions
 from configs.training import TrainConfig, flags, from_flags
 from envs import PROTOCOLS, find
-
-Axes = Mapping[str, tuple[str, ...]]
-"""The values of each flag, as they were typed; none for a flag that stands alone."""
 
 CHOOSING = ("env", "protocol", "algo", "torso", "core", "aux", "gate")
 SHORT = {"teacher": "aux.distill.teacher", "env-backend": "env.backend"}
@@ -55,98 +50,6 @@ class Planned:
     config: TrainConfig
     words: tuple[str, ...]
     """Its flags, for `train.py`, without --run-dir."""
-
-
-def own_flags() -> tuple[str, ...]:
-    """The flags of `study.py` itself, without dashes."""
-    names = (option.name.replace("_", "-") for option in fields(StudyOptions))
-    return (*names, "no-dry-run", "no-report", "help")
-
-
-def split(arguments: Sequence[str], own: Collection[str]) -> tuple[list[str], Axes]:
-    """Divides the arguments of `study.py`.
-
-    Args:
-        arguments: of the command line.
-        own: the flags that are not `train.py`'s.
-
-    Returns:
-        The arguments with the own flags, and the values of all others.
-
-    Raises:
-        UsageError: a flag is given twice, or a value belongs to no flag.
-    """
-    mine: list[str] = []
-    axes: dict[str, tuple[str, ...]] = {}
-    flag = ""
-    for argument in arguments:
-        if argument == "-h":
-            mine.append("--help")
-        elif argument.startswith("--"):
-            name, given, value = argument[2:].partition("=")
-            flag = name.replace("_", "-")
-            if flag in own:
-                mine.append(f"--{flag}")
-                mine += [value] * bool(given)
-            elif flag in axes:
-                raise UsageError(f"--{flag} is given twice: give all its values after one --{flag}")
-            else:
-                axes[flag] = (value,) if given else ()
-        elif flag in own:
-            mine.append(argument)
-        elif not flag:
-            raise UsageError(
-                f"{argument} follows no flag: a study file ends in .toml, and all else is a flag."
-            )
-        else:
-            axes[flag] = (*axes[flag], argument)
-    return mine, axes
-
-
-def read_file(path: Path, own: Collection[str]) -> tuple[list[str], Axes]:
-    """Reads a study file: the same flags, as TOML.
-
-    Args:
-        path: of the file.
-        own: the flags that are not `train.py`'s.
-
-    Returns:
-        As `split`.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the study file {path} cannot be read ({reason}).") from error
-    arguments = []
-    for name, value in _flat(content):
-        flag = name.replace("_", "-")
-        if flag in own and isinstance(value, bool):
-            arguments += [f"--{flag}"] if value else []
-            continue
-        entries = value if isinstance(value, list) else [value]
-        if not entries:
-            raise UsageError(f"{path}: {flag} has no values: give one, or drop it.")
-        joint = "+" if flag == "aux" else " "
-        arguments += [f"--{flag}", *(_word(entry, joint) for entry in entries)]
-    return split(arguments, own)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _word(entry: Any, joint: str) -> str:
-    if isinstance(entry, list):
-        return joint.join(str(part) for part in entry)
-    return str(entry).lower() if isinstance(entry, bool) else str(entry)
 
 
 def expand(axes: Axes, pins: Mapping[str, str], named: Collection[str] = ()) -> list[Planned]:

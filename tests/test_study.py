@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from agents.runtime.checkpoint import load_checkpoint
+from configs.cli import own_flags, read_file
 from configs.errors import UsageError
-from configs.grid import distinct, expand, own_flags, read_file
+from configs.grid import distinct, expand
 from experiments.running.folder import last_step
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,8 @@ but the disk with `study.py`: state and progress of a run are in its folder.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -81,8 +82,7 @@ class Local:
             gpus: for each run; 0 leaves all GPUs to all runs.
         """
         self.slots = jobs
-        self._context: Any = get_context("forkserver")
-        self._context.set_forkserver_preload(["experiments.running.worker"])
+        self._context = forked()
         self._running: dict[int, tuple[Any, Task, int]] = {}
         self._gpus = _visible_gpus() if gpus else []
         if gpus > 1:
@@ -112,7 +112,7 @@ class Local:
             slot = next(number for number in range(self.slots) if number not in taken)
             gpu = self._gpus[slot % len(self._gpus)] if self._gpus else ""
             process = self._context.Process(target=work_alone, args=(task, gpu), name=task.name)
-            with _Importable():
+            with importable():
                 process.start()
             self._running[process.sentinel] = (process, task, slot)
 
@@ -146,15 +146,21 @@ def _visible_gpus() -> list[str]:
     return found
 
 
-class _Importable:
-    """Lets a process that Python starts now import what this one can."""
+@contextmanager
+def importable() -> Iterator[None]:
+    """Lets a process that Python starts meanwhile import what this one can."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
-    def __enter__(self) -> None:
-        self._before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 
-    def __exit__(self, *exception: object) -> None:
-        if self._before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = self._before
+def forked() -> Any:
+    """Makes processes by forking one that has imported everything and done nothing else."""
+    context: Any = get_context("forkserver")
+    context.set_forkserver_preload(["experiments.running.worker"])
+    return context

@@ -7,6 +7,9 @@ set of components and set of texts, since a text may name a file.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,6 +19,7 @@ from agents.gates import make
 from configs.errors import UsageError
 from configs.grid import Planned
 from configs.training import TrainConfig
+from experiments.running.backends import forked, importable
 from experiments.training.build import build, check_gate, check_minibatches
 from experiments.training.hardware import Hardware
 
@@ -29,20 +33,48 @@ def check(runs: Sequence[Planned]) -> None:
     Raises:
         UsageError: it names the run.
     """
-    seen: set[Any] = set()
-    hardware = Hardware(torch.device("cpu"), "fp32", 1, "")
+    arms: set[str] = set()
+    kinds: dict[Any, tuple[str, TrainConfig]] = {}
     for run in runs:
         config = replace(run.config, run=replace(run.config.run, seed=1))
-        arm, kind = repr(config), _kind(config)
-        if arm in seen:
-            continue
+        arm = repr(config)
+        if arm not in arms:
+            arms.add(arm)
+            with _said_of(run.name):
+                check_arm(config)
+            kinds.setdefault(_kind(config), (run.name, config))
+    # In another process, so that this one does not keep the memory of networks and emulators.
+    with importable(), ProcessPoolExecutor(1, mp_context=forked()) as process:
         try:
-            check_arm(config)
-            if kind not in seen:
-                build(config, hardware).close()
-        except (UsageError, ValueError) as error:
-            raise UsageError(f"{error} (This is said of the run {run.name}.)") from error
-        seen |= {arm, kind}
+            process.submit(build_all, list(kinds.values())).result()
+        except BrokenProcessPool as error:
+            raise UsageError(
+                "a process that built one run of each kind was killed, perhaps for lack of memory: "
+                "use fewer --num-envs, or end other programs."
+            ) from error
+
+
+def build_all(named: Sequence[tuple[str, TrainConfig]]) -> None:
+    """Builds runs, one after the other.
+
+    Args:
+        named: the configs, each with the name of a run.
+
+    Raises:
+        UsageError: one cannot be built.
+    """
+    hardware = Hardware(torch.device("cpu"), "fp32", 1, "")
+    for name, config in named:
+        with _said_of(name):
+            build(config, hardware).close()
+
+
+@contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{error} (This is said of the run {name}.)") from error
 
 
 def check_arm(config: TrainConfig) -> None:

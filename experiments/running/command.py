@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.logs.terminal import duration
-from configs.cli import parse_study
+from configs.cli import Axes, own_flags, parse_study, read_file, split
 from configs.errors import UsageError
-from configs.grid import Axes, Planned, own_flags, read_file, split
+from configs.grid import Planned
 from configs.programs import StudyOptions
 from experiments.running import folder as folders
 from experiments.running.backends import Backend, Local, cores

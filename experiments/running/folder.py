@@ -23,8 +23,9 @@ from safetensors import SafetensorError, safe_open
 
 from agents.runtime.checkpoint import CONTENT, PATTERN, write_json
 from agents.teachers import POLICY_FILE
+from configs.cli import Axes
 from configs.errors import UsageError
-from configs.grid import Axes, Planned, distinct, expand
+from configs.grid import Planned, distinct, expand
 from experiments.training.run_folder import CHECKPOINTS
 
 STUDY, LOGS, REPORT = "study.json", "logs", "report"

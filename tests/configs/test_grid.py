@@ -1,8 +1,8 @@
 import pytest
 
-from configs.cli import parse
+from configs.cli import own_flags, parse, read_file, split
 from configs.errors import UsageError
-from configs.grid import distinct, expand, own_flags, read_file, split
+from configs.grid import distinct, expand
 
 PINS = {"device": "cpu", "precision": "fp32", "threads": "1", "env.backend": "envpool"}
 
