@@ -154,6 +154,16 @@ def test_a_gymnasium_run_says_which_torso_it_took(capsys):
     assert "The torso is mlp, for observations of 64." in capsys.readouterr().out.splitlines()[0]
 
 
+def test_a_run_says_at_its_end_how_much_of_each_head_was_let_in(capsys):
+    for place in ("parameters", "features"):
+        heads = f"--aux termination inverse --gate cosine --gate.at {place}"
+        assert main(f"{SHORT} {heads} --run-dir {place}".split()) == DONE
+        *_, one, other, _, _ = capsys.readouterr().out.splitlines()
+        for line, name in ((one, "termination"), (other, "inverse")):
+            pattern = r": \d+ % of its gradient passed, it agreed in \d+ % of the judgements\."
+            assert re.fullmatch(name + pattern, line)
+
+
 def test_the_same_seed_twice_is_the_same_run_and_another_seed_another(made):
     for name, seed in (("again", 1), ("other", 2)):
         assert main(f"{SHORT} --run-dir {name} --seed {seed}".split()) == DONE

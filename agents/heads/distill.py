@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.algorithms import log_probability
+from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
@@ -90,7 +91,62 @@ def after(value: Float[Tensor, "T B"], trajectory: Trajectory) -> Float[Tensor, 
     return result
 
 
-Where = Literal["everywhere", "better"]
+Where = Literal["everywhere", "better", "advantage"]
+
+TRACE = 0.95
+"""Lambda of the advantages from which the teacher's is estimated."""
+ENOUGH = 0.2
+"""The teacher's advantage at which the loss counts in full, in root mean squares of all."""
+LARGEST_RATIO = 20.0
+"""Bound of the ratio of the teacher's to the student's probability of an action."""
+
+
+class TeacherAdvantage(nn.Module):
+    """Estimates how much better the teacher's actions are than the student's, state by state.
+
+        u(x) = E_{a ~ pi_T}[A(x, a)] / s,    learnt from  pi_T(a_t | x_t) / mu(a_t | x_t) A_t / s
+
+    by least squares, linearly in the agent's features, which it does not train.  A_t are
+    generalised advantages of the student with its own values, mu is the policy that acted, and s
+    the root mean square of the A_t.  By the policy improvement theorem a student that moves
+    towards the teacher wherever u > 0, and only there, improves (Kakade and Langford 2002,
+    "Approximately Optimal Approximate Reinforcement Learning", for small moves).  It starts at 0:
+    nothing is followed before it is known to help.
+    """
+
+    def __init__(self, num_features: int, discount: float) -> None:
+        super().__init__()
+        self._discount = discount
+        self.layer = nn.Linear(num_features, 1)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(
+        self, output: AgentOutput, trajectory: Trajectory, teacher: Float[Tensor, "T B A"]
+    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"]]:
+        """Returns the weights of the steps, from 0 to 1, and the loss of the estimate.
+
+        Args:
+            output: of the agent.
+            trajectory: that it was unrolled over.
+            teacher: its probabilities.
+        """
+        advantage = gae(
+            trajectory.reward,
+            output.value.detach(),
+            trajectory.terminated,
+            trajectory.truncated,
+            discount=self._discount,
+            trace=TRACE,
+        )
+        likely = teacher.gather(-1, trajectory.action.unsqueeze(-1)).squeeze(-1)
+        ratio = (likely / trajectory.log_probability.exp()).clamp(max=LARGEST_RATIO)
+        valid = trajectory.valid
+        spread = masked_mean(advantage.square(), valid).sqrt()
+        drawn = torch.where(valid & (spread > 0), ratio * advantage / spread, 0.0)
+        estimate = self.layer(output.features[:-1].detach()).squeeze(-1)
+        weight = (estimate.detach() / ENOUGH).clamp(0.0, 1.0)
+        return weight, 0.5 * (estimate - drawn).square()
 
 
 @dataclass(frozen=True)
@@ -107,7 +163,8 @@ class DistillConfig:
     loss: DistillLoss = "student"
     """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
-    """better: only where the teacher expects a higher return than the student does."""
+    """better: only where the teacher expects a higher return than the student does; advantage: as
+    far as the teacher's actions are estimated to be better than the student's."""
     coefficient: float = 1.0
     """Weight of the loss (1 in Du et al.)."""
     coefficient_end: float | None = None
@@ -173,6 +230,9 @@ class DistillConfig:
             smoothing=self.smoothing,
             loss=self.loss,
             where=self.where,
+            advantage=TeacherAdvantage(context.num_features, context.discount)
+            if self.where == "advantage"
+            else None,
         )
 
 
@@ -187,7 +247,9 @@ class DistillTargets(Targets):
 
 
 class Distill(AuxiliaryHead):
-    """-sum_a pi_T(a | x_t) log pi(a | x_t); trains torso, core, policy; owns no parameters.
+    """-sum_a pi_T(a | x_t) log pi(a | x_t); trains torso, core, policy.
+
+    It owns parameters only where it estimates the teacher's advantage.
 
     Args:
         teacher: frozen; not saved with the head.
@@ -196,6 +258,7 @@ class Distill(AuxiliaryHead):
         smoothing: share of the uniform policy mixed into the teacher's.
         loss: a line of the table above.
         where: everywhere, or only where the teacher expects more (`better`).
+        advantage: estimates where the teacher's actions are better; None: they count everywhere.
     """
 
     trains = ("torso", "core", "policy")
@@ -209,6 +272,7 @@ class Distill(AuxiliaryHead):
         smoothing: float = 0.0,
         loss: DistillLoss = "student",
         where: Where = "everywhere",
+        advantage: TeacherAdvantage | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
@@ -219,6 +283,7 @@ class Distill(AuxiliaryHead):
         self._smoothing = smoothing
         self._loss: DistillLoss = loss
         self._compares = where == "better"
+        self.advantage = advantage
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""
@@ -262,6 +327,10 @@ class Distill(AuxiliaryHead):
             better = targets.value > output.value[:-1].detach()
             loss = torch.where(better, loss, 0.0)
             metrics["teacher_better"] = masked_mean(better.to(loss.dtype), valid)
+        if self.advantage is not None:
+            weight, error = self.advantage(output, trajectory, targets.probabilities)
+            loss = weight * loss + error
+            metrics["followed"] = masked_mean(weight, valid)
         return HeadLoss(loss, valid, metrics)
 
 

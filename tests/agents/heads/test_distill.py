@@ -9,7 +9,13 @@ from torch.testing import assert_close
 
 from agents.heads import Heads
 from agents.heads.base import Schedule
-from agents.heads.distill import Distill, DistillConfig, distill_loss, teacher_policy
+from agents.heads.distill import (
+    Distill,
+    DistillConfig,
+    TeacherAdvantage,
+    distill_loss,
+    teacher_policy,
+)
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput
 
@@ -246,6 +252,95 @@ def test_only_where_the_teacher_expects_more_it_is_imitated(agent, build_traject
 def test_a_teacher_without_values_cannot_be_asked_where_it_is_better(context):
     with pytest.raises(ValueError, match=r"^where better .* one of the gridworld's"):
         DistillConfig(where="better").build(context)
+
+
+def rewarded(build_trajectory, favourite):
+    """A trajectory in which an action is worth 1 and all others -1, taken by a uniform student."""
+    trajectory = build_trajectory(length=8, batch=6)
+    good = trajectory.action == favourite
+    return replace(
+        trajectory,
+        reward=torch.where(good, 1.0, -1.0),
+        terminated=torch.ones_like(trajectory.terminated),  # so that advantages are rewards
+        valid=torch.ones_like(trajectory.valid),
+        log_probability=torch.full_like(trajectory.log_probability, log(1 / A)),
+    )
+
+
+def blind(trajectory):
+    """The output of a student that sees the same everywhere, and expects nothing."""
+    steps, batch = trajectory.action.shape
+    features = torch.ones(steps + 1, batch, F, requires_grad=True)
+    logits = torch.zeros(steps + 1, batch, A, requires_grad=True)
+    return AgentOutput(None, features, features, logits, torch.zeros(steps + 1, batch))
+
+
+def test_the_teachers_advantage_is_learnt_from_ratio_times_advantage(agent, build_trajectory):
+    trajectory = rewarded(build_trajectory, favourite=1)
+    output = blind(trajectory)
+    head = Distill(Fixed([0.0, 8.0, 0.0, 0.0]), 0.0, WEIGHT, advantage=TeacherAdvantage(F, 0.9))
+    result = head(agent, output, trajectory, head.prepare(agent, trajectory))
+    # Greedy for action 1, which a uniform student takes with 1/4; root mean square of rewards: 1.
+    drawn = torch.where(trajectory.action == 1, 4.0, 0.0)
+    assert_close(result.loss, 0.5 * drawn.square())  # nothing is followed yet
+    assert result.metrics["followed"] == 0
+    result.loss.mean().backward()
+    assert not output.logits.grad.any()
+    assert output.features.grad is None
+    assert_close(head.advantage.layer.bias.grad, -drawn.mean()[None])
+
+
+@pytest.mark.parametrize(("advised", "followed"), [(1, 1.0), (2, 0.0)])
+def test_a_teacher_is_followed_where_its_actions_are_found_to_be_better(
+    agent, build_trajectory, advised, followed
+):
+    trajectory = rewarded(build_trajectory, favourite=1)
+    logits = [8.0 if action == advised else 0.0 for action in range(A)]
+    head = Distill(Fixed(logits), 0.0, WEIGHT, advantage=TeacherAdvantage(F, 0.9))
+    descent = torch.optim.SGD(head.parameters(), lr=0.1)
+    for _ in range(30):
+        descent.zero_grad()
+        output = blind(trajectory)
+        result = head(agent, output, trajectory, head.prepare(agent, trajectory))
+        result.loss.mean().backward()
+        descent.step()
+    assert result.metrics["followed"] == followed
+    assert bool(output.logits.grad.any()) == bool(followed)
+    if followed:
+        head.advantage = None
+        expected = head(agent, output, trajectory, head.prepare(agent, trajectory)).loss
+        error = result.loss - expected
+        assert (error >= 0).all()
+
+
+def test_nothing_is_learnt_of_a_teachers_advantage_from_invalid_steps(agent, build_trajectory):
+    trajectory = build_trajectory(terminated=[(0, 1)])
+    reward = torch.where(trajectory.valid, trajectory.reward, 1e6)
+    gradients = []
+    for each in (trajectory, replace(trajectory, reward=reward)):
+        head = Distill(Fixed([1.0, 0.0, 0.0, 0.0]), 1.0, WEIGHT, advantage=TeacherAdvantage(F, 0.9))
+        result = head(agent, blind(each), each, head.prepare(agent, each))
+        torch.where(each.valid, result.loss, 0.0).sum().backward()
+        gradients.append(head.advantage.layer.bias.grad)
+    assert torch.equal(*gradients)
+
+
+def test_once_the_teacher_is_followed_the_loss_trains_what_it_declares(
+    agent, context, build_trajectory
+):
+    trajectory = build_trajectory(truncated=[(1, 0)])
+    head = DistillConfig(where="advantage").build(context)
+    torch.nn.init.ones_(head.advantage.layer.bias)
+    output = agent(trajectory.observation)
+    result = head(agent, output, trajectory, head.prepare(agent, trajectory))
+    assert result.metrics["followed"] == 1
+    result.loss[result.valid].mean().backward()
+    reached = {
+        name: any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
+        for name, part in agent.parts.items()
+    }
+    assert reached == {"torso": True, "policy": True, "value": False}
+    assert all(parameter.grad is not None for parameter in head.parameters())
 
 
 @pytest.mark.parametrize("name", ["entropy", "expected_entropy"])
