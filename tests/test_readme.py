@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from configs.cli import is_resume, parse, parse_evaluate, parse_resume, parse_sweep
+from configs.grid import expand
+from experiments.running.command import read_arguments
 from experiments.training import run_folder as rundir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +107,14 @@ def test_every_evaluation_command_is_taken(arguments):
 def test_every_sweep_command_is_taken(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parse_sweep(arguments)
+
+
+@of("python", "study.py")
+def test_every_study_command_is_taken(arguments):
+    if "--resume" in arguments:
+        read_arguments(arguments)
+    else:
+        assert expand(read_arguments(arguments).axes, {})
 
 
 @of("make")
