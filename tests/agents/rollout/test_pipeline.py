@@ -10,7 +10,7 @@ from agents.gates import make
 from agents.learning.learner import Learner
 from agents.rollout.collector import Collector, Pipeline
 from agents.runtime.random import generator
-from envs.base import VecEnv
+from envs.base import EnvironmentFailedError, VecEnv
 from tests.agents.updating import A2C, CONFIG, agent_numbers, numbers, same
 
 CPU = torch.device("cpu")
@@ -145,13 +145,13 @@ def test_an_error_of_the_environment_reaches_whoever_collects(start):
     pipeline, _ = start(breaks_at=5)
     pipeline.collect()
     for _ in range(2):
-        with pytest.raises(ValueError, match="the emulator has died"):
+        with pytest.raises(EnvironmentFailedError, match="the emulator has died"):
             pipeline.collect()
 
 
 def test_an_error_in_the_first_trajectory_is_raised_as_well(start):
     pipeline, _ = start(breaks_at=1)
-    with pytest.raises(ValueError, match="the emulator has died"):
+    with pytest.raises(EnvironmentFailedError, match="the emulator has died"):
         pipeline.collect()
 
 

@@ -167,7 +167,7 @@ def test_auxiliaries_are_dropped_until_there_is_an_average() -> None:
 def test_options_out_of_range_are_refused() -> None:
     for options, sentence in (
         ({"kappa": 0.0}, "kappa must be above 0, not 0.0"),
-        ({"kappa": float("nan")}, "kappa must be above 0, not nan"),
+        ({"kappa": float("nan")}, "kappa must be finite, not nan"),
         ({"decay": 1.0}, r"decay must be in \[0, 1\), not 1.0"),
     ):
         with pytest.raises(ValueError, match=sentence):

@@ -125,7 +125,7 @@ def test_options_out_of_range_are_refused() -> None:
         ({"confidence": 1.0}, "confidence must be between 0 and 1, not 1.0"),
         ({"confidence": 0.0}, "confidence must be between 0 and 1, not 0.0"),
         ({"unknown": -0.1}, "unknown must be from 0 to 1, not -0.1"),
-        ({"unknown": float("nan")}, "unknown must be from 0 to 1, not nan"),
+        ({"unknown": float("nan")}, "unknown must be finite, not nan"),
     ):
         with pytest.raises(ValueError, match=sentence):
             make("significant", **options)
