@@ -185,7 +185,7 @@ def test_the_weights_in_between_are_worth_a_test(build_learner, collected):
     assert any(0.01 < weight < 0.99 for weight in weights)
 
 
-def test_an_auxiliary_that_is_not_finite_between_judgements_skips_the_agents_update(
+def test_an_auxiliary_that_is_not_finite_between_judgements_is_dropped_there_as_well(
     build_learner, collected
 ):
     broken = Broken()
@@ -194,8 +194,10 @@ def test_an_auxiliary_that_is_not_finite_between_judgements_skips_the_agents_upd
     learner.update(collected[0])
     broken.factor, before = NAN, numbers(learner.state_dict()["agent"])
     metrics = learner.update(collected[1])
-    assert (metrics["skipped"], metrics["aux/dropped"]) == (1.0, 1.0)
-    assert same(before, numbers(learner.state_dict()["agent"]))
+    assert (metrics["skipped"], metrics["aux/dropped"]) == (0.0, 1.0)
+    after = numbers(learner.state_dict()["agent"])
+    assert not same(before, after)
+    assert all(tensor.isfinite().all() for tensor in after)
 
 
 @pytest.mark.parametrize("every", [1, 3])

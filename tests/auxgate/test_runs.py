@@ -104,7 +104,7 @@ def test_an_interrupted_run_is_returned_and_goes_on(monkeypatch):
 
 def test_a_run_that_diverges_is_an_exception(monkeypatch):
     monkeypatch.setattr(agents.algorithms.a2c, "entropy", lambda logits: logits.sum(-1) * torch.nan)
-    with pytest.raises(auxgate.DivergedError, match="weights before them are in run"):
+    with pytest.raises(auxgate.DivergedError, match="weights before them are saved in run"):
         small(max_skipped=2)
 
 
