@@ -273,7 +273,7 @@ def test_help_begins_with_the_common_options_and_names_the_flag_for_all(capsys):
 
 def test_help_lists_what_can_be_chosen(capsys):
     text = " ".join(help_of("--env Catch --aux distill", capsys).replace("│", " ").split())
-    assert "Which of: nature, impala, mlp. (default: mlp)" in text
+    assert "Which of: nature, impala, small, mlp. (default: mlp)" in text
     assert "Which of: none, distill" in text
     assert "cosine_unweighted" in text
 

@@ -85,7 +85,7 @@ def test_the_first_of_a_name_keeps_it():
     [
         ("--env Catch --gate", "--gate needs a value."),
         ("--env Catch --learning-rate", "--learning-rate needs a value."),
-        ("--env Catch --steps 10 1e3", "--steps: '1e3' is not a whole number."),
+        ("--env Catch --steps 10 1.5", "--steps: '1.5' is not a whole number"),
         ("--env Catch --learning-rate 1 -1", "--learning-rate must be above 0 and finite, not -1"),
         ("--env Catch --device cpu cuda", "--device cannot vary within a study"),
         ("--env Breakout --env.num-threads 1 2", "--env.num-threads cannot vary within a study"),
