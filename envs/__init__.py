@@ -162,11 +162,14 @@ def _of_package(name: str) -> tuple[str, str]:
     """An id of a well-known package: from the package, or from a family that has it as well."""
     try:
         return locate(name), "gym"
-    except ValueError:
-        found = _respelt(name)
-        if found is None:
+    except ValueError as error:
+        other = next((own for respell in RESPELL if (own := respell(name)) != name), None)
+        if other is None:
             raise
-        return found
+        try:
+            return find(other)
+        except ValueError as unknown:
+            raise ValueError(f"{unknown} {error}") from error
 
 
 def _respelt(name: str) -> tuple[str, str] | None:

@@ -145,7 +145,7 @@ def test_a_folder_that_does_not_exist_is_one_sentence(capsys):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("runs", "--output is missing: --help explains it."),
+        ("runs", "--output is missing: --help-all explains it."),
         ("--output out --frist x", "--frist is not an option here: did you mean --first?"),
     ],
 )
@@ -270,5 +270,5 @@ def test_the_committed_tables_are_those_of_the_committed_runs():
 def test_an_empty_output_is_not_the_working_folder(runs, capsys, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     assert report.main(["runs/main-1", "--output", ""]) == 2
-    assert "--output is empty: name a folder." in capsys.readouterr().err
+    assert "--output is empty: name a file or folder" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before

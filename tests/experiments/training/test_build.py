@@ -185,6 +185,7 @@ def test_the_learner_is_told_the_schedule_of_the_run():
 def test_a_gridworld_teaches_its_own_worlds(line):
     session = session_of(f"{line} --aux distill --aux.distill.temperature 0.5", WORLDS)
     metrics = session.update()
+    metrics.pop("explained_variance")  # of returns that are all alike: no reward was met yet
     assert torch.isfinite(torch.stack(list(metrics.values()))).all()
     (head,) = session.learner.heads.values()
     teacher = head.get_extra_state()["teacher"]

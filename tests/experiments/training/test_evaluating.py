@@ -59,7 +59,7 @@ def state(folder):
     [
         f"{CATCH} --aux inverse --log-steps 1",
         f"{WORLDS} --log-steps 1",
-        f"--env CartPole-v1 --num-envs 2 --unroll-length 4 --steps 120 --log-steps 1 {HOST}",
+        f"--env CartPole-v1 --algo a2c --num-envs 2 --unroll-length 4 --steps 120 --log-steps 1 {HOST}",
     ],
     ids=["a head", "a recurrent pipeline", "gym"],
 )
