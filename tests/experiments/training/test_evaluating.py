@@ -59,7 +59,8 @@ def state(folder):
     [
         f"{CATCH} --aux inverse --log-steps 1",
         f"{WORLDS} --log-steps 1",
-        f"--env CartPole-v1 --algo a2c --num-envs 2 --unroll-length 4 --steps 120 --log-steps 1 {HOST}",
+        "--env CartPole-v1 --algo a2c --num-envs 2 --unroll-length 4 --steps 120 --log-steps 1 "
+        f"{HOST}",
     ],
     ids=["a head", "a recurrent pipeline", "gym"],
 )
