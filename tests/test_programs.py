@@ -96,7 +96,7 @@ def started(line, module="train.py", **environment):
 @pytest.mark.parametrize("line", ["", "--pipeline"])
 def test_an_error_of_the_environment_is_named_as_its_own_and_shown(fault, what, line, odd, capsys):
     odd(fault=fault)
-    assert main(f"--env Odd-v0 {SHORT} {line}".split()) == 1
+    assert main(f"--env Odd-v0 --algo a2c {SHORT} {line}".split()) == 1
     first, *trace = capsys.readouterr().err.splitlines()
     assert first.startswith(f"train.py: the environment Odd-v0 failed ({what}); its traceback fol")
     assert trace[0] == "Traceback (most recent call last):"
@@ -105,7 +105,7 @@ def test_an_error_of_the_environment_is_named_as_its_own_and_shown(fault, what, 
 
 def test_an_error_of_the_environment_in_evaluation_is_no_full_disk(odd, capsys):
     odd()
-    assert main(f"--env Odd-v0 {SHORT}".split()) == DONE
+    assert main(f"--env Odd-v0 --algo a2c {SHORT}".split()) == DONE
     gymnasium.registry.pop("Odd-v0")
     odd(fault="connection")
     assert evaluate(["mine", "--episodes", "40", "--device", "cpu"]) == 1
@@ -116,7 +116,7 @@ def test_an_error_of_the_environment_in_evaluation_is_no_full_disk(odd, capsys):
 
 def test_an_episode_without_end_is_given_up_with_the_cure(odd, capsys, monkeypatch):
     odd(ends=False)
-    assert main(f"--env Odd-v0 {SHORT}".split()) == DONE
+    assert main(f"--env Odd-v0 --algo a2c {SHORT}".split()) == DONE
     monkeypatch.setattr("experiments.evaluation.command.PROGRESS_SECONDS", 0.0)
     line = "mine --episodes 2 --device cpu --max-steps 50"
     assert evaluate(line.split()) == MISTAKEN
@@ -130,12 +130,12 @@ def test_an_episode_without_end_is_given_up_with_the_cure(odd, capsys, monkeypat
 
 def test_observations_that_are_not_finite_are_the_environments_and_no_success(odd, capsys):
     odd(fault="nan")
-    assert main(f"--env Odd-v0 {SHORT} --max-skipped 3".split()) == DIVERGED
+    assert main(f"--env Odd-v0 --algo a2c {SHORT} --max-skipped 3".split()) == DIVERGED
     said = capsys.readouterr().err
     assert "skipped because observations or rewards of Odd-v0 were not finite" in said
     assert "learning-rate" not in said
     # Never three in a row, but most of them.
-    assert main(f"--env Odd-v0 {SHORT}2 --max-skipped 100".split()) == DIVERGED
+    assert main(f"--env Odd-v0 --algo a2c {SHORT}2 --max-skipped 100".split()) == DIVERGED
     assert "of 10 updates were skipped because observations" in capsys.readouterr().err
 
 

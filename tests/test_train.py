@@ -149,7 +149,7 @@ def test_a_run_says_where_it_computes_where_it_writes_and_what_comes_next(capsys
 
 
 def test_a_gymnasium_run_says_which_torso_it_took(capsys):
-    line = "--env FrozenLake-v1 --steps 40 --num-envs 2 --unroll-length 4 --device cpu"
+    line = "--env FrozenLake-v1 --algo a2c --steps 40 --num-envs 2 --unroll-length 4 --device cpu"
     assert main(f"{line} --run-dir lake --env.kwargs map_name=8x8".split()) == DONE
     assert "The torso is mlp, for observations of 64." in capsys.readouterr().out.splitlines()[0]
 

@@ -68,7 +68,7 @@ class ValueScale(nn.Module):
 
     @torch.no_grad()
     def observe(self, mean: Float[Tensor, ""], mean_square: Float[Tensor, ""]) -> None:
-        """Takes notice of value targets.
+        """Takes notice of value targets, unless they are not finite: such an update is skipped.
 
         Args:
             mean: of the valid targets of all processes.
@@ -76,8 +76,9 @@ class ValueScale(nn.Module):
         """
         if self.on:
             latest = torch.stack([mean, mean_square])
-            self.moments.lerp_(latest, 1 - self.decay)
-            self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+            sound = latest.isfinite().all()
+            self.moments.lerp_(torch.where(sound, latest, self.moments), 1 - self.decay)
+            self.weight.lerp_(torch.where(sound, 1.0, self.weight), 1 - self.decay)
 
     @torch.no_grad()
     def adopt(self, layers: Iterable[nn.Linear]) -> None:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from configs import stored
 from configs.choice import Choice
-from configs.training import TrainConfig, defaults
+from configs.training import BEFORE, TrainConfig, absent, defaults
 
 SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 """Options that a reader looks for first: in every command, whatever the defaults."""
 HOUSEKEEPING = (
     *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_steps"),
     *("log_seconds", "deterministic", "compile", "max_skipped"),
-    "track",
+    *("track", "eval_every", "eval_episodes", "eval_step_limit"),
 )
 """Options of a run that say where it computes and what it writes, not what it learns; those of
 earlier versions too."""
@@ -49,14 +50,16 @@ def components(config: Config) -> dict[str, Any]:
 def options(config: Config) -> dict[str, Any]:
     """All options that affect learning, by flag (`aux.distill.temperature`).
 
-    An option added since the config was written has its default.
+    An option added since the config was written has the value that runs had before it.
     """
     template = _template(config)
+    before = dict(BEFORE)
     ignored: set[str] = set(HOUSEKEEPING)
     if template is not None:
+        before |= {f"env.{name}": value for name, value in absent(template.env).items()}
         # How many threads play, for instance: the game is the same.
         ignored |= {f"env.{field.name}" for field in fields(template.env) if not field.compare}
-    found = {**_by_flag(template), **_flatten(config)}
+    found = {**_by_flag(template), **before, **_flatten(config)}
     return {flag: value for flag, value in found.items() if flag not in ignored}
 
 
@@ -95,7 +98,7 @@ def _flatten(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, content in config.items():
         match section:
-            case "choice" | "variant" | "plugins":
+            case "choice" | "variant" | "plugins" | stored.COUNT:
                 sections = {}
             case "run":
                 sections = {"": content}

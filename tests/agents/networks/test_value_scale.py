@@ -108,3 +108,16 @@ def test_the_size_of_rewards_does_not_change_what_is_learnt(build_agent, build_c
     observation = played[0].observation
     assert_close(scaled(observation).logits, plain(observation).logits, rtol=1e-3, atol=1e-5)
     assert_close(scaled(observation).value, factor * plain(observation).value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, 1e30])
+def test_targets_that_are_not_finite_or_whose_squares_are_not_change_nothing(scale, wrong):
+    observe(scale, wrong)
+    assert scale.unit == 1.0
+    observe(scale, 1.0, 3.0, 8.0)
+    scale.adopt([])
+    before = {name: value.clone() for name, value in scale.state_dict().items()}
+    observe(scale, wrong, 2.0)
+    scale.adopt([])
+    for name, value in scale.state_dict().items():
+        assert torch.equal(value, before[name])
