@@ -132,11 +132,14 @@ def test_observations_that_are_not_finite_are_the_environments_and_no_success(od
     odd(fault="nan")
     assert main(f"--env Odd-v0 --algo a2c {SHORT} --max-skipped 3".split()) == DIVERGED
     said = capsys.readouterr().err
-    assert "skipped because observations or rewards of Odd-v0 were not finite" in said
+    assert "skipped, because observations or rewards of the environment were not finite" in said
     assert "learning-rate" not in said
     # Never three in a row, but most of them.
     assert main(f"--env Odd-v0 --algo a2c {SHORT}2 --max-skipped 100".split()) == DIVERGED
-    assert "of 10 updates were skipped because observations" in capsys.readouterr().err
+    assert (
+        "of 10 updates were skipped, the last 5 in a row, because observations"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

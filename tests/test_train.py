@@ -354,7 +354,9 @@ def test_a_loss_that_stays_infinite_stops_the_run_with_a_sentence(poison, capsys
     poison(3)
     assert main(f"{SHORT} --run-dir mine --max-skipped 4".split()) == DIVERGED == 1
     said = capsys.readouterr().err
-    assert said.startswith("train.py: the last 4 updates were skipped because the loss was not fin")
+    assert said.startswith(
+        "train.py: the last 4 updates were skipped, because the loss was not fin"
+    )
     assert said.endswith("are saved in mine. Try a smaller --learning-rate.\n")
     assert said.count("\n") == 1
     assert [row["skipped"] for row in table("mine")] == ["0", "0", "0", "1", "2", "3", "4"]

@@ -157,6 +157,17 @@ def _in_order(written: bytes) -> tuple[bytes, memoryview]:
     return len(text).to_bytes(8, "little") + text, memoryview(written)[end:]
 
 
+def read_text(path: Path) -> str:
+    """The text of a file; whatever else has its name is refused, for a pipe would never end.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_text(encoding="utf-8")
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote; nothing is unpickled.
 

@@ -17,6 +17,7 @@ from agents.runtime.checkpoint import (
     LEFTOVER,
     DamagedFileError,
     load_tensors,
+    read_text,
     remove_leftovers,
     save_tensors,
     write_json,
@@ -145,7 +146,7 @@ def create(config: SweepConfig) -> Path:
     content = to_json(config)
     try:
         if (folder / CONFIG).is_file():
-            if json.loads((folder / CONFIG).read_text("utf-8")) != content:
+            if json.loads(read_text(folder / CONFIG)) != content:
                 raise UsageError(
                     f"--output {folder} holds a sweep or run with other options: choose another "
                     f"folder, or go on with it by --resume {quoted(folder)}."
@@ -202,7 +203,7 @@ def resumed(config: SweepConfig) -> SweepConfig:
             f"--resume {folder} takes its options from there: drop all others but --workers."
         )
     try:
-        content = json.loads((folder / CONFIG).read_text("utf-8"))
+        content = json.loads(read_text(folder / CONFIG))
         begun = from_json(content)
         if to_json(begun) != content:
             raise ValueError("options are missing")

@@ -25,6 +25,7 @@ from agents.runtime.checkpoint import (
     PATTERN,
     DamagedFileError,
     load_tensors,
+    read_text,
     remove_leftovers,
     write_json,
 )
@@ -134,7 +135,7 @@ def never_began(folder: Path) -> bool:
 def _has_config(folder: Path) -> bool:
     """Whether a run's `config.json` is there; not whether it fits this version."""
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and {"choice", "run", "env"} <= content.keys()
@@ -327,7 +328,7 @@ def read_config(folder: Path) -> TrainConfig:
         UsageError: it is not a run's folder, or its config does not fit this version.
     """
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / CONFIG))
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a run's folder: it has no {CONFIG}.") from error
     except (OSError, ValueError, RecursionError) as error:

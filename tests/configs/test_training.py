@@ -20,6 +20,9 @@ EXAMPLES = {
     "gym": "CartPole-v1",
     "atari": "Breakout",
     "gridworld": "Gridworld",
+    "procgen": "procgen/coinrun",
+    "minigrid": "minigrid/Empty-8x8",
+    "envpool": "envpool/CartPole-v1",
 }
 AUX = [(), *((head,) for head in names("aux")), names("aux")]
 # Sections of a config are read one by one: every component is tried once, not with all others.
