@@ -27,6 +27,7 @@ import numpy as np
 import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -214,6 +215,9 @@ def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
                     axes.fill_between(points, low, high, color=COLOURS[side], alpha=0.2, lw=0)
             axes.set_xlabel(what)
             axes.set_xlim(0, end)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            if row == 0:
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k"))
             tidy(axes)
         panels[0, column].set_title(task)
     panels[0, 0].set_ylabel("return")
