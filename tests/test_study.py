@@ -95,7 +95,7 @@ def assert_equal(first, second):
         assert first == second
 
 
-@pytest.mark.seconds
+@pytest.mark.slow  # three studies of several processes
 def test_a_study_that_is_killed_stopped_and_resumed_ends_as_one_that_is_not(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     line = [*GRID.split(), "--jobs", "2"]
