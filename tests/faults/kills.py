@@ -41,7 +41,7 @@ JOBS = (
         for options in (
             "",
             "--aux inverse --gate cosine",
-            "--algo ppo --core gru",
+            "--algo ppo --algo.ppo.minibatches 2 --core gru",
             "--aux value_replay --gate projection",
         )
     ),
