@@ -187,10 +187,6 @@ def clipped_value_loss(
     """
     plain = (value - target).square()
     if old is not None:
-        near = (
-            old + (value - old).clamp(-clip, clip)
-            if isinstance(clip, float)
-            else old + torch.clamp(value - old, -clip, clip)
-        )
+        near = old + torch.clamp(value - old, -clip, clip)
         plain = torch.maximum(plain, (near - target).square())
     return 0.5 * plain
