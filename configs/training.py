@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -26,6 +25,9 @@ EVALUATION_STEP_LIMIT = 27_000  # the time limit of Atari
 @dataclass(frozen=True)
 class RunOptions:
     """Options of every run; the unit of steps is the agent step, all environments counted."""
+
+    ABSENT: ClassVar[Mapping[str, Any]] = {"normalize_value": False}
+    """What runs did whose `config.json` has no such option yet."""
 
     steps: int = 10_000_000
     """Agent steps to train for (Atari: 4 frames each)."""
@@ -162,15 +164,12 @@ class TrainConfig:
         )
 
 
-BEFORE: Mapping[str, Any] = {"normalize_value": False}
-"""What runs did before there was an option for it, where the default is another today."""
-
 RETIRED = ("log_seconds",)
 """Options of a run that earlier versions had; none changed what is learnt, so they are skipped."""
 
 
 def absent(config: Any) -> dict[str, Any]:
-    """What a family's earlier versions did where an option that it has now was not saved."""
+    """What earlier versions did where an option of the config was not saved; see `ABSENT`."""
     return dict(getattr(config, "ABSENT", {}))
 
 
@@ -212,16 +211,14 @@ def _of_sections(
     if choice.gate is None and content["gate"] is not None:
         raise MisfitError("gate must be null, since none was chosen")
 
-    def made(
-        name: str, retired: tuple[str, ...] = (), before: Mapping[str, Any] = MappingProxyType({})
-    ) -> Any:
-        own = {**before, **section(content[name], name)}
-        return filled(type(getattr(template, name)), own, name, retired)
+    def made(name: str, retired: tuple[str, ...] = ()) -> Any:
+        usual = getattr(template, name)
+        return filled(type(usual), {**absent(usual), **section(content[name], name)}, name, retired)
 
     return TrainConfig(
         choice=choice,
-        run=made("run", RETIRED, BEFORE),
-        env=made("env", before=absent(template.env)),
+        run=made("run", RETIRED),
+        env=made("env"),
         algo=made("algo"),
         torso=made("torso"),
         heads={

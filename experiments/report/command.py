@@ -8,7 +8,7 @@ from typing import Any
 
 from configs import stored
 from configs.choice import Choice
-from configs.training import BEFORE, TrainConfig, absent, defaults
+from configs.training import RunOptions, TrainConfig, absent, defaults
 
 SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 """Options that a reader looks for first: in every command, whatever the defaults."""
@@ -53,7 +53,7 @@ def options(config: Config) -> dict[str, Any]:
     An option added since the config was written has the value that runs had before it.
     """
     template = _template(config)
-    before = dict(BEFORE)
+    before = absent(RunOptions)
     ignored: set[str] = set(HOUSEKEEPING)
     if template is not None:
         before |= {f"env.{name}": value for name, value in absent(template.env).items()}
