@@ -20,7 +20,7 @@ from experiments.running.folder import last_step
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY_FILES = sorted((ROOT / "configs" / "studies").glob("*.toml"))
-GRID = "--env Catch --aux none inverse --seeds 1 --steps 8000 --checkpoint-minutes 0.002"
+GRID = "--env Catch --aux none inverse --seeds 1 --steps 60000 --checkpoint-minutes 0.002"
 NAMES = ("Catch-main-s1", "Catch-inverse-cosine-s1")
 TIMES = {"seconds", "sps", "environment", "acting", "learning"}
 
