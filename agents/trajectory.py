@@ -5,6 +5,7 @@ agent sees `observation[t]` and takes `action[t]`; `reward[t]`, `terminated[t]`
 and `truncated[t]` arrive with `observation[t + 1]`.  Hence N = T + 1 observations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -98,3 +99,21 @@ class AgentOutput:
     """State of the recurrent core after the last observation, where there is a core."""
     value_unit: Float[Tensor, ""] = torch.ones(())
     """Standard deviation of returns, in units of which values are learnt; 1 where they are not."""
+
+
+def shuffled_slices(
+    num_envs: int, count: int, shuffling: torch.Generator, device: torch.device
+) -> Sequence[Int[Tensor, " n"]]:
+    """Deals environments out at random to slices whose sizes differ by one at most.
+
+    Args:
+        num_envs: how many there are.
+        count: of slices; no more than there are environments are made.
+        shuffling: random numbers, on the host.
+        device: where the slices are used.
+
+    Returns:
+        Indices of environments, each in one slice.
+    """
+    order = torch.randperm(num_envs, generator=shuffling).to(device, non_blocking=True)
+    return order.tensor_split(min(count, num_envs))

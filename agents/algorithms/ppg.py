@@ -25,7 +25,7 @@ from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, clipped_value_loss
 from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
-from agents.trajectory import AgentOutput, Targets, Trajectory
+from agents.trajectory import AgentOutput, Targets, Trajectory, shuffled_slices
 from gridworld.options import at_least
 
 
@@ -198,10 +198,10 @@ class PPG(PPO):
         for _ in range(self._config.auxiliary_epochs):
             for index in torch.randperm(len(kept), generator=shuffling).tolist():
                 whole = kept[index]
-                num_envs = whole.trajectory.action.shape[1]
-                order = torch.randperm(num_envs, generator=shuffling)
-                order = order.to(whole.trajectory.action.device, non_blocking=True)
-                for environments in order.chunk(self._config.auxiliary_minibatches):
+                action, count = whole.trajectory.action, self._config.auxiliary_minibatches
+                for environments in shuffled_slices(
+                    action.shape[1], count, shuffling, action.device
+                ):
                     yield whole.select(environments)
 
     def phase_loss(

@@ -26,7 +26,7 @@ from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.random import Stream, derived_seed, generator, seeded
 from agents.statistics import averaged
-from agents.trajectory import Targets, Trajectory
+from agents.trajectory import Targets, Trajectory, shuffled_slices
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,8 @@ def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterato
     if count == 1:
         yield whole
         return
-    num_envs = whole.trajectory.action.shape[1]
-    order = torch.randperm(num_envs, generator=shuffling)
-    order = order.to(whole.trajectory.action.device, non_blocking=True)
-    for environments in order.chunk(count):
+    action = whole.trajectory.action
+    for environments in shuffled_slices(action.shape[1], count, shuffling, action.device):
         yield whole.select(environments)
 
 

@@ -329,7 +329,7 @@ def share_of_environments(config: TrainConfig, processes: Processes) -> int:
 
 
 def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) -> None:
-    """Refuses minibatches that are not equal slices of a process's environments.
+    """Refuses more minibatches than a process has environments, which they are slices of.
 
     Args:
         config: of the run.
@@ -337,14 +337,14 @@ def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) 
         num_envs: in this process.
 
     Raises:
-        UsageError: they are not.
+        UsageError: there are.
     """
-    if num_envs % algorithm.minibatches:
+    if num_envs < algorithm.minibatches:
         each = " in each process" if num_envs < config.run.num_envs else ""
+        flag = f"--algo.{config.choice.algo}.minibatches"
         raise UsageError(
-            f"--algo.{config.choice.algo}.minibatches {algorithm.minibatches} does not divide the "
-            f"{num_envs} environments{each}, and a minibatch is a slice of them: change it, or "
-            "--num-envs."
+            f"{flag} {algorithm.minibatches} is more than the environments{each}, {num_envs}, and "
+            f"a minibatch is a slice of them: use {flag} {num_envs}, or more --num-envs."
         )
 
 

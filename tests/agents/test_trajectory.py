@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from agents.trajectory import AgentOutput, Targets, Trajectory
+from agents.trajectory import AgentOutput, Targets, Trajectory, shuffled_slices
 
 T, B = 3, 2
 
@@ -109,3 +109,13 @@ def test_targets_of_a_minibatch_are_those_of_its_environments():
 
 def test_targets_of_nothing_stay_nothing():
     assert Targets().select(torch.tensor([1])) == Targets()
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "count", "sizes"), [(6, 4, [2, 2, 1, 1]), (2, 4, [1, 1]), (8, 4, [2, 2, 2, 2])]
+)
+def test_slices_hold_every_environment_once_and_their_sizes_differ_by_one(num_envs, count, sizes):
+    shuffling = torch.Generator().manual_seed(0)
+    slices = shuffled_slices(num_envs, count, shuffling, torch.device("cpu"))
+    assert [len(each) for each in slices] == sizes
+    assert sorted(torch.cat(list(slices)).tolist()) == list(range(num_envs))

@@ -128,7 +128,7 @@ def test_a_study_file_gives_way_to_the_command_line(tmp_path, monkeypatch):
             "--aux inverse --gate sum --gate.main policy",
             "--gate.main has no effect with --gate sum",
         ),
-        ("--algo ppo --algo.ppo.minibatches 7", "--algo.ppo.minibatches 7 does not divide"),
+        ("--num-envs 6 --algo ppo --algo.ppo.minibatches 7", "--algo.ppo.minibatches 7 is more"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_no_folder(
