@@ -112,8 +112,8 @@ TASKS: Mapping[str, Task] = {
         },
     ),
     "MiniGrid-Empty-8x8": _minigrid("Empty-8x8", 100_000),
-    "MiniGrid-DoorKey-6x6": _minigrid("DoorKey-6x6", 400_000),
-    "MiniGrid-FourRooms": _minigrid("FourRooms", 400_000),
+    "MiniGrid-DoorKey-6x6": _minigrid("DoorKey-6x6", 200_000),
+    "MiniGrid-Unlock": _minigrid("Unlock", 200_000),
 }
 
 SIDES = ("auxgate", "sb3-ppo", "sb3-a2c", "cleanrl-ppo")
