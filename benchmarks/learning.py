@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.learners import COLUMNS, LINES, SIDES, TASKS
 from benchmarks.measure import commit_of
-from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, tidy
+from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, curve_with_band, tidy
 from experiments.results import ROOT, Row, header, options_of, read_table
 from experiments.statistics import estimates
 
@@ -206,13 +206,7 @@ def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
                 own_end = end if row == 0 else np.mean([c[-1, 1] for _, c in runs])
                 points = np.linspace(0, own_end, LINES)
                 returns = np.stack([at(curve, row, points) for _, curve in runs])
-                seen = ~np.isnan(returns).any(0)
-                points, returns = points[seen], returns[:, seen]
-                axes.plot(points, returns.mean(0), color=COLOURS[side], label=side)
-                if len(runs) > 1:
-                    bounds = estimates(returns)
-                    low, high = [b.low for b in bounds], [b.high for b in bounds]
-                    axes.fill_between(points, low, high, color=COLOURS[side], alpha=0.2, lw=0)
+                curve_with_band(axes, points, returns, COLOURS[side], side)
             axes.set_xlabel(what)
             axes.set_xlim(0, end)
             axes.xaxis.set_major_locator(MaxNLocator(4))

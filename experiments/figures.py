@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle
 
+import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
+
+from experiments.statistics import estimates
 
 # Okabe and Ito, "Color Universal Design" (https://jfly.uni-koeln.de/color/): told apart
 # with any colour vision; without its yellow, which is too pale for a line on white.
@@ -79,3 +83,28 @@ def tidy(axes: Axes) -> None:
     """Removes the frame on two sides, and draws a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def curve_with_band(
+    axes: Axes,
+    points: Float[np.ndarray, " n"],
+    runs: Float[np.ndarray, "runs n"],
+    colour: str,
+    label: str,
+) -> None:
+    """Draws the mean of runs and its 95 % bootstrap interval, where every run has a value.
+
+    Args:
+        axes: where to draw.
+        points: on the horizontal axis.
+        runs: values of every run there; NaN for none.
+        colour: of line and band.
+        label: for the legend.
+    """
+    seen = ~np.isnan(runs).any(0)
+    points, runs = points[seen], runs[:, seen]
+    axes.plot(points, runs.mean(0), color=colour, label=label)
+    if len(runs) > 1:
+        bounds = estimates(runs)
+        low, high = [bound.low for bound in bounds], [bound.high for bound in bounds]
+        axes.fill_between(points, low, high, color=colour, alpha=0.2, linewidth=0)
