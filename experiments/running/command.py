@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -213,34 +214,40 @@ def study_runs(request: Request, console: Console) -> int:
         report(study.folder)
         return DONE
     backend = choose(options)
-    try:
+    with ExitStack() as stack:
+        stack.callback(backend.close)
+        place = Path(options.resume or options.output)
+        there = (place / folders.STUDY).is_file()
+        if there and not options.dry_run:
+            stack.enter_context(folders.locked(place))
         study, runs = plan(request, backend)
         check(runs)
-        jobs = backend.slots
         if options.dry_run:
-            list_runs(study, runs, jobs, console)
+            list_runs(study, runs, backend.slots, console)
             return DONE
+        if not there:
+            folders.make(place)
+            stack.enter_context(folders.locked(place))
+            # Another program may have begun the same one meanwhile, and ended.
+            folders.check_free(place, request.axes)
         study.save()
-        with folders.locked(study.folder):
-            progress, home = look(study.folder, runs, jobs), str(Path.cwd())
-            tasks = [
-                Task(home, os.path.abspath(study.folder), run.name, run.words, run.config.run.steps)
-                # One seed of everything comes first, so that arms can be compared early.
-                for run in sorted(runs, key=lambda run: run.config.run.seed)
-                if progress.rows[run.name].state != "done"
-            ]
-            pins = ", ".join(f"--{flag} {value}" for flag, value in study.pins.items())
-            console.print(
-                f"{len(runs):,} runs, {len(runs) - len(tasks):,} done; {jobs} at a time; all with "
-                f"{pins}; writing to {study.folder}",
-                highlight=False,
-                soft_wrap=True,
-            )
-            with Watch(progress, console) as watch:
-                stopped = conduct(backend, tasks, watch, options.retries)
+        progress, home = look(study.folder, runs, backend.slots), str(Path.cwd())
+        tasks = [
+            Task(home, os.path.abspath(study.folder), run.name, run.words, run.config.run.steps)
+            # One seed of everything comes first, so that arms can be compared early.
+            for run in sorted(runs, key=lambda run: run.config.run.seed)
+            if progress.rows[run.name].state != "done"
+        ]
+        pins = ", ".join(f"--{flag} {value}" for flag, value in study.pins.items())
+        console.print(
+            f"{len(runs):,} runs, {len(runs) - len(tasks):,} done; {backend.slots} at a time; all "
+            f"with {pins}; writing to {study.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        with Watch(progress, console) as watch:
+            stopped = conduct(backend, tasks, watch, options.retries)
         return conclude(study, watch, stopped, console)
-    finally:
-        backend.close()
 
 
 def conclude(study: Study, watch: Watch, stopped: bool, console: Console) -> int:

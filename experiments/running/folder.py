@@ -21,16 +21,23 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from agents.runtime.checkpoint import CONTENT, PATTERN, write_json
+from agents.runtime.checkpoint import (
+    CONTENT,
+    LEFTOVER,
+    PATTERN,
+    remove_leftovers,
+    write_json,
+)
 from agents.teachers import POLICY_FILE
 from configs.cli import Axes
 from configs.errors import UsageError
 from configs.grid import Planned, distinct, expand
+from experiments.training.lock import HOLDER, LOCK_FILES, FolderLock
 from experiments.training.run_folder import CHECKPOINTS
 
 STUDY, LOGS, REPORT = "study.json", "logs", "report"
 FORMAT = "auxgate study 1"
-LOCK, WORKERS = ".study.lock", ".workers.lock"
+WORKERS = ".workers.lock"
 PATIENCE = 60.0
 """Seconds that runs of a study whose program was killed get to save and end."""
 
@@ -78,20 +85,24 @@ class Study:
         """Writes `study.json`, which was not there before or is replaced as a whole.
 
         Raises:
-            UsageError: the folder cannot be written.
+            UsageError: the folder cannot be written; a new one is removed.
         """
         content = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
-        made = not self.folder.exists()
+        made = not (self.folder / STUDY).exists()
         try:
             (self.folder / LOGS).mkdir(parents=True, exist_ok=True)
             write_json(self.folder / STUDY, {**content, "pins": dict(self.pins)})
         except OSError as error:
             if made:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            raise UsageError(
-                f"--output {self.folder} cannot be written ({error.strerror or error}): free some "
-                "space, or choose another folder."
-            ) from error
+            raise _unwritable(self.folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"--output {folder} cannot be written ({error.strerror or error}): free some space, or "
+        "choose another folder."
+    )
 
 
 def load(folder: Path) -> Study:
@@ -135,7 +146,7 @@ def check_free(folder: Path, axes: Axes) -> bool:
             f"by --resume {folder}."
         )
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and _never_began(folder)):
             raise UsageError(f"--output {folder} is not empty: choose another folder.")
     except OSError as error:
         raise UsageError(
@@ -144,20 +155,41 @@ def check_free(folder: Path, axes: Axes) -> bool:
     return False
 
 
+def _never_began(folder: Path) -> bool:
+    """Whether a folder holds only what `study.py` writes before `study.json`, if anything."""
+    entries = {path.name: path for path in folder.iterdir()}
+    logs = entries.pop(LOGS, None)
+    return (logs is None or (logs.is_dir() and not any(logs.iterdir()))) and all(
+        name in (WORKERS, *LOCK_FILES) or _is_leftover(name) for name in entries
+    )
+
+
+def _is_leftover(name: str) -> bool:
+    written = LEFTOVER.fullmatch(name)
+    return written is not None and written[1] in (STUDY, HOLDER)
+
+
+def make(folder: Path) -> None:
+    """Makes a study's folder, with nothing in it.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other programs of this study away, and waits for runs that a killed one left.
 
     Raises:
-        UsageError: another `study.py` works in this folder, or its runs do not end.
+        InUseError: another `study.py` works in this folder.
+        UsageError: its runs do not end.
     """
-    with (folder / LOCK).open("w") as mine, (folder / WORKERS).open("w") as workers:
-        try:
-            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another study.py works in {folder}: wait for it, or stop it by Ctrl-C."
-            ) from error
+    with FolderLock(folder), (folder / WORKERS).open("w") as workers:
         patience = time.monotonic() + PATIENCE
         while True:
             try:
@@ -170,6 +202,7 @@ def locked(folder: Path) -> Iterator[None]:
                     ) from error
                 time.sleep(0.1)
         fcntl.flock(workers, fcntl.LOCK_UN)
+        remove_leftovers(folder, lambda name: name in (STUDY, HOLDER))
         yield
 
 

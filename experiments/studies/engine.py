@@ -20,6 +20,7 @@ import numpy as np
 from agents.logs.report import METRICS_FILE
 from experiments.results import Row, Table, header
 from experiments.training.command import main
+from experiments.training.lock import FolderLock
 from experiments.training.trainer import DONE
 
 
@@ -94,7 +95,21 @@ class Study:
 
         Raises:
             ValueError: a run failed; the rows before it are kept.
+            InUseError: another process writes these tables.
         """
+        folder = self.tables[-1].path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with FolderLock(folder):
+            self._complete(wanted, train, arguments, keep=keep)
+
+    def _complete(
+        self,
+        wanted: Sequence[Key],
+        train: Callable[[Key], Sequence[Sequence[str]]],
+        arguments: Sequence[str],
+        *,
+        keep: bool,
+    ) -> None:
         remarks, done = self._done() if keep else ([], set())
         if set(wanted) - done:
             remarks = [*remarks, *header(self.program, arguments)]

@@ -71,7 +71,9 @@ def test_two_programs_do_not_work_in_one_folder(study):
     made.save()
     with (
         folders.locked(made.folder),
-        pytest.raises(UsageError, match=r"another study\.py works in"),
+        pytest.raises(
+            UsageError, match=r"is in use by process \d+ on .*: wait until it has ended, or stop it"
+        ),
         folders.locked(made.folder),
     ):
         pass
