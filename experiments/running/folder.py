@@ -4,6 +4,7 @@
     runs/study/<run>/                as train.py makes it
     runs/study/logs/<run>.log        what train.py printed
     runs/study/report/               made by experiments.report
+    runs/study/search.journal        of a search: its trials, as Optuna writes them
 
 No other state is kept: a run is done when its folder holds the last step's checkpoint and policy.
 """
@@ -15,7 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from experiments.training.run_folder import CHECKPOINTS
 STUDY, LOGS, REPORT = "study.json", "logs", "report"
 FORMAT = "auxgate study 1"
 WORKERS = ".workers.lock"
+PRUNED = "pruned"
+"""An empty file in the folder of a run that a search gave up."""
 PATIENCE = 60.0
 """Seconds that runs of a study whose program was killed get to save and end."""
 
@@ -52,6 +55,18 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a search tries."""
+
+    axes: Axes
+    """Values of each flag, or the range of a number."""
+    trials: int
+    """How many combinations."""
+    prune: bool
+    """Whether trials that are worse than others end early."""
+
+
+@dataclass(frozen=True)
 class Study:
     """All that a study was asked for."""
 
@@ -59,6 +74,8 @@ class Study:
     grids: tuple[Grid, ...]
     pins: Mapping[str, str]
     """What `auto` stands for in every run, by flag."""
+    search: Search | None = None
+    """Which proposes the grids, one by one; none where all are given."""
 
     def runs(self) -> list[Planned]:
         """All runs, each once; those of the first grid come first.
@@ -77,9 +94,11 @@ class Study:
         named = (*first.named, *(flag for flag in axes if flag != "seed"))
         varied = [flag for flag, words in first.axes.items() if len(words) > 1]
         grid = Grid({**first.axes, **axes}, tuple(sorted({*named, *varied})))
-        if grid in self.grids:
-            return self
-        return Study(self.folder, (*self.grids, grid), self.pins)
+        return self.with_grid(grid)
+
+    def with_grid(self, grid: Grid) -> "Study":
+        """The study with one more grid, unless it has it."""
+        return self if grid in self.grids else replace(self, grids=(*self.grids, grid))
 
     def save(self) -> None:
         """Writes `study.json`, which was not there before or is replaced as a whole.
@@ -87,7 +106,9 @@ class Study:
         Raises:
             UsageError: the folder cannot be written; a new one is removed.
         """
-        content = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
+        content: dict[str, Any] = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
+        if self.search is not None:
+            content["search"] = asdict(self.search)
         made = not (self.folder / STUDY).exists()
         try:
             (self.folder / LOGS).mkdir(parents=True, exist_ok=True)
@@ -119,7 +140,11 @@ def load(folder: Path) -> Study:
             Grid({flag: tuple(words) for flag, words in grid["axes"].items()}, tuple(grid["named"]))
             for grid in content["grids"]
         )
-        return Study(folder, grids, dict(content["pins"]))
+        search = content.get("search")
+        if search is not None:
+            axes = {flag: tuple(words) for flag, words in search["axes"].items()}
+            search = Search(axes, int(search["trials"]), bool(search["prune"]))
+        return Study(folder, grids, dict(content["pins"]), search)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a study's folder: it has no {STUDY}.") from error
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -139,7 +164,8 @@ def check_free(folder: Path, axes: Axes) -> bool:
         UsageError: something else is in it.
     """
     if (folder / STUDY).is_file():
-        if load(folder).grids[0].axes == dict(axes):
+        there = load(folder)
+        if (there.search or there.grids[0]).axes == dict(axes):
             return True
         raise UsageError(
             f"--output {folder} holds another study: choose another folder, or add to that study "

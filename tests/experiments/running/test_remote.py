@@ -24,7 +24,7 @@ def finish(backend, seconds=120):
     codes, end = {}, time.monotonic() + seconds
     while backend.busy:
         assert time.monotonic() < end, "it takes too long"
-        codes |= {task.name: code for task, code in backend.wait(0.1)}
+        codes |= dict(backend.wait(0.1))
     return codes
 
 
