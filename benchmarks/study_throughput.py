@@ -7,7 +7,9 @@ place, less the time for which it trains by its own log; reports are part of it.
 others use as well, the processor time of each run says more.
 """
 
+import contextlib
 import csv
+import ctypes
 import os
 import shlex
 import subprocess
@@ -33,6 +35,8 @@ COLUMNS = (
     "block,runs,study_seconds,loop_seconds,ratio,study_overhead,loop_overhead,study_processor,"
     "loop_processor"
 )
+PR_SET_CHILD_SUBREAPER = 36
+"""See prctl(2): Linux only."""
 GRID = "--env Catch --aux none inverse --gate cosine"
 
 
@@ -61,7 +65,11 @@ def timed(command: Sequence[str], lines: str = "") -> tuple[float, float]:
     """
     began, used = time.monotonic(), os.times()
     subprocess.run(command, cwd=ROOT, input=lines, text=True, stdout=subprocess.DEVNULL, check=True)
-    seconds, now = time.monotonic() - began, os.times()
+    seconds = time.monotonic() - began
+    with contextlib.suppress(ChildProcessError):
+        while True:  # the processes that it left, which end with it
+            os.wait()
+    now = os.times()
     processor = now.children_user + now.children_system
     return seconds, processor - used.children_user - used.children_system
 
@@ -127,6 +135,8 @@ def row(block: str, runs: int, numbers: Sequence[float]) -> str:
 def main() -> None:
     """Measures, prints and writes."""
     options = tyro.cli(Options, description=__doc__)
+    # What a program leaves behind becomes this one's child, so that its time counts.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
     lines = header("benchmarks/study_throughput.py", sys.argv[1:])
