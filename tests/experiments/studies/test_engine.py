@@ -5,6 +5,7 @@ import pytest
 from experiments.results import Table, read_table
 from experiments.studies import engine
 from experiments.studies.engine import Study, average, by_seed, number, parse_number
+from experiments.training.lock import FolderLock, InUseError
 
 KEY = ("arm", "seed")
 
@@ -107,3 +108,9 @@ def test_the_runs_of_a_study_come_by_seed_without_those_that_are_not_done(made_u
     ]
     assert found["main only", "", "1"].rows == [{"step": "100"}]
     assert capsys.readouterr().err == f"{folder / 'Catch-main-s2'} is not done: it is left out.\n"
+
+
+def test_a_second_program_does_not_write_the_same_tables(study, tmp_path):
+    with FolderLock(tmp_path), pytest.raises(InUseError, match="is in use by process"):
+        study.complete([("a", "1")], trained([]), [], keep=False)
+    assert list(tmp_path.glob("*.csv")) == []
