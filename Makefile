@@ -53,9 +53,9 @@ test: $(STAMP) ## All tests but the slow ones (under ten minutes on two cores)
 test-fast: $(STAMP) ## The tests that take seconds
 	$(TEST_ENV) $(BIN)/python -m pytest --quiet --numprocesses 2 -m "not slow and not seconds" $(ARGS)
 
-slow: $(STAMP) ## Tests slow by nature: the wheel, studies and files under attack, Ray, submitit
+slow: $(STAMP) ## Tests slow by nature: the wheel, studies and files under attack, Ray, submitit, Optuna
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
-		--constraint $(CONSTRAINTS) --editable '.[atari,dev,ray,slurm]'
+		--constraint $(CONSTRAINTS) --editable '.[atari,dev,ray,slurm,search]'
 	$(TEST_ENV) $(BIN)/python -m pytest --quiet -m slow $(ARGS)
 
 check: $(STAMP) ## Format, lint, types

@@ -31,7 +31,6 @@ from configs.cli import parse
 from configs.errors import UsageError
 from configs.parsing import read
 from experiments.results import header, publish, split_flags
-from experiments.studies.engine import without_heads
 from experiments.training.build import build
 from experiments.training.hardware import choose_hardware, keep_freed_memory
 
@@ -66,6 +65,18 @@ class Options:
         for name in ("rounds", "updates", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, not {getattr(self, name)}.")
+
+
+def without_heads(flags: Sequence[str]) -> list[str]:
+    """Drops the flags of heads and gates, with their values."""
+    kept: list[str] = []
+    keeps = True
+    for word in flags:
+        if word.startswith("--"):
+            keeps = not word.startswith(("--aux.", "--gate.", "--teacher"))
+        if keeps:
+            kept.append(word)
+    return kept
 
 
 @dataclass(frozen=True)

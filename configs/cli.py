@@ -195,6 +195,7 @@ list takes a quoted value.
   python study.py --env Pong --torso.impala.widths "16 32 32" "32 64 64" --torso impala --dry-run
   python study.py --resume runs/NAME              (goes on with what is missing)
   python study.py --resume runs/NAME --seeds 10   (adds five seeds to five)
+  python study.py --env Catch --learning-rate 1e-4..1e-2:log --search optuna --trials 30
 """
 
 
@@ -215,7 +216,7 @@ Axes = Mapping[str, tuple[str, ...]]
 def own_flags() -> tuple[str, ...]:
     """The flags of `study.py` itself, without dashes."""
     names = (option.name.replace("_", "-") for option in fields(StudyOptions))
-    return (*names, "no-dry-run", "no-report", "help")
+    return (*names, "no-dry-run", "no-report", "no-prune", "help")
 
 
 def split(arguments: Sequence[str], own: Collection[str]) -> tuple[list[str], Axes]:

@@ -86,6 +86,36 @@ def expand(axes: Axes, pins: Mapping[str, str], named: Collection[str] = ()) -> 
     ]
 
 
+def applicable(axes: Axes) -> Axes:
+    """The flags that have an effect in one combination of components.
+
+    Args:
+        axes: the values of each flag, one for those that choose components.
+    """
+    given = _spelt_out(axes)
+    kept = _applicable({flag: given[flag][0] for flag in CHOOSING if flag in given})
+    table = _table(choose(_choosing_words(kept))[0])
+    return {
+        flag: words
+        for flag, words in given.items()
+        if flag in kept or flag == "plugin" or (flag not in CHOOSING and _option(table, flag))
+    }
+
+
+def option_of(axes: Axes, flag: str) -> Option | None:
+    """The option that a flag sets in the runs of a grid; None if no run has it.
+
+    Args:
+        axes: the values of each flag; those that choose components are looked at.
+        flag: without dashes.
+    """
+    given = _spelt_out(axes)
+    plugins.load_installed()
+    plugins.load(given.get("plugin", ()))
+    tables = (_table(choice) for choice, _ in _choices(_checked(given)))
+    return next((option for table in tables if (option := _option(table, flag))), None)
+
+
 def _spelt_out(axes: Axes) -> dict[str, tuple[str, ...]]:
     found = dict(axes)
     for short, long in SHORT.items():

@@ -137,6 +137,19 @@ def _named(option: str | None) -> str:
     return option
 
 
+Place = Literal["local", "ray", "slurm"]
+
+
+def _check_place(on: Place, address: str, slurm: tuple[str, ...]) -> None:
+    """Refuses options of a backend that was not chosen, and settings that are none."""
+    for name, given, place in (("address", address, "ray"), ("slurm", slurm, "slurm")):
+        if given and on != place:
+            raise ValueError(f"{_flag(name)} has no effect without --on {place}: add it.")
+    for setting in slurm:
+        if "=" not in setting:
+            raise ValueError(f"--slurm {setting} must be KEY=VALUE, as partition=short.")
+
+
 Setting = Literal["cross", "same"]
 
 WORLDS, FULL_WORLDS = 200, 1_000
@@ -186,14 +199,22 @@ class SweepConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int = 0
-    """Processes on the CPU, of one thread each; 0: one per core. Changes no result."""
+    """Processes on the CPU, of one thread each; 0: one per core (ray: as many as fit into the
+    cluster; slurm: 100). Changes no result."""
+    on: Place = "local"
+    """Where students are trained: processes of this machine, Ray, or jobs of SLURM."""
+    address: str = ""
+    """Address of a Ray cluster, as host:6379 or auto; empty starts one on this machine."""
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Options of sbatch, as partition=short time=60 mem=4GB; time is in minutes."""
     chunk: int = 0
     """Students that learn together; 0: 1,000 on a CPU, 40,000 on a GPU. Another number draws
     other random numbers."""
     output: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
     """Folder for all results; a sweep interrupted there continues. Without it: one in runs/."""
     resume: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
-    """Folder of a sweep to continue, with its options; only --workers may be given."""
+    """Folder of a sweep to continue, with its options; only --workers and where students are
+    trained may be given."""
 
     def __post_init__(self) -> None:
         if self.full and self.worlds is not None:
@@ -227,6 +248,12 @@ class SweepConfig:
             )
         for gate in self.gates:
             parse_gate(gate)
+        _check_place(self.on, self.address, self.slurm)
+        if self.on != "local" and self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(
+                f"--device {self.device} names a GPU of one machine: use --device cuda with "
+                f"--on {self.on}."
+            )
 
     @property
     def num_worlds(self) -> int:
@@ -266,7 +293,7 @@ class StudyOptions:
     """Go on with the study in this folder; values given with it are added to the study."""
     seeds: int = 0
     """Runs of each combination, with seeds 1 to this number; 0: as --seed says."""
-    on: Literal["local", "ray", "slurm"] = "local"
+    on: Place = "local"
     """Where runs are trained: processes of this machine, Ray, or jobs of SLURM."""
     jobs: int = 0
     """Runs at a time; 0: as many as there are cores (ray: as fit into the cluster; slurm: 100)."""
@@ -278,22 +305,32 @@ class StudyOptions:
     """Options of sbatch, as partition=short time=60 mem=4GB; time is in minutes."""
     retries: int = 1
     """How often a run that fails is tried again."""
+    search: Literal["", "optuna"] = ""
+    """Search the ranges that flags have, as --learning-rate 1e-4..1e-2:log or --unroll-length
+    8..64, and choose among several values of others, for the highest return."""
+    trials: int = 0
+    """Combinations that a search tries, each with all seeds; with --resume: its new number."""
+    prune: bool = True
+    """Whether a search ends trials that are worse than the others were at the same step."""
     dry_run: bool = False
     """Print the command of every run and an estimate of the time, and train nothing."""
     report: bool = False
     """With --resume: make the report of what is there so far, and train nothing."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "jobs", "retries", "gpus"):
+        for name in ("seeds", "jobs", "retries", "gpus", "trials"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{_flag(name)} must be 0 or more, not {getattr(self, name)}.")
+        if self.search and self.resume:
+            raise ValueError("--resume goes on with the search that the folder has: drop --search.")
+        if self.search and not self.trials:
+            raise ValueError("--search needs the number of its trials: add --trials 30, say.")
+        if self.trials and not (self.search or self.resume):
+            raise ValueError("--trials has no effect without --search optuna: add it.")
+        if not (self.prune or self.search):
+            raise ValueError("--no-prune has no effect without --search optuna: add it.")
         if self.resume and self.output:
             raise ValueError("--resume names the study's folder already: drop --output.")
         if self.report and not self.resume:
             raise ValueError("--report needs the folder of a study: add --resume FOLDER.")
-        for name, place in (("address", "ray"), ("slurm", "slurm")):
-            if getattr(self, name) and self.on != place:
-                raise ValueError(f"{_flag(name)} has no effect without --on {place}: add it.")
-        for setting in self.slurm:
-            if "=" not in setting:
-                raise ValueError(f"--slurm {setting} must be KEY=VALUE, as partition=short.")
+        _check_place(self.on, self.address, self.slurm)

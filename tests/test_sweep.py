@@ -1,6 +1,7 @@
 import json
 import shutil
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,6 +90,8 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path, monkeypatch, capsys):
         (["--resume", "nowhere"], "--resume nowhere is not a sweep's folder"),
         (["--device", "tpu"], "--device 'tpu' is not available here"),
         (["--world.layout", "cave"], "layout must be one of"),
+        (["--address", "x:1"], "--address has no effect without --on ray: add it."),
+        (["--on", "ray", "--device", "cuda:1"], "use --device cuda with --on ray"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, sentence, capsys, tmp_path):
@@ -104,6 +107,25 @@ def test_worlds_that_cannot_be_made_are_a_mistake_too(tmp_path, capsys, monkeypa
     walled = ["--world.wall-probability", "1", "--workers", "1"]
     assert main([*walled, "--output", str(tmp_path / "new")]) == 2
     assert "had no reward worth its way" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ray_writes_the_same_files_with_the_same_bytes(swept, tmp_path):
+    pytest.importorskip("ray")
+    folder = tmp_path / "ray"
+    arguments = [*TINY, "--on", "ray", "--output", str(folder)]
+    arguments[arguments.index("--workers") + 1] = "2"
+    assert main(arguments) == 0
+    files = [
+        {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        for place in (swept, folder)
+    ]
+    for found in files:
+        # Their names and contents have the time.
+        for path in [path for path in found if path.parts[0] == "tensorboard"]:
+            del found[path]
+    assert Path("chunks", "00000.safetensors") in files[0]
+    assert files[0] == files[1]
 
 
 @pytest.mark.gpu

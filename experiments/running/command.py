@@ -1,13 +1,14 @@
 """The program `study.py`: trains the runs that a study's folder lacks, then makes their report."""
 
-import os
 import shlex
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
@@ -17,9 +18,10 @@ from configs.errors import UsageError
 from configs.grid import Planned
 from configs.programs import StudyOptions
 from experiments.running import folder as folders
-from experiments.running.backends import Backend, Local, cores
+from experiments.running.backends import Backend, choose
 from experiments.running.checks import check
-from experiments.running.folder import Grid, Study
+from experiments.running.folder import Grid, Search, Study
+from experiments.running.search import Trials, ends, installed, is_range, ranges
 from experiments.running.watch import Watch, failures, look, summary, tail, why
 from experiments.running.worker import Task
 from experiments.training.hardware import StopRequest
@@ -68,23 +70,6 @@ def read_arguments(arguments: Sequence[str]) -> Request:
     return Request(options, axes)
 
 
-def choose(options: StudyOptions) -> Backend:
-    """The backend that a command line asks for.
-
-    Raises:
-        UsageError: it is not installed, or cannot be reached.
-    """
-    if options.on == "local":
-        return Local(options.jobs or cores(), options.gpus)
-    # Both wait for much that a study on this machine does not need.
-    from experiments.running.remote import RayTasks, SlurmArray
-
-    if options.on == "ray":
-        return RayTasks(options.jobs, options.gpus, options.address)
-    place = Path(options.resume or options.output) / "slurm"
-    return SlurmArray(options.jobs, options.gpus, options.slurm, place.absolute())
-
-
 def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
     """The study that is asked for, new or there already, and its runs; writes nothing.
 
@@ -96,45 +81,124 @@ def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
         UsageError: with one sentence for the user.
     """
     options, axes = request.options, request.axes
+    ranged = [flag for flag, words in axes.items() if any(map(is_range, words))]
+    if ranged and not options.search:
+        raise UsageError(
+            f"--{ranged[0]} {axes[ranged[0]][0]} is a range: add --search optuna --trials N."
+        )
     if options.resume:
-        study = folders.load(Path(options.resume)).extended(axes)
+        study = folders.load(Path(options.resume))
+        study = study.extended(axes) if study.search is None else _searched_on(study, request)
+        if options.trials and study.search is None:
+            raise UsageError(f"--trials: {options.resume} holds no search: drop --trials.")
     elif folders.check_free(Path(options.output), axes):
         study = folders.load(Path(options.output))
+        if (study.search is None) == bool(options.search):
+            kind = "no search" if options.search else "a search"
+            raise UsageError(f"--output {options.output} holds {kind}: choose another folder.")
+        if study.search is not None:
+            study = replace(study, search=replace(study.search, trials=options.trials))
     else:
         pins = {**backend.pins(), "threads": "1", "env.num-threads": "1"}
         pins |= {flag: axes[flag][0] for flag in ("threads",) if axes.get(flag, ("0",)) != ("0",)}
         study = Study(Path(options.output), (Grid(axes),), pins)
+        if options.search:
+            ranges(axes)
+            search = Search(axes, options.trials, options.prune)
+            study = replace(study, grids=(), search=search)
+    if study.search is not None:
+        installed()
+        # What is proposed later is checked then.
+        return study, study.runs() or ends(study.search, study.pins)
     return study, study.runs()
 
 
-def conduct(backend: Backend, tasks: Sequence[Task], watch: Watch, retries: int) -> bool:
+def _searched_on(study: Study, request: Request) -> Study:
+    """A search that goes on, perhaps with more trials."""
+    assert study.search is not None
+    if request.axes:
+        raise UsageError(
+            f"--{next(iter(request.axes))} cannot be given with --resume of a search: only "
+            "--trials can."
+        )
+    trials = request.options.trials or study.search.trials
+    return replace(study, search=replace(study.search, trials=trials))
+
+
+class Source(Protocol):
+    """Where the runs of a study come from."""
+
+    @property
+    def more(self) -> bool:
+        """Whether there are runs to come."""
+
+    def take(self, count: int) -> list[Task]:
+        """The next runs, at most so many."""
+
+    def ended(self, name: str) -> None:
+        """Takes note that a run has ended for good."""
+
+    def give_up(self) -> Collection[str]:
+        """The names of runs that are to end now."""
+
+
+class Queue:
+    """Runs that are all known from the start."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = deque(tasks)
+
+    @property
+    def more(self) -> bool:
+        """Whether there are runs to come."""
+        return bool(self._tasks)
+
+    def take(self, count: int) -> list[Task]:
+        """The next runs, at most so many."""
+        return [self._tasks.popleft() for _ in range(min(count, len(self._tasks)))]
+
+    def ended(self, name: str) -> None:
+        """Takes note of nothing."""
+
+    def give_up(self) -> Collection[str]:
+        """Gives up none."""
+        return ()
+
+
+def conduct(backend: Backend, source: Source, watch: Watch, retries: int) -> bool:
     """Trains runs until all have ended, or until a signal.
 
     Args:
         backend: trains them.
-        tasks: the runs.
+        source: of the runs.
         watch: shows how far they are.
         retries: how often a run that fails is tried again.
 
     Returns:
         Whether a signal stopped them.
     """
-    waiting, attempts = deque(tasks), Counter[str]()
+    again, attempts = deque[Task](), Counter[str]()
+    by_name: dict[str, Task] = {}
     rows = watch.progress.rows
     with StopRequest() as stop:
         stopping = False
-        while backend.busy or (waiting and not stopping):
-            if not stopping and waiting and backend.free > 0:
-                batch = [waiting.popleft() for _ in range(min(backend.free, len(waiting)))]
-                backend.start(batch)
+        while backend.busy or ((again or source.more) and not stopping):
+            if not stopping and backend.free > 0:
+                batch = [again.popleft() for _ in range(min(backend.free, len(again)))]
+                batch += source.take(backend.free - len(batch))
+                if batch:
+                    backend.start(batch)
+                by_name |= {task.name: task for task in batch}
                 for task in batch:
                     rows[task.name].state = "queued"
-            for task, code in backend.wait(POLL_SECONDS):
-                row = rows[task.name]
+            for name, code in backend.wait(POLL_SECONDS):
+                task, row = by_name[name], rows[name]
                 attempts[task.name] += 1
                 if code == DONE and folders.is_done(task.folder, task.steps):
                     row.state, row.speed = "done", tail(task.folder)[1]
                     row.step = task.steps
+                elif row.state == "pruned":
+                    pass
                 elif stop.requested:
                     row.state = "waiting"
                     continue
@@ -143,11 +207,14 @@ def conduct(backend: Backend, tasks: Sequence[Task], watch: Watch, retries: int)
                     # A loss that is not finite will not be so the second time either.
                     if code != DIVERGED and attempts[task.name] <= retries:
                         row.state = "waiting"
-                        waiting.append(task)
+                        again.append(task)
                         watch.note(f"{task.name} failed and is tried again: {row.reason}")
                         continue
                     row.state = "failed"
                 watch.ended(row)
+                source.ended(name)
+            if not stopping and (hopeless := source.give_up()):
+                backend.stop(hopeless)
             if stop.requested and not stopping:
                 stopping = True
                 watch.note("Stopping: every run saves a checkpoint. Again to stop at once.")
@@ -180,6 +247,13 @@ def list_runs(study: Study, runs: Sequence[Planned], jobs: int, console: Console
         done = "  # done" if progress.rows[run.name].state == "done" else ""
         lines.append(f"{shlex.join(['python', 'train.py', *words])}{done}\n")
     console.file.write("".join(lines))
+    if study.search:
+        console.print(
+            f"{study.search.trials:,} trials between these ends; {jobs} runs at a time.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
     left = progress.seconds_left()
     steps = sum(run.config.run.steps for run in runs)
     time_left = "unknown, since nothing like it was measured" if left is None else duration(left)
@@ -212,38 +286,49 @@ def study_runs(request: Request, console: Console) -> int:
         console.print(summary(look(study.folder, runs, 1)), highlight=False)
         report(study.folder)
         return DONE
-    backend = choose(options)
-    try:
+    place = Path(options.resume or options.output)
+    backend = choose(options.on, options.jobs, options.gpus, options.address, options.slurm, place)
+    with ExitStack() as stack:
+        stack.callback(backend.close)
+        there = (place / folders.STUDY).is_file()
+        if there and not options.dry_run:
+            stack.enter_context(folders.locked(place))
         study, runs = plan(request, backend)
         check(runs)
-        jobs = backend.slots
         if options.dry_run:
-            list_runs(study, runs, jobs, console)
+            list_runs(study, runs, backend.slots, console)
             return DONE
+        if not there:
+            folders.make(place)
+            stack.enter_context(folders.locked(place))
+            # Another program may have begun the same one meanwhile, and ended.
+            folders.check_free(place, request.axes)
         study.save()
-        with folders.locked(study.folder):
-            progress, home = look(study.folder, runs, jobs), str(Path.cwd())
-            tasks = [
-                Task(home, os.path.abspath(study.folder), run.name, run.words, run.config.run.steps)
+        known = study.runs() if study.search else runs
+        progress, home = look(study.folder, known, backend.slots), str(Path.cwd())
+        pins = ", ".join(f"--{flag} {value}" for flag, value in study.pins.items())
+        whole = f"{study.search.trials:,} trials" if study.search else f"{len(runs):,} runs"
+        console.print(
+            f"{whole}, {progress.count('done'):,} {'runs ' if study.search else ''}done; "
+            f"{backend.slots} at a time; all with {pins}; writing to {study.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        with Watch(progress, console) as watch:
+            source: Source
+            trials = None
+            if study.search:
+                source = trials = Trials(study, home, backend.slots, watch)
+            else:
                 # One seed of everything comes first, so that arms can be compared early.
-                for run in sorted(runs, key=lambda run: run.config.run.seed)
-                if progress.rows[run.name].state != "done"
-            ]
-            pins = ", ".join(f"--{flag} {value}" for flag, value in study.pins.items())
-            console.print(
-                f"{len(runs):,} runs, {len(runs) - len(tasks):,} done; {jobs} at a time; all with "
-                f"{pins}; writing to {study.folder}",
-                highlight=False,
-                soft_wrap=True,
-            )
-            with Watch(progress, console) as watch:
-                stopped = conduct(backend, tasks, watch, options.retries)
-        return conclude(study, watch, stopped, console)
-    finally:
-        backend.close()
+                ordered = sorted(runs, key=lambda run: run.config.run.seed)
+                missing = [run for run in ordered if progress.rows[run.name].state != "done"]
+                source = Queue([Task.of(run, study.folder, home) for run in missing])
+            stopped = conduct(backend, source, watch, options.retries)
+        return conclude(study, watch, stopped, console, trials.best() if trials else "")
 
 
-def conclude(study: Study, watch: Watch, stopped: bool, console: Console) -> int:
+def conclude(study: Study, watch: Watch, stopped: bool, console: Console, best: str = "") -> int:
     """Says how the study ended, and makes the report if any run is done.
 
     Args:
@@ -251,6 +336,7 @@ def conclude(study: Study, watch: Watch, stopped: bool, console: Console) -> int
         watch: its progress.
         stopped: whether a signal stopped it.
         console: where to.
+        best: a sentence on the best trial of a search, if one has ended.
 
     Returns:
         The exit code.
@@ -262,14 +348,18 @@ def conclude(study: Study, watch: Watch, stopped: bool, console: Console) -> int
         return STOPPED
     if watch.progress.count("done"):
         report(study.folder)
+    if best:
+        print(best)
     if failed:
         for line in failed:
             print(f"study.py: failed: {line}", file=sys.stderr)
         print(
-            f"study.py: {len(failed)} of {len(watch.progress.rows)} runs failed; try them again "
-            f"by --resume {study.folder}.",
+            f"study.py: {len(failed)} of {len(watch.progress.rows)} runs failed"
+            + ("." if study.search else f"; try them again by --resume {study.folder}."),
             file=sys.stderr,
         )
+    # A search may propose what cannot be learnt with.
+    if (study.search and not best) or (failed and not study.search):
         return FAILED
     print(f"Done: {len(watch.progress.rows)} runs in {study.folder}.")
     return DONE

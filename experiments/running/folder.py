@@ -4,6 +4,7 @@
     runs/study/<run>/                as train.py makes it
     runs/study/logs/<run>.log        what train.py printed
     runs/study/report/               made by experiments.report
+    runs/study/search.journal        of a search: its trials, as Optuna writes them
 
 No other state is kept: a run is done when its folder holds the last step's checkpoint and policy.
 """
@@ -15,22 +16,31 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from agents.runtime.checkpoint import CONTENT, PATTERN, write_json
+from agents.runtime.checkpoint import (
+    CONTENT,
+    LEFTOVER,
+    PATTERN,
+    remove_leftovers,
+    write_json,
+)
 from agents.teachers import POLICY_FILE
 from configs.cli import Axes
 from configs.errors import UsageError
 from configs.grid import Planned, distinct, expand
+from experiments.training.lock import HOLDER, LOCK_FILES, FolderLock
 from experiments.training.run_folder import CHECKPOINTS
 
 STUDY, LOGS, REPORT = "study.json", "logs", "report"
 FORMAT = "auxgate study 1"
-LOCK, WORKERS = ".study.lock", ".workers.lock"
+WORKERS = ".workers.lock"
+PRUNED = "pruned"
+"""An empty file in the folder of a run that a search gave up."""
 PATIENCE = 60.0
 """Seconds that runs of a study whose program was killed get to save and end."""
 
@@ -45,6 +55,18 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a search tries."""
+
+    axes: Axes
+    """Values of each flag, or the range of a number."""
+    trials: int
+    """How many combinations."""
+    prune: bool
+    """Whether trials that are worse than others end early."""
+
+
+@dataclass(frozen=True)
 class Study:
     """All that a study was asked for."""
 
@@ -52,6 +74,8 @@ class Study:
     grids: tuple[Grid, ...]
     pins: Mapping[str, str]
     """What `auto` stands for in every run, by flag."""
+    search: Search | None = None
+    """Which proposes the grids, one by one; none where all are given."""
 
     def runs(self) -> list[Planned]:
         """All runs, each once; those of the first grid come first.
@@ -70,28 +94,36 @@ class Study:
         named = (*first.named, *(flag for flag in axes if flag != "seed"))
         varied = [flag for flag, words in first.axes.items() if len(words) > 1]
         grid = Grid({**first.axes, **axes}, tuple(sorted({*named, *varied})))
-        if grid in self.grids:
-            return self
-        return Study(self.folder, (*self.grids, grid), self.pins)
+        return self.with_grid(grid)
+
+    def with_grid(self, grid: Grid) -> "Study":
+        """The study with one more grid, unless it has it."""
+        return self if grid in self.grids else replace(self, grids=(*self.grids, grid))
 
     def save(self) -> None:
         """Writes `study.json`, which was not there before or is replaced as a whole.
 
         Raises:
-            UsageError: the folder cannot be written.
+            UsageError: the folder cannot be written; a new one is removed.
         """
-        content = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
-        made = not self.folder.exists()
+        content: dict[str, Any] = {"format": FORMAT, "grids": [asdict(grid) for grid in self.grids]}
+        if self.search is not None:
+            content["search"] = asdict(self.search)
+        made = not (self.folder / STUDY).exists()
         try:
             (self.folder / LOGS).mkdir(parents=True, exist_ok=True)
             write_json(self.folder / STUDY, {**content, "pins": dict(self.pins)})
         except OSError as error:
             if made:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            raise UsageError(
-                f"--output {self.folder} cannot be written ({error.strerror or error}): free some "
-                "space, or choose another folder."
-            ) from error
+            raise _unwritable(self.folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"--output {folder} cannot be written ({error.strerror or error}): free some space, or "
+        "choose another folder."
+    )
 
 
 def load(folder: Path) -> Study:
@@ -108,7 +140,11 @@ def load(folder: Path) -> Study:
             Grid({flag: tuple(words) for flag, words in grid["axes"].items()}, tuple(grid["named"]))
             for grid in content["grids"]
         )
-        return Study(folder, grids, dict(content["pins"]))
+        search = content.get("search")
+        if search is not None:
+            axes = {flag: tuple(words) for flag, words in search["axes"].items()}
+            search = Search(axes, int(search["trials"]), bool(search["prune"]))
+        return Study(folder, grids, dict(content["pins"]), search)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} is not a study's folder: it has no {STUDY}.") from error
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -128,14 +164,15 @@ def check_free(folder: Path, axes: Axes) -> bool:
         UsageError: something else is in it.
     """
     if (folder / STUDY).is_file():
-        if load(folder).grids[0].axes == dict(axes):
+        there = load(folder)
+        if (there.search or there.grids[0]).axes == dict(axes):
             return True
         raise UsageError(
             f"--output {folder} holds another study: choose another folder, or add to that study "
             f"by --resume {folder}."
         )
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and _never_began(folder)):
             raise UsageError(f"--output {folder} is not empty: choose another folder.")
     except OSError as error:
         raise UsageError(
@@ -144,20 +181,41 @@ def check_free(folder: Path, axes: Axes) -> bool:
     return False
 
 
+def _never_began(folder: Path) -> bool:
+    """Whether a folder holds only what `study.py` writes before `study.json`, if anything."""
+    entries = {path.name: path for path in folder.iterdir()}
+    logs = entries.pop(LOGS, None)
+    return (logs is None or (logs.is_dir() and not any(logs.iterdir()))) and all(
+        name in (WORKERS, *LOCK_FILES) or _is_leftover(name) for name in entries
+    )
+
+
+def _is_leftover(name: str) -> bool:
+    written = LEFTOVER.fullmatch(name)
+    return written is not None and written[1] in (STUDY, HOLDER)
+
+
+def make(folder: Path) -> None:
+    """Makes a study's folder, with nothing in it.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other programs of this study away, and waits for runs that a killed one left.
 
     Raises:
-        UsageError: another `study.py` works in this folder, or its runs do not end.
+        InUseError: another `study.py` works in this folder.
+        UsageError: its runs do not end.
     """
-    with (folder / LOCK).open("w") as mine, (folder / WORKERS).open("w") as workers:
-        try:
-            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another study.py works in {folder}: wait for it, or stop it by Ctrl-C."
-            ) from error
+    with FolderLock(folder), (folder / WORKERS).open("w") as workers:
         patience = time.monotonic() + PATIENCE
         while True:
             try:
@@ -170,6 +228,7 @@ def locked(folder: Path) -> Iterator[None]:
                     ) from error
                 time.sleep(0.1)
         fcntl.flock(workers, fcntl.LOCK_UN)
+        remove_leftovers(folder, lambda name: name in (STUDY, HOLDER))
         yield
 
 

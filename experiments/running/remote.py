@@ -1,4 +1,4 @@
-"""Backends on other machines: Ray and SLURM, both extras; all machines see the study's folder.
+"""Backends on other machines: Ray and SLURM, both extras; all machines see the same folders.
 
 Ray (https://docs.ray.io) schedules tasks with their share of CPUs and GPUs on a cluster, or on one
 that is started here.  submitit (https://github.com/facebookincubator/submitit) submits arrays of
@@ -10,21 +10,21 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from agents.runtime.checkpoint import write_json
 from configs.errors import UsageError
 from experiments.running.backends import ROOT, Ended, cores, resolve
-from experiments.running.worker import CRASHED, Task, work
+from experiments.running.worker import CRASHED, Job, work
 
 SYSTEM_RETRIES = 5
 """How often Ray starts a task again whose machine or process was lost; it goes on where it was."""
 ARRAY_SIZE = 1000
 """Jobs in one array; SLURM's own limit (MaxArraySize) is 1001 unless a cluster changes it."""
 QUEUE = "queue.json"
-"""The jobs that were submitted last, by the names of their runs."""
+"""The jobs that were submitted last, by their names."""
 MINUTES, MOST_TIMEOUTS = 240, 1000
 """Time limit of a job, unless --slurm time says otherwise, and how often it is started again."""
 ARRAY_AT_A_TIME = 100
@@ -34,14 +34,14 @@ MEETING_SECONDS = 5.0
 
 
 class RayTasks:
-    """One Ray task for each run."""
+    """One Ray task for each job."""
 
     def __init__(self, jobs: int, gpus: float, address: str) -> None:
         """Joins a cluster, or starts one of this machine.
 
         Args:
-            jobs: runs at a time; 0 for as many as fit into the cluster.
-            gpus: for each run, perhaps a fraction.
+            jobs: how many at a time; 0 for as many as fit into the cluster.
+            gpus: for each, perhaps a fraction.
             address: of the cluster; empty to start one.
 
         Raises:
@@ -73,7 +73,7 @@ class RayTasks:
         self._work = ray.remote(max_retries=SYSTEM_RETRIES, **share)(work)
         self._resolve = ray.remote(**share)(resolve)
         self._limit = jobs or 100_000
-        self._running: dict[Any, Task] = {}
+        self._running: dict[Any, str] = {}
         total = ray.cluster_resources()
         if gpus > total.get("GPU", 0):
             self.close()
@@ -98,10 +98,10 @@ class RayTasks:
         """Tasks that run or wait for their turn."""
         return len(self._running)
 
-    def start(self, tasks: Sequence[Task]) -> None:
-        """Puts tasks into Ray's queue."""
-        for task in tasks:
-            self._running[self._work.options(name=task.name).remote(task)] = task
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Puts jobs into Ray's queue."""
+        for job in jobs:
+            self._running[self._work.options(name=job.name).remote(job)] = job.name
 
     def wait(self, seconds: float) -> list[Ended]:
         """Waits for a task to end."""
@@ -120,10 +120,15 @@ class RayTasks:
             # The machine was lost too often, or the task was cancelled.
             return CRASHED
 
-    def stop(self) -> None:
-        """Interrupts every task, which saves and ends."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=False)
+    def stop(self, names: Collection[str] | None = None) -> None:
+        """Interrupts tasks; a run then saves and ends.
+
+        Args:
+            names: of the jobs; None for all.
+        """
+        for reference, name in self._running.items():
+            if names is None or name in names:
+                self._ray.cancel(reference, force=False)
 
     def close(self) -> None:
         """Leaves the cluster; one that was started here ends."""
@@ -150,15 +155,15 @@ def _meet(address: str) -> None:
         ) from error
 
 
-class Job:
-    """A run as a job of SLURM; submitit sends it there and back into the queue."""
+class Submitted:
+    """A job of SLURM; submitit sends it there and back into the queue."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, job: Job) -> None:
+        self.job = job
 
     def __call__(self) -> int:
-        """Trains the run."""
-        return work(self.task)
+        """Does the job."""
+        return work(self.job)
 
     def checkpoint(self) -> Any:
         """Says how to go on after the time limit: as before, since the folder is the state."""
@@ -168,7 +173,7 @@ class Job:
 
 
 class SlurmArray:
-    """An array of SLURM jobs, one for each run."""
+    """An array of SLURM jobs."""
 
     def __init__(
         self, jobs: int, gpus: float, settings: Sequence[str], folder: Path, cluster: str = "slurm"
@@ -177,7 +182,7 @@ class SlurmArray:
 
         Args:
             jobs: of an array that run together; 0 for `ARRAY_AT_A_TIME`.
-            gpus: for each run, a whole number.
+            gpus: for each, a whole number.
             settings: options of sbatch, KEY=VALUE.
             folder: for what submitit writes: scripts, pickles and logs.
             cluster: slurm; local and debug run jobs on this machine, for tests.
@@ -204,7 +209,7 @@ class SlurmArray:
             raise UsageError(f"--slurm time={minutes} must be a number of minutes.")
         self.slots, self._gpus, self._folder = jobs or ARRAY_AT_A_TIME, int(gpus), folder
         self._submitit: Any = submitit
-        self._running: dict[Any, Task] = {}
+        self._running: dict[Any, str] = {}
         found = {"slurm_max_num_timeout": MOST_TIMEOUTS} if cluster == "slurm" else {}
         try:
             self._executor: Any = submitit.AutoExecutor(folder, cluster=cluster, **found)
@@ -235,26 +240,24 @@ class SlurmArray:
         """Jobs that run or wait for their turn."""
         return len(self._running)
 
-    def start(self, tasks: Sequence[Task]) -> None:
-        """Submits tasks as one array; those that are in SLURM's queue already stay there."""
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Submits jobs as one array; those that are in SLURM's queue already stay there."""
         queued = self._queued()
-        self._running |= {queued[task.name]: task for task in tasks if task.name in queued}
-        new = [task for task in tasks if task.name not in queued]
+        self._running |= {queued[job.name]: job.name for job in jobs if job.name in queued}
+        new = [job for job in jobs if job.name not in queued]
         if not new:
             return
         try:
-            jobs = self._executor.submit_array([Job(task) for task in new])
+            submitted = self._executor.submit_array([Submitted(job) for job in new])
         except Exception as error:  # whatever sbatch and submitit say
             raise UsageError(
                 f"--slurm: sbatch refused the jobs ({' '.join(str(error).split())})."
             ) from error
-        self._running |= dict(zip(jobs, new, strict=True))
-        write_json(
-            self._folder / QUEUE, {task.name: job.job_id for job, task in self._running.items()}
-        )
+        self._running |= dict(zip(submitted, [job.name for job in new], strict=True))
+        write_json(self._folder / QUEUE, {name: job.job_id for job, name in self._running.items()})
 
     def _queued(self) -> dict[str, Any]:
-        """The jobs of an earlier `study.py` that have not ended, by the names of their runs."""
+        """The jobs of an earlier program that have not ended, by name."""
         try:
             known = json.loads((self._folder / QUEUE).read_text("utf-8"))
         except FileNotFoundError:
@@ -274,10 +277,15 @@ class SlurmArray:
         except Exception:  # whatever submitit says of a job that left no result
             return CRASHED
 
-    def stop(self) -> None:
-        """Cancels every job; SLURM lets those that run save and end."""
-        for job in self._running:
-            job.cancel()
+    def stop(self, names: Collection[str] | None = None) -> None:
+        """Cancels jobs; SLURM lets those that run save and end.
+
+        Args:
+            names: of the jobs; None for all.
+        """
+        for job, name in self._running.items():
+            if names is None or name in names:
+                job.cancel()
 
     def close(self) -> None:
         """Holds nothing: jobs are SLURM's."""

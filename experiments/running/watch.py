@@ -18,7 +18,7 @@ from agents.logs.terminal import duration
 from configs.grid import Planned
 from configs.training import TrainConfig
 from experiments.running.backends import ROOT
-from experiments.running.folder import LOGS, is_done, last_step
+from experiments.running.folder import LOGS, PRUNED, is_done, last_step
 from experiments.running.worker import last_line
 
 MEASURED = ROOT / "benchmarks" / "results" / "study_speed.csv"
@@ -103,6 +103,8 @@ class Progress:
     speeds: Speeds = field(default_factory=Speeds)
     began: float = field(default_factory=time.time)
     """When `study.py` began; what was printed since is of runs that are being trained."""
+    to_come: int = 0
+    """Runs that a search has not proposed yet."""
 
     def read(self) -> None:
         """Reads the logs of the runs that are being trained."""
@@ -117,7 +119,7 @@ class Progress:
         return log.is_file() and log.stat().st_mtime >= self.began
 
     def count(self, *states: str) -> int:
-        """Runs in one of these states: done, running, queued, waiting or failed."""
+        """Runs in one of these states: done, running, queued, waiting, failed or pruned."""
         return sum(row.state in states for row in self.rows.values())
 
     @property
@@ -131,7 +133,7 @@ class Progress:
         for row in self.rows.values():
             if row.speed and row.state in ("running", "done"):
                 known.add(kind(row.run.config), row.speed)
-        left, longest = 0.0, 0.0
+        left, longest, whole = 0.0, 0.0, []
         for row in self.rows.values():
             if row.state in ("running", "queued", "waiting"):
                 own = row.speed if row.state == "running" else 0.0
@@ -141,6 +143,9 @@ class Progress:
                     return None
                 seconds = max(0, row.steps - row.step) / speed
                 left, longest = left + seconds, max(longest, seconds)
+                whole.append(row.steps / speed)
+        if whole:
+            left += self.to_come * fmean(whole)
         return max(left / max(1, self.jobs), longest)
 
 
@@ -160,6 +165,8 @@ def look(folder: Path, runs: Sequence[Planned], jobs: int, log: bool = True) -> 
         row.step = last_step(place) or 0
         if row.step >= steps and is_done(place, steps):
             row.state = "done"
+        elif (place / PRUNED).exists():
+            row.state = "pruned"
         if log and row.step:
             row.speed = tail(place)[1]
     return Progress(folder, rows, jobs, measured_speeds())
@@ -254,11 +261,13 @@ def summary(progress: Progress) -> str:
     """The whole study in one line."""
     counts = f"{progress.count('done'):,} done, {progress.count('running'):,} running, "
     counts += f"{progress.count('waiting', 'queued'):,} waiting"
-    if failed := progress.count("failed"):
-        counts += f", {failed:,} failed"
+    for state in ("failed", "pruned"):
+        if number := progress.count(state):
+            counts += f", {number:,} {state}"
     left = progress.seconds_left()
     eta = "-" if left is None else duration(left)
-    return f"{counts} of {len(progress.rows):,} runs; {progress.speed:,.0f} steps/s; ETA {eta}"
+    runs = len(progress.rows) + progress.to_come
+    return f"{counts} of {runs:,} runs; {progress.speed:,.0f} steps/s; ETA {eta}"
 
 
 def failures(progress: Progress) -> list[str]:

@@ -1,4 +1,4 @@
-"""Trains one run of a study in whatever process a backend has for it."""
+"""One job in whatever process a backend has for it, such as to train a run of a study."""
 
 import os
 import signal
@@ -6,12 +6,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
+from configs.grid import Planned
 from experiments.running.folder import LOGS, is_done, mend, working
 from experiments.training import command, trainer
 
@@ -19,9 +20,27 @@ CRASHED = 3
 """Exit code of a run that ended with an error that `train.py` does not know."""
 
 
+class Job(Protocol):
+    """What a worker needs to know of its work; small, since it travels."""
+
+    @property
+    def name(self) -> str:
+        """Tells it from the others."""
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+
+    def run(self) -> int:
+        """Does the work, from where it is to its end; returns an exit code."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Says as long as a process of this machine does the work."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know of a run; small, since it travels."""
+    """A run of a study."""
 
     home: str
     """The folder in which `study.py` was started, since flags may name files in it."""
@@ -31,6 +50,17 @@ class Task:
     words: tuple[str, ...]
     """Flags for `train.py`, without --run-dir."""
     steps: int
+
+    @classmethod
+    def of(cls, run: Planned, study: Path, home: str) -> "Task":
+        """What a worker needs to know of a planned run.
+
+        Args:
+            run: of the study.
+            study: its folder.
+            home: the folder in which `study.py` was started.
+        """
+        return cls(home, os.path.abspath(study), run.name, run.words, run.config.run.steps)
 
     @property
     def folder(self) -> Path:
@@ -42,25 +72,33 @@ class Task:
         """What `train.py` prints."""
         return Path(self.study) / LOGS / f"{self.name}.log"
 
+    def run(self) -> int:
+        """Trains the run from where it is to its end; returns the exit code of `train.py`.
 
-def work(task: Task) -> int:
-    """Trains a run from where it is to its end; returns the exit code of `train.py`.
+        What is printed goes to the run's log.
+        """
+        os.chdir(self.home)
+        if is_done(self.folder, self.steps):
+            return trainer.DONE
+        with self.log.open("a", encoding="utf-8") as log, _printing_to(log):
+            if mend(self.folder, self.steps):
+                words = ["--resume", str(self.folder)]
+            else:
+                words = [*self.words, "--run-dir", str(self.folder)]
+            try:
+                return command.main(words)
+            except Exception:
+                traceback.print_exc()
+                return CRASHED
 
-    What is printed goes to the run's log.
-    """
-    os.chdir(task.home)
-    if is_done(task.folder, task.steps):
-        return trainer.DONE
-    with task.log.open("a", encoding="utf-8") as log, _printing_to(log):
-        if mend(task.folder, task.steps):
-            words = ["--resume", str(task.folder)]
-        else:
-            words = [*task.words, "--run-dir", str(task.folder)]
-        try:
-            return command.main(words)
-        except Exception:
-            traceback.print_exc()
-            return CRASHED
+    def held(self) -> AbstractContextManager[None]:
+        """Says that a process trains a run of the study."""
+        return working(Path(self.study))
+
+
+def work(job: Job) -> int:
+    """Does a job; returns its exit code."""
+    return job.run()
 
 
 @contextmanager
@@ -69,28 +107,29 @@ def _printing_to(log: TextIO) -> Iterator[None]:
         yield
 
 
-def work_alone(task: Task, visible_gpu: str = "") -> None:
-    """Trains a run as the one job of this process, and ends the process with its exit code.
+def work_alone(job: Job, visible_gpu: str = "") -> None:
+    """Does a job as the only one of this process, and ends the process with its exit code.
 
-    The process leaves the terminal's group, so that Ctrl-C reaches `study.py` alone, which then
-    asks every run to save.  If `study.py` dies, the run saves and ends by itself.
+    The process leaves the terminal's group, so that Ctrl-C reaches the program alone, which then
+    ends every job by SIGTERM, at which a run saves.  If the program dies, the process does the
+    same by itself.
 
     Args:
-        task: the run.
-        visible_gpu: the only GPU that the run may use, as CUDA_VISIBLE_DEVICES has it.
+        job: what is to be done.
+        visible_gpu: the only GPU that it may use, as CUDA_VISIBLE_DEVICES has it.
     """
     os.setpgid(0, 0)
     if visible_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with working(Path(task.study)), task.log.open("a") as log:
+        with job.held(), job.log.open("a") as log:
             # What libraries print below Python.
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-            code = work(task)
+            code = work(job)
     except OSError as error:
-        print(f"study.py: {task.name}: {error}", file=sys.stderr)
+        print(f"{job.name}: {error}", file=sys.stderr)
         code = trainer.MISTAKEN
     sys.exit(code)
 
@@ -103,7 +142,7 @@ def _end_with_parent() -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that a run printed."""
+    """The last line that a job printed."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))

@@ -1,42 +1,41 @@
 """How much harm a harmful head does to a run, through every gate.
 
-The arms learn the same task from the same seeds: one without a head, one with the head
+The arms of a study learn the same task from the same seeds: one without a head, one with the head
 for each gate.  A run's result is the mean return in the last tenth of its steps; an arm's
 is the mean difference from the arm without a head, seed by seed, with a 95 % bootstrap
 interval.  An arm is harmed where that interval lies below zero.  A head that does no
 harm through `sum` tests nothing: raise its coefficient.
 
-Flags of `train.py` go after `--`; those of heads and gates (`--aux.`, `--gate.`) are left out
-where there is no head:
-
-    python -m experiments.studies.adversarial --gates sum cosine projection --seeds 1 2 3
-    python -m experiments.studies.adversarial --keep    # run what is missing, and draw again
-    python -m experiments.studies.adversarial -- --aux.adversarial.negates policy
+    python study.py configs/studies/adversarial.toml
+    python -m experiments.studies.adversarial runs/adversarial \
+        --output benchmarks/results/adversarial
+    python -m experiments.studies.adversarial --output benchmarks/results/adversarial  # draw again
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from agents.gates import Gates
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, options_of, split_flags
+from experiments.results import Row, Table, options_of
 from experiments.statistics import Interval, compare_with
 from experiments.studies.engine import (
     ALONE,
     Key,
     Study,
+    Trained,
     average,
-    by_seed,
     number,
     parse_number,
-    train_arm,
+    trained,
 )
 
 RUNS, FIGURE, SUMMARY = "runs.csv", "probe.png", "summary.csv"
@@ -45,22 +44,16 @@ COLUMNS = ("arm", "seed", "final", "cosine", "passed")
 
 @dataclass(frozen=True)
 class Options:
-    """What to train."""
+    """What to compare, and where the tables are."""
 
-    env: str = "Catch"
-    """The environment's name."""
-    head: str = "adversarial"
-    """The harmful head."""
-    steps: int = 60_000
-    """Agent steps of each run."""
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Every arm is trained with each."""
-    gates: tuple[str, ...] = tuple(field.name for field in fields(Gates))
-    """The head is trained with each of these gates."""
-    output: Path = Path("benchmarks/results/adversarial")
+    output: Path
     """A folder for runs.csv, summary.csv and probe.png."""
+    study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = ""
+    """The folder of a study; without it the figure is drawn again from the table."""
     keep: bool = False
-    """Run only what the existing runs.csv lacks."""
+    """Add to the runs that the table has, instead of beginning it anew."""
+    title: str = ""
+    """Of the figure; empty: environment, steps and seeds of the STUDY, and its head."""
 
 
 @dataclass(frozen=True)
@@ -105,31 +98,16 @@ class Verdict:
         return "helped" if self.interval.low > 0 else "unharmed"
 
 
-def run(arm: str, seed: int, options: Options, flags: Sequence[str]) -> Result:
-    """Trains one arm with one seed, in this process, and says how it ended.
-
-    Args:
-        arm: a gate, or `main only`.
-        seed: of the run.
-        options: of the study.
-        flags: of `train.py`.
-
-    Raises:
-        ValueError: `train.py` refused or failed; holds its message.
-    """
-    task = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
-    logs = ["--log-steps", str(max(1, options.steps // 100))]
-    head = None if arm == ALONE else ["--aux", options.head, "--gate", arm]
-    rows, seconds = train_arm(f"{arm}, seed {seed}", [*task, *logs], head, flags)
-    result = Result(
-        arm,
-        seed,
+def result(run: Trained) -> Result:
+    """What became of a run, by its log."""
+    options, rows = run.config.run, run.rows
+    return Result(
+        run.gate or ALONE,
+        options.seed,
         average("return", [row for row in rows if int(row["step"]) >= LATE * options.steps]),
-        average(f"{options.head}/cosine", rows),
-        average(f"{options.head}/passed", rows),
+        average(f"{run.head}/cosine", rows),
+        average(f"{run.head}/passed", rows),
     )
-    print(f"{arm:18} seed {seed}: {result.final:+.2f} ({seconds:.0f} s)", flush=True)
-    return result
 
 
 def parse_result(row: Row) -> Result:
@@ -210,30 +188,35 @@ def draw(verdicts: Sequence[Verdict], title: str) -> Figure:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains, compares and draws; returns the exit code."""
-    own, flags = split_flags(arguments)
-    options = options_of(Options, own, "adversarial.py", __doc__)
-    runs = Table(options.output / RUNS, COLUMNS)
-    study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (runs,))
-
-    def train(key: Key) -> list[list[str]]:
-        arm, seed = key
-        return [run(arm, int(seed), options, flags).cells()]
-
-    arms = [(arm,) for arm in (ALONE, *options.gates)]
+    """Compares and draws; returns the exit code."""
+    options = options_of(Options, arguments, "adversarial.py", __doc__)
+    table, title = Table(options.output / RUNS, COLUMNS), options.title
+    study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (table,))
     try:
-        study.complete(by_seed(arms, options.seeds), train, arguments, keep=options.keep)
-        remarks, rows = runs.read()
+        if options.study:
+            runs = trained(Path(options.study))
+            heads = {run.head for run in runs.values() if run.head != ALONE}
+            if len(heads) != 1:
+                raise ValueError(f"{options.study} has {len(heads)} heads: give a study of one.")
+            results: dict[Key, Result] = {
+                (made.arm, str(made.seed)): made for made in (result(run) for run in runs.values())
+            }
+            study.complete(
+                list(results), lambda key: [results[key].cells()], arguments, keep=options.keep
+            )
+            first, seeds = next(iter(runs.values())).config, len({key[-1] for key in runs})
+            said = f"{first.choice.env}, {first.run.steps:,} steps, {seeds} seeds: a harmful head"
+            title = title or f"{said} ({heads.pop()})"
+        remarks, rows = table.read()
+        if not rows:
+            raise ValueError(f"{options.output} has no runs: give the folder of a STUDY.")
         verdicts = compare([parse_result(row) for row in rows])
     except ValueError as error:
         print(f"adversarial: {error}", file=sys.stderr)
         return 2
     lines = summary(verdicts)
     (options.output / SUMMARY).write_text("\n".join([*remarks, *lines]) + "\n", encoding="utf-8")
-    seeds = len(verdicts[0].finals)
-    title = f"{options.env}, {options.steps:,} steps, {seeds} seeds: a harmful head"
-    figure = draw(verdicts, f"{title} ({options.head})")
-    figure.savefig(options.output / FIGURE, dpi=140)
+    draw(verdicts, title).savefig(options.output / FIGURE, dpi=140)
     print("\n".join(lines))
     return 0
 

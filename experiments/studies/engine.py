@@ -1,15 +1,12 @@
-"""One engine for all studies: arms times seeds, trained where a row is missing.
+"""What the analyses of studies share: the runs of a `study.py`, and tables of what came of them.
 
-A study says which runs it wants and how one of them becomes a row; `Study.complete` trains those
-that its tables lack and appends each row as soon as its run ends, so that an interrupted study
-goes on where it stopped.  Summaries and figures are made from the tables alone.
+An analysis says which runs it wants and how one of them becomes a row; `Study.complete` makes those
+that its tables lack and appends each row as soon as it is known, so that what is interrupted goes
+on where it stopped.  Summaries and figures are made from the tables alone.
 """
 
-import contextlib
 import csv
-import io
-import tempfile
-import time
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -18,26 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from agents.logs.report import METRICS_FILE
+from configs.errors import UsageError
+from configs.training import TrainConfig
 from experiments.results import Row, Table, header
-from experiments.training.command import main
-from experiments.training.trainer import DONE
-
-
-def train_log(flags: Sequence[str]) -> list[Row]:
-    """Trains once, prints nothing, and returns the lines of the log.
-
-    Raises:
-        ValueError: the run was refused or failed; the message is what it printed.
-    """
-    said = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            code = main([*flags, "--run-dir", str(run)])
-        if code != DONE:
-            raise ValueError(said.getvalue().strip())
-        with (run / METRICS_FILE).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+from experiments.running import folder as folders
+from experiments.training.lock import FolderLock
 
 
 def average(column: str, rows: Sequence[Row]) -> float:
@@ -46,23 +28,60 @@ def average(column: str, rows: Sequence[Row]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def without_heads(flags: Sequence[str]) -> list[str]:
-    """Drops the flags of heads and gates, with their values."""
-    kept: list[str] = []
-    keeps = True
-    for word in flags:
-        if word.startswith("--"):
-            keeps = not word.startswith(("--aux.", "--gate.", "--teacher"))
-        if keeps:
-            kept.append(word)
-    return kept
-
-
 ALONE = "main only"
 """The arm without a head."""
 
 Key = tuple[str, ...]
 """Which run: the arm in one word or several, then the seed."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that `study.py` has trained to its end."""
+
+    config: TrainConfig
+    rows: Sequence[Row]
+    """The lines of its log."""
+
+    @property
+    def head(self) -> str:
+        """The names of its heads, or `main only`."""
+        return "+".join(self.config.choice.aux) or ALONE
+
+    @property
+    def gate(self) -> str:
+        """The name of its gate; empty without a head."""
+        return self.config.choice.gate or ""
+
+
+def trained(folder: Path) -> dict[Key, Trained]:
+    """The runs of a study that are done, by head, gate and seed: all with a seed, then the next.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        UsageError: it is no study's folder, or its runs differ in more than head, gate and seed.
+    """
+    found: dict[Key, Trained] = {}
+    planned = folders.load(folder).runs()
+    for run in sorted(planned, key=lambda run: run.config.run.seed):
+        place = folder / run.name
+        if not folders.is_done(place, run.config.run.steps):
+            print(f"{place} is not done: it is left out.", file=sys.stderr)
+            continue
+        with (place / METRICS_FILE).open(encoding="utf-8", newline="") as file:
+            one = Trained(run.config, list(csv.DictReader(file)))
+        key = (one.head, one.gate, str(run.config.run.seed))
+        if key in found:
+            raise UsageError(
+                f"{folder} has two runs with {', '.join(filter(None, key[:2]))} and seed {key[2]}: "
+                "give a study whose runs differ in head, gate and seed alone."
+            )
+        found[key] = one
+    if not found:
+        raise UsageError(f"{folder} has no run that is done: train it by study.py first.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -84,17 +103,31 @@ class Study:
         *,
         keep: bool,
     ) -> None:
-        """Trains the runs that are missing.
+        """Makes the rows that are missing.
 
         Args:
             wanted: all runs, in their order.
-            train: trains a run and returns its cells, one sequence for each table.
+            train: makes a run's cells, one sequence for each table.
             arguments: the program's, for the remarks above the tables.
             keep: whether runs that the tables hold already are kept; if not, they start empty.
 
         Raises:
             ValueError: a run failed; the rows before it are kept.
+            InUseError: another process writes these tables.
         """
+        folder = self.tables[-1].path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with FolderLock(folder):
+            self._complete(wanted, train, arguments, keep=keep)
+
+    def _complete(
+        self,
+        wanted: Sequence[Key],
+        train: Callable[[Key], Sequence[Sequence[str]]],
+        arguments: Sequence[str],
+        *,
+        keep: bool,
+    ) -> None:
         remarks, done = self._done() if keep else ([], set())
         if set(wanted) - done:
             remarks = [*remarks, *header(self.program, arguments)]
@@ -119,35 +152,6 @@ class Study:
 def by_seed(arms: Sequence[Key], seeds: Sequence[int]) -> list[Key]:
     """The keys of all runs: every arm with the first seed, then with the second, and so on."""
     return [(*arm, str(seed)) for seed in seeds for arm in arms]
-
-
-def train_arm(
-    name: str,
-    task: Sequence[str],
-    head: Sequence[str] | None,
-    flags: Sequence[str],
-) -> tuple[list[Row], float]:
-    """Trains one arm with one seed in this process.
-
-    Args:
-        name: of the run, for errors.
-        task: flags of all arms: the environment, steps, the seed.
-        head: flags of the arm's head and gate; None trains without heads.
-        flags: the user's; without heads, those of heads and gates are left out.
-
-    Returns:
-        The lines of the log, and the seconds of processor time.
-
-    Raises:
-        ValueError: `train.py` refused or failed; holds its message.
-    """
-    own = without_heads(flags) if head is None else [*head, *flags]
-    began = time.process_time()
-    try:
-        rows = train_log([*task, *own])
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    return rows, time.process_time() - began
 
 
 def number(value: float, digits: str = ".5g") -> str:

@@ -1,52 +1,47 @@
 """What each auxiliary head is worth, added up and gated: `python -m experiments.studies.heads`.
 
-The arms learn the same task from the same seeds: one without a head, and for each head one per
-gate.  A run's results are its mean return in the last tenth of its steps (`final`) and over all
-of them (`whole`); an arm's are the mean differences from the arm without a head, seed by seed,
+The arms of a study learn the same task from the same seeds: one without a head, and for each head
+one per gate.  A run's results are its mean return in the last tenth of its steps (`final`) and over
+all of them (`whole`); an arm's are the mean differences from the arm without a head, seed by seed,
 with 95 % bootstrap intervals.  A head `helped` or `harmed` where a sign-flip test of the pairs says
 so after Holm's correction for the number of arms; else it is `open`.  With 22 arms that takes at
 least 10 seeds: fewer only show a direction.
 
-Flags of `train.py` go after `--`; those of heads and gates are left out where there is no head:
-
-    python -m experiments.studies.heads --env Gridworld --seeds 1 2 3 4 5 -- --threads 1
-    python -m experiments.studies.heads --keep    # run what is missing, and draw again
+    python study.py configs/studies/heads.toml
+    python -m experiments.studies.heads runs/heads --output benchmarks/results/heads_gridworld
+    python -m experiments.studies.heads --output benchmarks/results/heads_gridworld   # draw again
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import tyro
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agents.heads import Heads
 from configs.choice import names
 from experiments.figures import NO_GATE, Ink, inks, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, options_of, split_flags
+from experiments.results import Row, Table, options_of
 from experiments.statistics import Difference, bootstrap_means, compare_with, holm
 from experiments.studies.engine import (
     ALONE,
-    Key,
     Study,
+    Trained,
     average,
-    by_seed,
     number,
     parse_number,
-    train_arm,
+    trained,
 )
 
 RUNS, CURVES, SUMMARY, FIGURE = "runs.csv", "curves.csv", "summary.csv", "heads.png"
 KEY = ("head", "gate", "seed")
 COLUMNS = ("final", "whole", "cosine", "passed", "seconds")
-HARMFUL = "adversarial"
-"""Made to do harm: experiments/studies/adversarial.py is about it."""
-
 POINTS = 50
 """Points of a curve: means over equal parts of the steps."""
 BAND_REPLICATES = 2_000
@@ -62,29 +57,18 @@ HeadArm = tuple[str, str]
 
 @dataclass(frozen=True)
 class Options:
-    """What to train."""
+    """What to compare, and where the tables are."""
 
-    env: str = "Gridworld"
-    """The environment's name."""
-    heads: tuple[str, ...] = tuple(name for name in names("aux") if name != HARMFUL)
-    """The heads to try, each without the others."""
-    gates: tuple[str, ...] = ("sum", "cosine")
-    """Every head is trained with each of these gates."""
-    scale: float = 1.0
-    """Multiplies each head's own coefficient."""
-    steps: int = 1_000_000
-    """Agent steps of each run."""
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Every arm is trained with each."""
-    output: Path = Path("benchmarks/results/heads_gridworld")
+    output: Path
     """A folder for runs.csv, curves.csv, summary.csv and heads.png."""
+    study: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDY")] = ""
+    """The folder of a study; without it the figure is drawn again from the tables."""
     keep: bool = False
-    """Run only what the existing runs.csv lacks."""
-
-    @property
-    def arms(self) -> list[HeadArm]:
-        """Heads and gates."""
-        return [(ALONE, ""), *((head, gate) for head in self.heads for gate in self.gates)]
+    """Add to the runs that the tables have, instead of beginning them anew."""
+    steps: int = 1_000_000
+    """Agent steps of each run, where no STUDY says it."""
+    title: str = ""
+    """Of the figure; empty: environment, steps and seeds of the STUDY."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +88,7 @@ class Outcome:
     passed: float
     """Mean over the run of the part of the head's gradient that passes."""
     seconds: float
-    """Processor time of the run, in seconds."""
+    """Seconds of training, by its log; of processor time in tables that were made before."""
     curve: Float[np.ndarray, " points"]
     """Mean returns; NaN where no episode had ended."""
 
@@ -130,36 +114,20 @@ class Worth:
         return "helped" if self.difference.value > 0 else "harmed"
 
 
-def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str]) -> Outcome:
-    """Trains one arm with one seed, in this process, and says how it ended.
-
-    Args:
-        head: its name, or `main only`.
-        gate: its name; empty without a head.
-        seed: of the run.
-        options: of the study.
-        flags: of `train.py`.
-
-    Raises:
-        ValueError: `train.py` refused or failed; holds its message.
-    """
-    task = f"--env {options.env} --steps {options.steps} --seed {seed}".split()
-    logs = ["--log-steps", str(max(1, options.steps // (4 * POINTS)))]
-    aux = None
-    if head != ALONE:
-        aux = ["--aux", head, "--gate", gate, *_coefficient(head, options.scale)]
-    rows, seconds = train_arm(f"{head}, {gate}, seed {seed}", [*task, *logs], aux, flags)
+def outcome(run: Trained) -> Outcome:
+    """What became of a run, by its log."""
+    options, rows = run.config.run, run.rows
     steps = np.array([int(row["step"]) for row in rows])
     places = np.minimum(POINTS * steps // (options.steps + 1), POINTS - 1)
-    outcome = Outcome(
-        head,
-        gate,
-        seed,
+    return Outcome(
+        run.head,
+        run.gate,
+        options.seed,
         final=average("return", [row for row in rows if int(row["step"]) >= LATE * options.steps]),
         whole=average("return", rows),
-        cosine=average(f"{head}/cosine", rows),
-        passed=average(f"{head}/passed", rows),
-        seconds=seconds,
+        cosine=average(f"{run.head}/cosine", rows),
+        passed=average(f"{run.head}/passed", rows),
+        seconds=float(rows[-1]["seconds"]),
         curve=np.array(
             [
                 average("return", [row for row, at in zip(rows, places, strict=True) if at == bin])
@@ -167,16 +135,6 @@ def run(head: str, gate: str, seed: int, options: Options, flags: Sequence[str])
             ]
         ),
     )
-    said = f"{outcome.final:+.2f}, whole {outcome.whole:+.2f}, {outcome.seconds:.0f} s"
-    print(f"{head:18} {gate:18} seed {seed}: {said}", flush=True)
-    return outcome
-
-
-def _coefficient(head: str, scale: float) -> list[str]:
-    if scale == 1:
-        return []
-    own = getattr(Heads(), head).coefficient
-    return [f"--aux.{head.replace('_', '-')}.coefficient", f"{scale * own:g}"]
 
 
 def study_in(folder: Path) -> Study:
@@ -311,31 +269,33 @@ def _curve(axes: Axes, runs: Sequence[Outcome], steps: int, label: str, ink: Ink
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains, compares and draws; returns the exit code."""
-    own, flags = split_flags(arguments)
-    options = options_of(Options, own, "heads.py", __doc__)
-    study = study_in(options.output)
-
-    def train(key: Key) -> tuple[list[str], list[str]]:
-        head, gate, seed = key
-        return run(head, gate, int(seed), options, flags).cells()
-
+    """Compares and draws; returns the exit code."""
+    options = options_of(Options, arguments, "heads.py", __doc__)
+    study, steps, title = study_in(options.output), options.steps, options.title
     try:
-        study.complete(by_seed(options.arms, options.seeds), train, arguments, keep=options.keep)
-        remarks, outcomes = read(study)
-        # Arms that were trained later (--keep) come in the same order.
-        outcomes.sort(key=lambda outcome: (ALONE, *names("aux")).index(outcome.head))
-        lines = summary(outcomes)
+        if options.study:
+            runs = trained(Path(options.study))
+            outcomes = {key: outcome(run) for key, run in runs.items()}
+            study.complete(
+                list(runs), lambda key: outcomes[key].cells(), arguments, keep=options.keep
+            )
+            first = next(iter(runs.values())).config
+            steps = first.run.steps
+            seeds = len({key[-1] for key in runs})
+            title = title or f"{first.choice.env}, {steps:,} steps, {seeds} seeds"
+        remarks, found = read(study)
+        if not found:
+            raise ValueError(f"{options.output} has no runs: give the folder of a STUDY.")
+        # Arms that were added later (--keep) come in the same order.
+        found.sort(key=lambda each: (ALONE, *names("aux")).index(each.head))
+        lines = summary(found)
     except ValueError as error:
         print(f"heads: {error}", file=sys.stderr)
         return 2
     text = "\n".join([*remarks, *lines]) + "\n"
     (options.output / SUMMARY).write_text(text, encoding="utf-8")
     print("\n".join(lines))
-    seeds = len({outcome.seed for outcome in outcomes})
-    weight = "" if options.scale == 1 else f", coefficients times {options.scale:g}"
-    title = f"{options.env}, {options.steps:,} steps, {seeds} seeds{weight}"
-    draw(outcomes, options.steps, title).savefig(options.output / FIGURE, dpi=130)
+    draw(found, steps, title).savefig(options.output / FIGURE, dpi=130)
     return 0
 
 

@@ -1,21 +1,18 @@
-"""Trains the students of a sweep chunk by chunk, in several processes.
+"""Trains the students of a sweep chunk by chunk, in this process or as jobs of a backend.
 
 A chunk is some worlds with all their students: one process trains it at once, and writes it at
 once.  Chunks are independent of each other.
 """
 
-import multiprocessing
-import os
-import signal
+import shutil
+import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from multiprocessing.connection import wait
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from threading import Thread
 
 import torch
 from torch import Tensor
@@ -24,6 +21,9 @@ from agents.runtime.random import derived_seed
 from agents.tabular import GateGroup, Lesson, Practice, Students, exact_signal
 from configs.programs import SweepConfig, parse_gate
 from envs.base import is_out_of_memory
+from experiments.running.backends import Backend, cores
+from experiments.running.folder import LOGS
+from experiments.running.worker import CRASHED, last_line
 from experiments.sweep.arms import arms, pairs, teacher_policies, teachings
 from experiments.sweep.folder import Chunk, save
 from gridworld import NUM_ACTIONS, Worlds, evaluate, optimal_values
@@ -132,6 +132,8 @@ def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
 TOO_LARGE = "Memory is too small for so many students at once: use a smaller --chunk or --workers."
 PATIENCE = 0.2
 """Seconds between two checks of the workers."""
+DONE, FAILED, MISTAKEN = 0, 1, 2
+"""Exit codes of a job, besides `CRASHED`."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def choose_workers(config: SweepConfig) -> int:
     """One process per core that this process may use, on a CPU; one alone feeds a GPU."""
     if torch.device(config.device).type != "cpu":
         return 1
-    return config.workers or len(os.sched_getaffinity(0))
+    return config.workers or cores()
 
 
 class WorkerError(RuntimeError):
@@ -170,88 +172,109 @@ def written(error: OSError) -> str:
     return f"{error.filename or 'A file'} cannot be written ({reason})."
 
 
-def compute_all(work: Work, workers: int, learnt: Callable[[int], None]) -> None:
+@dataclass(frozen=True)
+class ChunkJob:
+    """One chunk, for a backend."""
+
+    work: Work
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Of its log."""
+        return f"chunk-{self.number:05d}"
+
+    @property
+    def log(self) -> Path:
+        """Its last line is the number of updates so far, summed over students, or an error."""
+        return self.work.folder / LOGS / f"{self.name}.log"
+
+    @property
+    def updates(self) -> int:
+        """All its updates, summed over students."""
+        config = self.work.config
+        size = rows_per_chunk(config)
+        rows = min(size, config.num_worlds * config.seeds - self.number * size)
+        return rows * len(arms(config)) * config.updates
+
+    def held(self) -> AbstractContextManager[None]:
+        """Holds nothing: a chunk is written as a whole."""
+        return nullcontext()
+
+    def run(self) -> int:
+        """Computes the chunk and writes it; returns an exit code."""
+        torch.set_num_threads(1)
+        done = 0
+        with self.log.open("a", encoding="utf-8", buffering=1) as log:
+
+            def learnt(count: int) -> None:
+                nonlocal done
+                done += count
+                print(done, file=log)
+
+            try:
+                self.work.do(self.number, learnt)
+                return DONE
+            except ValueError as error:
+                print(error, file=log)
+                return MISTAKEN
+            except OSError as error:
+                print(written(error), file=log)
+                return FAILED
+            except Exception as error:
+                if is_out_of_memory(error):
+                    print(TOO_LARGE, file=log)
+                    return FAILED
+                traceback.print_exc(file=log)
+                return CRASHED
+
+
+def compute_all(work: Work, backend: Backend | None, learnt: Callable[[int], None]) -> None:
     """Computes all missing chunks; each one done stays done if the sweep is interrupted.
 
     Args:
         work: the sweep and its missing chunks.
-        workers: number of processes; with 1 all is computed in this process.
+        backend: computes them; with None all is computed in this process.
         learnt: called with the number of updates, summed over students, since its last call.
 
     Raises:
         ValueError: no world can be made with these settings.
         OSError: a chunk cannot be written.
-        WorkerError: nor can a worker's, or a worker died; its own output says why.
+        WorkerError: nor can a worker's, or a worker died; says why.
     """
-    if min(workers, len(work.missing)) <= 1:
+    if backend is None:
         torch.set_num_threads(1)
         for number in work.missing:
             work.do(number, learnt)
         return
-    context = multiprocessing.get_context("spawn")
-    # Signed, of 64 bits.
-    taken, done = context.Value("q", 0), context.Value("q", 0)
-    complaints = context.SimpleQueue()
-    team = [
-        context.Process(target=_labour, args=(work, taken, done, complaints), daemon=True)
-        for _ in range(min(workers, len(work.missing)))
-    ]
+    logs = work.folder / LOGS
+    shutil.rmtree(logs, ignore_errors=True)  # of a sweep that was killed
+    logs.mkdir()
+    work = replace(work, folder=work.folder.absolute())
+    jobs = {job.name: job for job in (ChunkJob(work, number) for number in work.missing)}
+    waiting, told, done = deque(jobs.values()), 0, 0
     try:
-        for process in team:
-            process.start()
-        told = 0
-        while any(process.is_alive() for process in team):
-            wait([process.sentinel for process in team if process.is_alive()], PATIENCE)
-            now = done.value
+        while waiting or backend.busy:
+            if waiting and backend.free > 0:
+                first = [waiting.popleft() for _ in range(min(backend.free, len(waiting)))]
+                backend.start(first)
+            for name, code in backend.wait(PATIENCE):
+                job = jobs.pop(name)
+                if code == MISTAKEN:
+                    raise ValueError(last_line(job.log))
+                if code != DONE:
+                    why = f"signal {-code}" if code < 0 else last_line(job.log)
+                    raise WorkerError(f"{name} failed: {why}" if code != FAILED else why)
+                done += job.updates
+            now = done + sum(_progress(job.log) for job in jobs.values())
             learnt(now - told)
             told = now
-            if not complaints.empty():
-                raise complaints.get()
-            if any(process.exitcode for process in team):
-                raise WorkerError("A worker died; see above.")
-    finally:
-        for process in team:
-            process.terminate()
+    except BaseException:
+        backend.stop()
+        raise
+    shutil.rmtree(logs, ignore_errors=True)
 
 
-def _labour(
-    work: Work,
-    taken: "Synchronized[int]",
-    done: "Synchronized[int]",
-    complaints: "SimpleQueue[Exception]",
-) -> None:
-    # The parent handles interrupts; without a parent the worker ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-
-    def learnt(count: int) -> None:
-        with done.get_lock():
-            done.value += count
-
-    while True:
-        with taken.get_lock():
-            place = taken.value
-            taken.value += 1
-        if place >= len(work.missing):
-            return
-        try:
-            work.do(work.missing[place], learnt)
-        except ValueError as error:
-            complaints.put(ValueError(str(error)))
-            return
-        except OSError as error:
-            complaints.put(WorkerError(written(error)))
-            return
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            complaints.put(WorkerError(TOO_LARGE))
-            return
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has a parent"
-    wait([parent.sentinel])
-    os._exit(1)
+def _progress(log: Path) -> int:
+    said = last_line(log)
+    return int(said) if said.isdecimal() else 0

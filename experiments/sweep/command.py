@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from configs.cli import parse_sweep
 from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
 from envs.base import is_out_of_memory
+from experiments.running.backends import Backend, Local, choose
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms
 from experiments.sweep.chunks import (
@@ -33,12 +36,15 @@ from experiments.training.run_folder import CONFIG
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130
 
 
-def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
+def sweep(
+    config: SweepConfig, folder: Path, backend: Backend | None, console: Console
+) -> list[Verdict]:
     """Computes the missing chunks of a sweep, then writes its results.
 
     Args:
         config: of the sweep.
         folder: of the sweep; chunks that it holds are kept.
+        backend: computes the chunks; None for this process.
         console: shows the progress.
 
     Returns:
@@ -52,7 +58,7 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
     chunks = num_chunks(config)
     missing = [n for n in range(chunks) if folders.load(folder, n, config) is None]
     students = config.num_worlds * config.seeds * len(arms(config))
-    workers = choose_workers(config)
+    workers = 1 if backend is None else backend.slots
     console.print(
         f"{students:,} students in {config.num_worlds:,} worlds on {config.device}, "
         f"{workers} process{'es' if workers > 1 else ''}; writing to {folder}"
@@ -65,12 +71,43 @@ def sweep(config: SweepConfig, folder: Path, console: Console) -> list[Verdict]:
         done = total - total * len(missing) // chunks
         task = progress.add_task("", total=total, completed=done)
         work = Work(config, folder, missing)
-        compute_all(work, workers, lambda count: progress.advance(task, count))
+        compute_all(work, backend if missing else None, lambda n: progress.advance(task, n))
     learnt = [folders.load(folder, number, config) for number in range(chunks)]
     there = [chunk for chunk in learnt if chunk is not None]
     if len(there) < chunks:
         raise VanishedError(f"{folder} was removed, renamed or emptied.")
     return write(Results.join(config, there), folder)
+
+
+def settled(asked: SweepConfig) -> SweepConfig:
+    """The options of a sweep with all that was left open, the device and the folder included.
+
+    Raises:
+        UsageError: there is no such device, or too little memory.
+    """
+    named = replace(asked, output=asked.output or str(folders.fresh(asked)))
+    if asked.on != "local":
+        # This machine need not have it.
+        kind = {"auto": "cpu"}.get(asked.device, asked.device)
+        return folders.settle(named, torch.device(kind))
+    device, _ = choose_device(asked.device)
+    config = folders.settle(named, device)
+    check_memory(config, device)
+    return config
+
+
+def backend_for(config: SweepConfig) -> Backend | None:
+    """What computes the chunks of a settled sweep; None where this process does.
+
+    Raises:
+        UsageError: it is not installed, or cannot be reached.
+    """
+    folder = Path(config.output)
+    if config.on != "local":
+        gpus = float(config.device == "cuda")
+        return choose(config.on, config.workers, gpus, config.address, config.slurm, folder)
+    workers = min(choose_workers(config), num_chunks(config))
+    return Local(workers, 0) if workers > 1 else None
 
 
 def check_memory(config: SweepConfig, device: torch.device) -> None:
@@ -112,9 +149,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = parse_sweep(sys.argv[1:] if arguments is None else arguments)
         if asked.resume:
             asked = folders.resumed(asked)
-        device, _ = choose_device(asked.device)
-        config = folders.settle(asked, device)
-        check_memory(config, device)
+        config = settled(asked)
+        backend = backend_for(config)
+    except UsageError as error:
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return MISTAKEN
+    with ExitStack() as stack:
+        if backend is not None:
+            stack.callback(backend.close)
+        return _sweep(config, backend, console)
+
+
+def _sweep(config: SweepConfig, backend: Backend | None, console: Console) -> int:
+    """Computes a sweep in its folder; returns the exit code."""
+    try:
         folder = folders.create(config)
     except UsageError as error:
         print(f"sweep.py: {error}", file=sys.stderr)
@@ -122,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with FolderLock(folder) as lock:
             folders.clear(folder)
-            for verdict in sweep(config, folder, console):
+            for verdict in sweep(config, folder, backend, console):
                 print(f"- {verdict}")
             lock.check(CONFIG)
     except ValueError as error:

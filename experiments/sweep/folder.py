@@ -22,7 +22,7 @@ from agents.runtime.checkpoint import (
     save_tensors,
     write_json,
 )
-from configs.errors import UsageError, quoted
+from configs.errors import UsageError, naming, quoted
 from configs.programs import SweepConfig
 from configs.stored import filled
 from experiments.sweep.arms import SweepArm, Teaching, arms, teachings
@@ -119,7 +119,7 @@ class Results:
 CHUNKS, CHUNK_FILE = "chunks", r"\d{5,}\.safetensors"
 WRITTEN = ("curves.csv", "worlds.csv", "summary.json", "verdicts.txt")
 """What a finished sweep writes as a whole, or not at all."""
-ELSEWHERE = ("output", "resume", "workers", "full")
+ELSEWHERE = ("output", "resume", "workers", "on", "address", "slurm", "full")
 """Options that change no number."""
 
 
@@ -135,14 +135,18 @@ def settle(config: SweepConfig, device: torch.device) -> SweepConfig:
     )
 
 
+def fresh(config: SweepConfig) -> Path:
+    """The folder of a new sweep that names none."""
+    return Path("runs") / f"sweep-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def create(config: SweepConfig) -> Path:
     """Makes the folder of a settled sweep, or finds the one that a sweep with these options began.
 
     Raises:
         UsageError: the folder cannot be written, or holds something else.
     """
-    name = f"sweep-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(config.output) if config.output else Path("runs") / name
+    folder = Path(config.output) if config.output else fresh(config)
     content = to_json(config)
     try:
         if (folder / CONFIG).is_file():
@@ -198,9 +202,13 @@ def resumed(config: SweepConfig) -> SweepConfig:
         UsageError: it is no sweep's folder, or other options were given as well.
     """
     folder = Path(config.resume)
-    if replace(config, resume="", workers=0) != SweepConfig():
+    places: dict[str, Any] = {
+        name: getattr(config, name) for name in ("workers", "on", "address", "slurm")
+    }
+    if config != SweepConfig(resume=config.resume, **places):
         raise UsageError(
-            f"--resume {folder} takes its options from there: drop all others but --workers."
+            f"--resume {folder} takes its options from there: drop all others but --workers and "
+            "--on."
         )
     try:
         content = json.loads(read_text(folder / CONFIG))
@@ -209,7 +217,8 @@ def resumed(config: SweepConfig) -> SweepConfig:
             raise ValueError("options are missing")
     except (OSError, RecursionError, ValueError) as error:
         raise UsageError(f"--resume {folder} is not a sweep's folder ({error}).") from error
-    return replace(begun, output=str(folder), workers=config.workers)
+    with naming(begun):
+        return replace(begun, output=str(folder), **places)
 
 
 def to_json(config: SweepConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.updates import COLUMNS, Cost, Options, UpdateArm, arms, main, report
+from benchmarks.updates import COLUMNS, Cost, Options, UpdateArm, arms, main, report, without_heads
 
 
 def test_ratios_are_to_the_main_loss_alone_and_to_the_same_head_added_up():
@@ -26,6 +26,12 @@ def test_sum_is_always_among_the_gates_since_ratios_are_to_it():
         UpdateArm("distill", "sum"),
         UpdateArm("distill", "projection"),
     ]
+
+
+def test_flags_of_heads_and_gates_are_not_for_an_arm_without():
+    flags = "--seed 1 --aux.multi-horizon.discounts 0.5 0.9 --lr 2 --gate.main policy --compile"
+    assert without_heads(flags.split()) == ["--seed", "1", "--lr", "2", "--compile"]
+    assert without_heads(["--teacher", "optimal"]) == []
 
 
 def test_a_head_that_does_not_fit_is_left_out_and_said_to_be(capsys, tmp_path):

@@ -2,7 +2,8 @@
 
     python -m tests.faults --seed 1 --kills 300 --damages 1000 --configs 1000 --lines 10000
 
-It takes hours on two cores.  `tests/faults/test_faults.py` draws a few of each for every day.
+It takes hours on two cores, and needs Ray, unless --ray-studies is 0.
+`tests/faults/test_faults.py` draws a few of each for every day.
 """
 
 import argparse
@@ -15,10 +16,13 @@ from pathlib import Path
 from tests.faults.damages import damage
 from tests.faults.inputs import edit_configs, parse_lines
 from tests.faults.kills import kill
+from tests.faults.studies import kill_study
 
 Fault = Callable[[int, int, Path], Iterator[str]]
 FAULTS: dict[str, tuple[Fault, int]] = {
     "kills": (kill, 300),
+    "local-studies": (kill_study("local"), 20),
+    "ray-studies": (kill_study("ray"), 20),
     "damages": (damage, 1_000),
     "configs": (edit_configs, 1_000),
     "lines": (parse_lines, 10_000),
@@ -37,8 +41,8 @@ def main() -> int:
     for name, (fault, _) in FAULTS.items():
         began, wrong, tried = time.monotonic(), 0, 0
         with tempfile.TemporaryDirectory() as folder:
-            if given[name]:
-                for said in fault(given["seed"], given[name], Path(folder)):
+            if given[name.replace("-", "_")]:
+                for said in fault(given["seed"], given[name.replace("-", "_")], Path(folder)):
                     tried += 1
                     wrong += bool(said)
                     if said:

@@ -35,9 +35,9 @@ class Scripted:
         code = self.codes[task.name].pop(0) if self.codes.get(task.name) else DONE
         if code == DONE:
             self.trained(task.folder, (task.steps,), task.steps)
-        return [(task, code)]
+        return [(task.name, code)]
 
-    def stop(self):
+    def stop(self, names=None):
         self.stopped = True
 
 
@@ -52,7 +52,7 @@ def conducted(study, trained):
         tasks = [Task(".", str(made.folder), run.name, run.words, 100) for run in runs]
         backend, text = Scripted(codes, trained), io.StringIO()
         watch = Watch(look(made.folder, runs, 2), Console(file=text, width=200))
-        stopped = command.conduct(backend, tasks, watch, retries)
+        stopped = command.conduct(backend, command.Queue(tasks), watch, retries)
         return backend, watch.progress.rows, text.getvalue(), stopped
 
     return conducted
@@ -91,7 +91,7 @@ def test_a_signal_stops_all_runs_and_leaves_them_to_be_resumed(conducted, monkey
         for number in once:
             signal.raise_signal(number)
             return []
-        return [(task, 130) for task in [self.running.pop(0)]]
+        return [(self.running.pop(0).name, 130)]
 
     monkeypatch.setattr(Scripted, "wait", interrupted)
     backend, rows, text, stopped = conducted({})

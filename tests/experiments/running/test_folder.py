@@ -66,12 +66,27 @@ def test_another_study_is_not_written_over(study, tmp_path):
         folders.check_free(tmp_path / "full", {})
 
 
+def test_a_folder_in_which_a_study_was_killed_before_it_began_is_free(tmp_path):
+    (tmp_path / folders.LOGS).mkdir()
+    for name in (".lock", ".lock.json", ".workers.lock", ".study.json.123.tmp"):
+        (tmp_path / name).touch()
+    assert not folders.check_free(tmp_path, {})
+    with folders.locked(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".workers.lock", folders.LOGS]
+    (tmp_path / folders.LOGS / "Catch-main-s1.log").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        folders.check_free(tmp_path, {})
+
+
 def test_two_programs_do_not_work_in_one_folder(study):
     made = study()
     made.save()
     with (
         folders.locked(made.folder),
-        pytest.raises(UsageError, match=r"another study\.py works in"),
+        pytest.raises(
+            UsageError, match=r"is in use by process \d+ on .*: wait until it has ended, or stop it"
+        ),
         folders.locked(made.folder),
     ):
         pass

@@ -6,36 +6,28 @@ from matplotlib.image import imread
 
 from experiments.results import read_table
 from experiments.statistics import Interval
-from experiments.studies import engine
 from experiments.studies.adversarial import (
     COLUMNS,
-    Options,
     Result,
     Verdict,
     compare,
     draw,
     main,
     parse_result,
-    run,
+    result,
     summary,
 )
-from experiments.studies.engine import ALONE
+from experiments.studies.engine import ALONE, trained
 
 NAN = float("nan")
-FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows", "3"]
+LINES = ["step,seconds,return,adversarial/cosine,adversarial/passed"]
+LINES += ["50,1,-1.0,-0.5,0.0", "85,2,-0.8,,", "90,3,0.25,-1.0,0.5", "100,4,0.75,,"]
 
 
-def test_a_run_is_its_mean_return_in_the_last_tenth(monkeypatch):
-    lines = ["step,return,adversarial/cosine,adversarial/passed"]
-    lines += ["50,-1.0,-0.5,0.0", "85,-0.8,,", "90,0.25,-1.0,0.5", "100,0.75,,"]
-    monkeypatch.setattr(engine, "train_log", lambda _: list(csv.DictReader(lines)))
-    found = run("cosine", 3, Options(steps=100), FLAGS)
-    assert found == Result("cosine", 3, final=0.5, cosine=-0.75, passed=0.25)
-
-
-def test_what_train_refuses_is_said():
-    with pytest.raises(ValueError, match=r"nonsense, seed 1: train\.py: --gate nonsense is"):
-        run("nonsense", 1, Options(steps=10), FLAGS)
+def test_a_run_is_its_mean_return_in_the_last_tenth(made_up):
+    folder = made_up("--env Catch --aux adversarial --gate cosine --seed 3 --steps 100", LINES)
+    (run,) = trained(folder).values()
+    assert result(run) == Result("cosine", 3, final=0.5, cosine=-0.75, passed=0.25)
 
 
 def test_a_run_survives_its_line():
@@ -49,10 +41,10 @@ def read(path):
     return remarks, [parse_result(row) for row in rows]
 
 
-def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
-    flags = f"--steps 512 --seeds 1 2 --gates sum --output {tmp_path}/probed"
-    assert main([*flags.split(), "--", *FLAGS]) == 0
+def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
+    line = "--env Catch --aux none adversarial --gate sum --seed 1 2 --steps 100"
     folder = tmp_path / "probed"
+    assert main([str(made_up(line, LINES)), "--output", str(folder)]) == 0
     before, runs = read(folder / "runs.csv")
     assert [(run.arm, run.seed) for run in runs] == [
         (ALONE, 1),
@@ -63,12 +55,9 @@ def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
     assert any(
         line.startswith("# command: python -m experiments.studies.adversarial") for line in before
     )
-    # A gate more: only its runs are made.
-    capsys.readouterr()
-    more = flags.replace("--gates sum", "--gates sum cosine --keep")
-    assert main([*more.split(), "--", *FLAGS]) == 0
-    said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines() if " s)" in line] == ["cosine"] * 2
+    # A gate more: only its rows are added.
+    more = made_up(line.replace("sum", "sum cosine"), LINES, "more")
+    assert main([str(more), "--output", str(folder), "--keep"]) == 0
     after, all_runs = read(folder / "runs.csv")
     assert list(map(str, all_runs[:4])) == list(map(str, runs))
     assert [(run.arm, run.seed) for run in all_runs[4:]] == [("cosine", 1), ("cosine", 2)]
@@ -77,6 +66,12 @@ def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert {row["arm"] for row in rows} == {ALONE, "sum", "cosine"}
     assert imread(folder / "probe.png").shape[2] == 4
+
+
+def test_a_study_of_two_heads_is_refused(made_up, tmp_path, capsys):
+    folder = made_up("--env Catch --aux inverse adversarial --steps 100", LINES)
+    assert main([str(folder), "--output", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err == f"adversarial: {folder} has 2 heads: give a study of one.\n"
 
 
 def results(arm, *finals):

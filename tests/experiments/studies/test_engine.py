@@ -1,9 +1,11 @@
-"""What is missing is trained, what is there is kept, and nothing is lost in between."""
+"""What is missing is made, what is there is kept, and nothing is lost in between."""
 
 import pytest
 
 from experiments.results import Table, read_table
-from experiments.studies.engine import Study, by_seed, number, parse_number
+from experiments.studies import engine
+from experiments.studies.engine import Study, average, by_seed, number, parse_number
+from experiments.training.lock import FolderLock, InUseError
 
 KEY = ("arm", "seed")
 
@@ -87,3 +89,28 @@ def test_what_was_not_measured_is_an_empty_cell():
     assert [number(0.123456), number(float("nan")), number(0.5, ".3f")] == ["0.12346", "", "0.500"]
     assert parse_number("0.5") == 0.5
     assert str(parse_number("")) == "nan"
+
+
+def test_an_average_is_of_what_was_measured():
+    rows = [{"a": "1"}, {"a": ""}, {"b": "5"}, {"a": "2"}]
+    assert average("a", rows) == 1.5
+    assert average("c", rows) != average("c", rows)
+
+
+def test_the_runs_of_a_study_come_by_seed_without_those_that_are_not_done(made_up, capsys):
+    folder = made_up("--env Catch --aux none inverse --seed 1 2 --steps 100", ["step", "100"])
+    (folder / "Catch-main-s2" / "policy.safetensors").unlink()
+    found = engine.trained(folder)
+    assert list(found) == [
+        ("main only", "", "1"),
+        ("inverse", "cosine", "1"),
+        ("inverse", "cosine", "2"),
+    ]
+    assert found["main only", "", "1"].rows == [{"step": "100"}]
+    assert capsys.readouterr().err == f"{folder / 'Catch-main-s2'} is not done: it is left out.\n"
+
+
+def test_a_second_program_does_not_write_the_same_tables(study, tmp_path):
+    with FolderLock(tmp_path), pytest.raises(InUseError, match="is in use by process"):
+        study.complete([("a", "1")], trained([]), [], keep=False)
+    assert list(tmp_path.glob("*.csv")) == []

@@ -4,67 +4,35 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments.studies import engine
-from experiments.studies.engine import ALONE
+from experiments.studies.engine import ALONE, trained
 from experiments.studies.heads import (
     POINTS,
-    Options,
     Outcome,
     draw,
     main,
     name,
+    outcome,
     read,
-    run,
     study_in,
     summary,
     verdicts,
 )
 
-FLAGS = ["--threads", "1", "--device", "cpu", "--precision", "fp32", "--env.rows", "3"]
 NAN = float("nan")
 
 
-def test_a_run_is_its_late_return_its_mean_and_its_curve(monkeypatch):
-    lines = ["step,return,inverse/cosine,inverse/passed"]
-    lines += ["1,,,", "50,-1.0,-0.5,0.0", "90,0.25,-1.0,0.5", "100,0.75,,"]
-    given = []
-    monkeypatch.setattr(
-        engine, "train_log", lambda x: given.append(x) or list(csv.DictReader(lines))
-    )
-    found = run("inverse", "cosine", 3, Options(env="Catch", steps=100), FLAGS)
+def test_a_run_is_its_late_return_its_mean_and_its_curve(made_up):
+    lines = ["step,seconds,return,inverse/cosine,inverse/passed"]
+    lines += ["1,1,,,", "50,2,-1.0,-0.5,0.0", "90,3,0.25,-1.0,0.5", "100,4,0.75,,"]
+    folder = made_up("--env Catch --aux inverse --gate cosine --seed 3 --steps 100", lines)
+    (run,) = trained(folder).values()
+    found = outcome(run)
+    assert (found.head, found.gate, found.seed) == ("inverse", "cosine", 3)
     assert (found.final, found.whole) == (0.5, 0.0)
-    assert (found.cosine, found.passed) == (-0.75, 0.25)
+    assert (found.cosine, found.passed, found.seconds) == (-0.75, 0.25, 4.0)
     # Steps 49 and 50 are in the 25th part of 50 if counted from 0: part = 50 * step // 101.
     assert np.flatnonzero(~np.isnan(found.curve)).tolist() == [24, 44, 49]
     assert found.curve[[24, 44, 49]].tolist() == [-1.0, 0.25, 0.75]
-    assert " ".join(given[0]).startswith(
-        "--env Catch --steps 100 --seed 3 --log-steps 1 --aux inverse"
-    )
-
-
-def test_without_a_head_its_flags_are_left_out(monkeypatch):
-    given = []
-    monkeypatch.setattr(engine, "train_log", lambda x: given.append(x) or [{"step": "1"}])
-    flags = [*FLAGS, "--teacher", "optimal", "--gate.main", "policy"]
-    run(ALONE, "", 1, Options(env="Catch", steps=100), flags)
-    assert not {"--aux", "--gate", "--teacher", "--gate.main"} & set(given[0])
-
-
-def test_coefficients_are_scaled_from_the_heads_own(monkeypatch):
-    given = []
-    monkeypatch.setattr(engine, "train_log", lambda x: given.append(" ".join(x)) or [{"step": "1"}])
-    run("pixel_control", "sum", 1, Options(env="Catch", steps=100, scale=0.1), FLAGS)
-    run("spr", "sum", 1, Options(env="Catch", steps=100, scale=0.1), FLAGS)
-    run("spr", "sum", 1, Options(env="Catch", steps=100), FLAGS)
-    # 1 and 5 by default.
-    assert "--gate sum --aux.pixel-control.coefficient 0.1 " in given[0]
-    assert "--aux.spr.coefficient 0.5 " in given[1]
-    assert "coefficient" not in given[2]
-
-
-def test_what_train_refuses_is_said():
-    with pytest.raises(ValueError, match=r"inverse, nonsense, seed 1: train\.py: --gate nonsense"):
-        run("inverse", "nonsense", 1, Options(env="Catch", steps=10), FLAGS)
 
 
 def test_a_run_survives_its_lines(tmp_path):
@@ -83,36 +51,43 @@ def test_a_run_survives_its_lines(tmp_path):
     assert np.isnan(found[0].cosine)
 
 
-def test_everything_is_written_and_what_is_there_is_kept(tmp_path, capsys):
-    flags = f"--env Catch --steps 512 --seeds 1 2 --gates sum --heads inverse --output {tmp_path}/x"
-    assert main([*flags.split(), "--", *FLAGS]) == 0
+def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
+    lines = ["step,seconds,return", "50,1,-1.0", "100,2,0.5"]
+    line = "--env Catch --aux none inverse --gate sum --seed 1 2 --steps 100"
     folder = tmp_path / "x"
+    assert main([str(made_up(line, lines)), "--output", str(folder)]) == 0
     _, runs = read(study_in(folder))
     names = [(run.head, run.gate, run.seed) for run in runs]
     assert names == [(ALONE, "", 1), ("inverse", "sum", 1), (ALONE, "", 2), ("inverse", "sum", 2)]
-    # A head more: only its runs are made.
-    capsys.readouterr()
-    more = flags.replace("inverse", "inverse termination --keep")
-    assert main([*more.split(), "--", *FLAGS]) == 0
-    said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines() if " s" in line and "seed" in line][
-        :2
-    ] == ["termination"] * 2
+    # A head more: only its rows are added.
+    more = made_up(line.replace("inverse", "termination"), lines, "more")
+    assert main([str(more), "--output", str(folder), "--keep"]) == 0
     _, after = read(study_in(folder))
     assert [each.final for each in after[:4]] == [each.final for each in runs]
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert [row["head"] for row in rows] == [ALONE, "inverse", "termination"]
+    before = (folder / "summary.csv").read_bytes()
+    assert main(["--output", str(folder), "--steps", "100"]) == 0
+    assert (folder / "summary.csv").read_bytes() == before
     assert imread(folder / "heads.png").shape[2] == 4
 
 
-def test_a_head_that_does_not_fit_is_one_sentence(tmp_path, capsys):
-    flags = f"--env CartPole-v1 --steps 64 --seeds 1 --heads pixel_control --output {tmp_path}/x"
-    assert main([*flags.split(), "--", "--threads", "1", "--device", "cpu"]) == 2
-    assert capsys.readouterr().err.startswith("heads: pixel_control, sum, seed 1: train.py: ")
+def test_what_cannot_be_compared_is_one_sentence(made_up, tmp_path, capsys):
+    output = ["--output", str(tmp_path / "x")]
+    lines = ["step,seconds,return", "100,2,0.5"]
+    assert main(output) == 2
+    assert main([str(tmp_path), *output]) == 2
+    twice = made_up("--env Catch --discount 0.9 0.8 --steps 100", lines)
+    assert main([str(twice), *output]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"heads: {tmp_path / 'x'} has no runs: give the folder of a STUDY."
+    assert told[1] == f"heads: {tmp_path} is not a study's folder: it has no study.json."
+    assert "has two runs with main only and seed 1: give a study whose runs differ" in told[2]
+    assert len(told) == 3
 
 
-def outcome(head, gate, seed, final, whole):
+def made(head, gate, seed, final, whole):
     gated = gate == "cosine"
     curve = np.linspace(0, final, POINTS)
     curve[0] = NAN
@@ -128,9 +103,9 @@ SEEDS = range(1, 8)
 @pytest.fixture
 def outcomes():
     """A head that helps everywhere when added, and only in the end when gated."""
-    runs = [outcome(ALONE, "", seed, float(seed), seed / 2) for seed in SEEDS]
-    runs += [outcome("spr", "sum", seed, seed + 1.0, seed / 2 + 1) for seed in SEEDS]
-    runs += [outcome("spr", "cosine", seed, seed + seed / 4, seed / 2) for seed in SEEDS]
+    runs = [made(ALONE, "", seed, float(seed), seed / 2) for seed in SEEDS]
+    runs += [made("spr", "sum", seed, seed + 1.0, seed / 2 + 1) for seed in SEEDS]
+    runs += [made("spr", "cosine", seed, seed + seed / 4, seed / 2) for seed in SEEDS]
     return runs
 
 
@@ -150,8 +125,7 @@ def test_arms_are_compared_seed_by_seed_in_both_measures(outcomes):
 
 def test_what_lies_below_was_harmed(outcomes):
     worse = [
-        outcome("spr", "sum", x.seed, x.final - 2, x.whole) if x.gate == "sum" else x
-        for x in outcomes
+        made("spr", "sum", x.seed, x.final - 2, x.whole) if x.gate == "sum" else x for x in outcomes
     ]
     assert verdicts(worse, "final")["spr", "sum"].word == "harmed"
 
@@ -180,7 +154,7 @@ def test_a_missing_seed_is_refused(outcomes):
 
 
 def test_every_head_has_a_panel(outcomes, tmp_path):
-    many = outcomes + [outcome(head, "sum", seed, 1.0, 0.5) for head in "abcd" for seed in SEEDS]
+    many = outcomes + [made(head, "sum", seed, 1.0, 0.5) for head in "abcd" for seed in SEEDS]
     draw(many, 1000, "title").savefig(tmp_path / "x.png")
     height, width, _ = imread(tmp_path / "x.png").shape
     # Two rows of four.
