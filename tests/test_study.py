@@ -131,7 +131,7 @@ RUNS = {
     "breakout_distill": 9,
     "catch_gates": 30,
     "gridworld_heads": 45,
-    "gates": 33,
+    "gates": 55,
     "gates_heads": 21,
 }
 """Of every shipped study: seeds times arms."""
