@@ -6,7 +6,9 @@ from itertools import product
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from experiments.figures import BLUE, GREEN, VERMILLION, tidy
@@ -17,11 +19,13 @@ TITLES = {
     "tabular": "tabular students, sampled gradients",
     "network": "a network on the gridworld",
 }
+SOURCES = {"tabular": ("tabular", "tabular symmetric"), "network": ("network",)}
+"""What a panel shows; heads have no H, so they have no place in it."""
 AREA, FINAL = "area", "final"
 ACROSS = {AREA: "mean return over the run", FINAL: "return at the end"}
 LINEAR = 0.1
 """Up to so much harm the scale is linear, beyond logarithmic: the best gates are told apart."""
-TICKS = (-0.1, 0, 0.05, 0.1, 0.2, 0.5, 1, 2)
+TICKS = (-0.5, -0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2)
 INKS = {REFERENCE: BLUE, "bounded": GREEN, SUM: VERMILLION}
 OTHERS = "#777777"
 SIZE = 7.5
@@ -62,7 +66,7 @@ def draw(shares: Sequence[Share], tasks: Sequence[Task]) -> Figure:
 
 
 def _of(source: str, kind: str) -> bool:
-    return source.split(" ")[0] == kind
+    return source in SOURCES[kind]
 
 
 def _points(shares: Sequence[Share], kind: str, measure: str) -> list[Point]:
@@ -85,7 +89,8 @@ def _counted(tasks: Sequence[Task]) -> str:
         verb = {HELPS: "help", HARMS: "harm", OPEN: "open"}[kind]
         said.append(f"{number} {verb}")
     units = max((task.units for task in tasks), default=0)
-    return f"tasks: {', '.join(said)}; {units} worlds or seeds"
+    over = "worlds" if any(_of(task.source, "tabular") for task in tasks) else "seeds"
+    return f"tasks: {', '.join(said)}; {units} {over}"
 
 
 def _ink(gate: str) -> str:
@@ -130,7 +135,9 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
     order = sorted(range(len(names)), key=lambda n: (_rank(names[n]), -crowd[n]))
     for number in order:
         name, (x, y) = names[number], places[number]
-        width, height = len(name) * 0.56 * SIZE * unit, 1.15 * SIZE * unit
+        weight = "bold" if _rank(name) == 0 else "normal"
+        written = TextPath((0, 0), name, SIZE, prop=FontProperties(weight=weight))
+        width, height = written.get_extents().width * unit + 2, 1.15 * SIZE * unit
         for covered, (across, up) in product((taken + bars, taken), _offsets()):
             left = x + across * unit - (width if across < 0 else width / 2 if across == 0 else 0)
             box = Bbox.from_bounds(left, y + up * unit - height / 2, width, height)
@@ -139,7 +146,6 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             if inside and not any(box.overlaps(other) for other in covered):
                 break
         taken.append(box)
-        bold = name in (REFERENCE, "ideal") or name.startswith("bounded")
         middle = (box.x0, (box.y0 + box.y1) / 2)
         text = axes.annotate(
             name,
@@ -149,7 +155,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             verticalalignment="center",
             fontsize=SIZE,
             color="black" if name == "ideal" else _ink(name),
-            weight="bold" if bold else "normal",
+            weight=weight,
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": OTHERS}
             if np.hypot(across, up) > FAR
             else None,
