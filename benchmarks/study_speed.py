@@ -18,7 +18,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from configs.cli import parse
-from experiments.results import header, publish
+from experiments.results import header, options_of, publish
 from experiments.running.watch import kind
 from experiments.training.trainer import set_up
 
@@ -61,7 +61,7 @@ def rows(seconds: float) -> Iterator[str]:
 
 def main() -> None:
     """Measures, prints and writes."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, sys.argv[1:], "study_speed.py", __doc__)
     lines = [*header("benchmarks/study_speed.py", sys.argv[1:]), COLUMNS]
     publish([*lines, *rows(options.seconds)], options.output)
 

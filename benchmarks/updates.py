@@ -3,12 +3,13 @@
     python benchmarks/updates.py --env Breakout
     python benchmarks/updates.py --env Gridworld --heads distill spr -- --core gru
 
-Flags of `train.py` follow after `--`.  One line per head and gate: milliseconds of one update of
-the learner (preparing targets is included, playing is not), the median of the rounds; its ratio to
-the main loss alone, and to the same head under `sum`; the memory that the head holds from one
-update to the next besides its parameters.  Arms take turns.  On the CPU with one thread the time is
-processor time, which other load on the machine hardly changes; else it is wall-clock time.  Heads
-that do not fit the environment are left out with a message.
+Flags of `train.py` follow after `--`; the gate "cosine at features" weighs at the features.  One
+line per head and gate: milliseconds of one update of the learner (preparing targets is included,
+playing is not), the median of the rounds; its ratio to the main loss alone, and to the same head
+under `sum`; the memory that the head holds from one update to the next besides its parameters.
+Arms take turns.  On the CPU with one thread the time is processor time, which other load on the
+machine hardly changes; else it is wall-clock time.  Heads that do not fit the environment are left
+out with a message.
 """
 
 import sys
@@ -47,7 +48,7 @@ class Options:
     heads: tuple[str, ...] = names("aux")
     """Which of them; the main loss alone is always there."""
     gates: tuple[str, ...] = ("sum", "cosine")
-    """`sum` is always among them."""
+    """`sum` is always among them; "cosine at features" for --gate.at features."""
     rounds: int = 5
     """Measurements of each."""
     updates: int = 2
@@ -92,7 +93,9 @@ class UpdateArm:
         flags += ["--threads", str(options.threads), "--aux", self.head]
         if self.head == MAIN:
             return [*flags, *without_heads(extra)]
-        return [*flags, "--gate", self.gate, *extra]
+        gate, _, place = self.gate.partition(" at ")
+        at = ["--gate.at", place] if place else []
+        return [*flags, "--gate", gate, *at, *extra]
 
 
 @dataclass(frozen=True)

@@ -259,8 +259,12 @@ def split(arguments: Sequence[str], own: Collection[str]) -> tuple[list[str], Ax
     return mine, axes
 
 
+ALSO = "also"
+"""Tables of a study file whose runs are added to those of its grid."""
+
+
 def read_file(path: Path, own: Collection[str]) -> tuple[list[str], Axes]:
-    """Reads a study file: the same flags, as TOML.
+    """Reads the grid of a study file: the same flags, as TOML.
 
     Args:
         path: of the file.
@@ -272,11 +276,41 @@ def read_file(path: Path, own: Collection[str]) -> tuple[list[str], Axes]:
     Raises:
         UsageError: it cannot be read.
     """
+    content = {name: value for name, value in _toml(path).items() if name != ALSO}
+    return split(_arguments(path, content, own), own)
+
+
+def read_also(path: Path, own: Collection[str]) -> list[Axes]:
+    """Reads what a study file adds to its grid: each table says what the added runs have instead.
+
+    Args:
+        path: of the file.
+        own: the flags that are not `train.py`'s, which such a table cannot have.
+
+    Raises:
+        UsageError: it cannot be read, or a table holds an option of the study.
+    """
+    tables = _toml(path).get(ALSO, [])
+    if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
+        raise UsageError(f"{path}: {ALSO} must be tables: write [[{ALSO}]] above each.")
+    found = []
+    for table in tables:
+        mine, axes = split(_arguments(path, table, own), own)
+        if mine:
+            raise UsageError(f"{path}: {mine[0][2:]} is of the whole study: move it to the top.")
+        found.append(axes)
+    return found
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"the study file {path} cannot be read ({reason}).") from error
+
+
+def _arguments(path: Path, content: Mapping[str, Any], own: Collection[str]) -> list[str]:
     arguments = []
     for name, value in _flat(content):
         flag = name.replace("_", "-")
@@ -288,7 +322,7 @@ def read_file(path: Path, own: Collection[str]) -> tuple[list[str], Axes]:
             raise UsageError(f"{path}: {flag} has no values: give one, or drop it.")
         joint = "+" if flag == "aux" else " "
         arguments += [f"--{flag}", *(_word(entry, joint) for entry in entries)]
-    return split(arguments, own)
+    return arguments
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -85,13 +85,18 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+WHERE = " where advantage"
+"""What follows a gate in a sweep if students follow their teacher only where its actions are
+estimated to be better than their own, as with --aux.distill.where advantage."""
+
+
 def parse_gate(text: str) -> Gate:
-    """Builds the gate that a text names, with its options.
+    """Builds the gate that a text names, with its options; `WHERE` at its end is not the gate's.
 
     Raises:
         ValueError: if it names none, or one that needs more than gradients.
     """
-    name, options = _read(text)
+    name, options = _read(text.removesuffix(WHERE))
     for option, value in options.items():
         check_number(f"--gates {text}: {option}", option, value)
     try:
@@ -175,7 +180,7 @@ class SweepConfig:
         tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
     ] = ("sum", "cosine", "cosine_unweighted", "projection")
     """Gates to compare, with options if wanted: "projection(decay=0.99)"; main-only learning is
-    always included."""
+    always included. "sum where advantage" follows a teacher only where its actions seem better."""
     updates: int = 500
     """Updates of every student."""
     seeds: int = 1

@@ -29,6 +29,7 @@ from examples.images import load
 from examples.lessons import POINTS, nearest_and_farthest, pairs, rotations, split
 from examples.parts import Part, compare
 from examples.report import Verdict, folder_of, no_less, positive, publish, run
+from experiments.results import options_of
 
 FEW = 0.01
 """Of accuracy: to lose less than this is to lose nothing."""
@@ -178,7 +179,7 @@ def work(options: Options, arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="digits.py", description=__doc__)
+    options = options_of(Options, arguments, "digits.py", __doc__)
     return run("digits.py", lambda: work(options, arguments))
 
 

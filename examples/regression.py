@@ -30,6 +30,7 @@ from examples.figures import Line, draw_lines
 from examples.preference import POINTS, learn_whom_to_trust
 from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.tanh import RELATIONS, Problems, Scores, Sizes, learn
+from experiments.results import options_of
 
 AVERAGED = "projection(decay=0.99)"
 
@@ -190,7 +191,7 @@ def work(options: Options, arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="regression.py", description=__doc__)
+    options = options_of(Options, arguments, "regression.py", __doc__)
     return run("regression.py", lambda: work(options, arguments))
 
 

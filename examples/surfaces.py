@@ -34,6 +34,7 @@ from examples.arms import MAIN, arms
 from examples.figures import draw_paths
 from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.scenes import SCENES, Points, Scene, landscape
+from experiments.results import options_of
 
 ENOUGH = 0.1
 SINGLE_SAMPLE = AttittudConfig(rank=1, refresh=1)
@@ -161,7 +162,7 @@ def work(options: Options, arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="surfaces.py", description=__doc__)
+    options = options_of(Options, arguments, "surfaces.py", __doc__)
     return run("surfaces.py", lambda: work(options, arguments))
 
 

@@ -27,6 +27,7 @@ from agents.gates import AttittudConfig, Gate
 from examples.arms import MAIN, arms
 from examples.report import Row, Verdict, folder_of, publish, run
 from experiments.figures import colour, tidy
+from experiments.results import options_of
 
 COLUMNS = 6
 MAIN_GRADIENT = (1.0, 0.0)
@@ -180,7 +181,7 @@ def work(options: Options, arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="vectors.py", description=__doc__)
+    options = options_of(Options, arguments, "vectors.py", __doc__)
     return run("vectors.py", lambda: work(options, arguments))
 
 

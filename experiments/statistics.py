@@ -137,7 +137,7 @@ def bootstrap(
         statistic(*([_resampled(scores, size, rng) for scores in games] for games in arms))
         for size in _blocks(replicates)
     ]
-    low, high = _percentiles(np.concatenate(found), level)
+    low, high = percentiles(np.concatenate(found), level)
     return Interval(float(low), float(high))
 
 
@@ -181,12 +181,24 @@ def bootstrap_means(
     Returns:
         The lower and the upper ends.
     """
+    return percentiles(resampled_means(columns, replicates), level)
+
+
+def resampled_means(
+    columns: Float[np.ndarray, "runs M"], replicates: int = COLUMN_REPLICATES
+) -> Float[np.ndarray, "replicates M"]:
+    """The means of all columns in each replicate of the bootstrap, for statistics of means.
+
+    Args:
+        columns: one row per run or world; whole rows are drawn anew, so columns stay paired.
+        replicates: how often.
+    """
     runs, rng = len(columns), np.random.default_rng(0)
     means = [
         rng.multinomial(runs, np.full(runs, 1 / runs), size) @ columns / runs
         for size in _blocks(replicates)
     ]
-    return _percentiles(np.concatenate(means), level)
+    return np.concatenate(means)
 
 
 def estimates(columns: Float[np.ndarray, "runs M"]) -> list[Estimate]:
@@ -215,7 +227,7 @@ def _blocks(total: int) -> list[int]:
     return [min(_BLOCK, total - start) for start in range(0, total, _BLOCK)]
 
 
-def _percentiles(replicates: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def percentiles(replicates: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the percentile interval over the first axis."""
     tail = (1 - level) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)

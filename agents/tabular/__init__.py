@@ -14,7 +14,15 @@ on-policy actor-critic (`Practice`), or exact, from linear solves (`exact_signal
 """
 
 from agents.tabular.practice import Practice, SampledConfig
-from agents.tabular.students import GateGroup, Lesson, Signal, Students, exact_signal, gradients
+from agents.tabular.students import (
+    GateGroup,
+    Lesson,
+    Signal,
+    Students,
+    TeacherAdvantage,
+    exact_signal,
+    gradients,
+)
 
 __all__ = [
     "Students",
@@ -25,4 +33,5 @@ __all__ = [
     "exact_signal",
     "Lesson",
     "GateGroup",
+    "TeacherAdvantage",
 ]

@@ -97,6 +97,11 @@ class Signal:
     """n: how often an action was taken on each cell."""
 
 
+def wanted(students: Students, signal: Signal) -> Float[Tensor, "S A O"]:
+    """Returns how often each one's teacher would have taken each action, by observation."""
+    return by_observation(students, signal.visits[:, None] * students.teacher)
+
+
 def gradients(students: Students, signal: Signal) -> Float[Tensor, "S 2 P"]:
     """Returns each student's gradients: row 0 of the main loss, row 1 of the auxiliary one.
 
@@ -112,13 +117,12 @@ def gradients(students: Students, signal: Signal) -> Float[Tensor, "S 2 P"]:
     (Du et al. 2018, https://arxiv.org/abs/1812.02224, Proposition 1).
     """
     policy = students.policy()
-    taught = signal.visits[:, None] * students.teacher
-    wanted = by_observation(students, taught)  # [S, A, O]
+    taught = wanted(students, signal)  # [S, A, O]
     # A teacher's probabilities sum to 1, so its wishes sum to the visits.
     rows = torch.stack(
         [
             torch.addcmul(-signal.credit, policy, signal.credit.sum(1, keepdim=True)),
-            torch.addcmul(-wanted, policy, wanted.sum(1, keepdim=True)),
+            torch.addcmul(-taught, policy, taught.sum(1, keepdim=True)),
         ],
         dim=1,
     )
@@ -156,6 +160,50 @@ def exact_signal(students: Students) -> Signal:
     )
 
 
+MEMORY = 0.9
+"""Share of the past that a teacher's estimated advantage keeps at each update."""
+ENOUGH = 0.2
+"""The teacher's advantage, in units of reward, at which its lesson counts in full."""
+LARGEST_RATIO = 20.0
+"""Bound of the ratio of the teacher's to the student's probability of an action."""
+
+
+class TeacherAdvantage:
+    """Estimates how much better each teacher's actions are than its student's, by observation.
+
+        u(o) = sum_a psi(o, a) q(a|o) / pi(a|o) / n(o),    q(a|o) = sum_s n(s) teacher(a|s) / n(o)
+
+    with sums of advantages psi and visits n that forget (`MEMORY`).  As `--aux.distill.where
+    advantage` does for a network, the auxiliary gradient of an observation counts by u / ENOUGH,
+    at least 0 and at most 1.
+    """
+
+    def __init__(self) -> None:
+        self._gained: Tensor | None = None
+        self._visits: Tensor | None = None
+
+    def weights(
+        self,
+        policy: Float[Tensor, "S A O"],
+        credit: Float[Tensor, "S A O"],
+        taught: Float[Tensor, "S A O"],
+    ) -> Float[Tensor, "S O"]:
+        """Takes in one update's signal and returns the weight of every observation.
+
+        Args:
+            policy: of the students.
+            credit: of the signal.
+            taught: how often the teachers would have taken each action.
+        """
+        visits = taught.sum(1)
+        ratio = (taught / visits.unsqueeze(1) / policy).nan_to_num(0.0).clamp(max=LARGEST_RATIO)
+        gained = (credit * ratio).sum(1)
+        if self._gained is not None and self._visits is not None:
+            gained, visits = MEMORY * self._gained + gained, MEMORY * self._visits + visits
+        self._gained, self._visits = gained, visits
+        return (gained / visits / ENOUGH).nan_to_num(0.0).clamp(0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class GateGroup:
     """Consecutive students whose gradients one gate judges, each student's apart."""
@@ -164,6 +212,8 @@ class GateGroup:
     """How many students the group has."""
     gate: Gate | None
     """None: they learn by their main loss alone."""
+    advantage: TeacherAdvantage | None = None
+    """Weighs the auxiliary gradient of each observation before the gate; None: all count alike."""
 
 
 class Lesson:
@@ -193,7 +243,10 @@ class Lesson:
 
     def update(self) -> None:
         """Takes one step with every student."""
-        rows = gradients(self.students, self._signal())
+        signal = self._signal()
+        rows = gradients(self.students, signal)
+        if any(arm.advantage is not None for arm in self._arms):
+            policy, taught = self.students.policy(), wanted(self.students, signal)
         direction = rows[:, 0].clone()
         first = 0
         for arm in self._arms:
@@ -201,6 +254,10 @@ class Lesson:
             first = mine.stop
             if arm.gate is None:
                 continue
+            if arm.advantage is not None:
+                weights = arm.advantage.weights(policy[mine], signal.credit[mine], taught[mine])
+                # A view: rows are not used again.
+                rows[mine, 1].view_as(policy[mine]).mul_(weights.unsqueeze(1))
             judgement = arm.gate.judge(rows[mine])
             direction[mine] = judgement.direction
             self._cosine[mine] += judgement.gramian.cosine[:, 0, 0, 1]

@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from agents.logs.terminal import duration
-from configs.cli import Axes, own_flags, parse_study, read_file, split
+from configs.cli import Axes, own_flags, parse_study, read_also, read_file, split
 from configs.errors import UsageError
 from configs.grid import Planned
 from configs.programs import StudyOptions
@@ -38,6 +38,8 @@ class Request:
 
     options: StudyOptions
     axes: Axes
+    also: tuple[Axes, ...] = ()
+    """What the study file adds to the grid."""
 
 
 def read_arguments(arguments: Sequence[str]) -> Request:
@@ -50,12 +52,14 @@ def read_arguments(arguments: Sequence[str]) -> Request:
     own, rest = own_flags(), list(arguments)
     mine: list[str] = []
     axes: dict[str, tuple[str, ...]] = {}
+    also: list[Axes] = []
     name = ""
     if rest and rest[0].endswith(".toml"):
         path = Path(rest.pop(0))
         name = path.stem
         mine, told = read_file(path, own)
         axes |= told
+        also = read_also(path, own)
     given, changed = split(rest, own)
     # tyro takes the last of two.
     options = parse_study([*mine, *given])
@@ -67,7 +71,7 @@ def read_arguments(arguments: Sequence[str]) -> Request:
     if not (options.output or options.resume):
         name = name or f"study-{time.strftime('%Y%m%d-%H%M%S')}"
         options = replace(options, output=str(Path("runs") / name))
-    return Request(options, axes)
+    return Request(options, axes, tuple(also))
 
 
 def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
@@ -102,10 +106,13 @@ def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
         pins = {**backend.pins(), "threads": "1", "env.num-threads": "1"}
         pins |= {flag: axes[flag][0] for flag in ("threads",) if axes.get(flag, ("0",)) != ("0",)}
         study = Study(Path(options.output), (Grid(axes),), pins)
+        for more in request.also:
+            study = study.extended(more)
         if options.search:
+            if request.also:
+                raise UsageError("--search searches one grid: drop [[also]] from the study file.")
             ranges(axes)
-            search = Search(axes, options.trials, options.prune)
-            study = replace(study, grids=(), search=search)
+            study = replace(study, grids=(), search=Search(axes, options.trials, options.prune))
     if study.search is not None:
         installed()
         # What is proposed later is checked then.

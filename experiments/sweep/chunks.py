@@ -18,8 +18,15 @@ import torch
 from torch import Tensor
 
 from agents.runtime.random import derived_seed
-from agents.tabular import GateGroup, Lesson, Practice, Students, exact_signal
-from configs.programs import SweepConfig, parse_gate
+from agents.tabular import (
+    GateGroup,
+    Lesson,
+    Practice,
+    Students,
+    TeacherAdvantage,
+    exact_signal,
+)
+from configs.programs import WHERE, SweepConfig, parse_gate
 from envs.base import is_out_of_memory
 from experiments.running.backends import Backend, cores
 from experiments.running.folder import LOGS
@@ -103,7 +110,10 @@ def _begin(config: SweepConfig, worlds: Worlds, teachers: list[Tensor], seed: in
         else Practice(students, config.practice, streams, seed).signal
     )
     taught = len(teachers) * len(worlds)
-    gated = [GateGroup(taught, parse_gate(gate)) for gate in config.gates]
+    gated = [
+        GateGroup(taught, parse_gate(gate), TeacherAdvantage() if gate.endswith(WHERE) else None)
+        for gate in config.gates
+    ]
     return Lesson(students, [GateGroup(len(worlds), None), *gated], signal, config.rate)
 
 

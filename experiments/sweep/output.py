@@ -21,7 +21,7 @@ VERDICTS, FIGURE, FINALS, EVENTS = "verdicts.txt", "sweep.png", "finals.png", "t
 def write(results: Results, folder: Path) -> list[Verdict]:
     """Writes all files of a finished sweep and returns its verdicts."""
     summary = summarise(results)
-    words = verdicts(results, summary)
+    words = verdicts(results.config, summary)
     _write_table(folder / CURVES, _curves(results))
     _write_table(folder / WORLDS, _worlds(results))
     write_json(

@@ -6,14 +6,14 @@ prevents; a perfect teacher is best trusted everywhere, which a gate cannot know
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from configs.programs import Setting
-from experiments.statistics import Difference, Estimate, differences, estimates
+from configs.programs import Setting, SweepConfig
+from experiments.statistics import Difference, Estimate, differences, estimates, holm
 from experiments.sweep.arms import MAIN, SweepArm, Teaching, teachings
 from experiments.sweep.folder import Results
 
@@ -57,6 +57,8 @@ class Summary:
     """Mean number per world of cells in which an agent can act."""
     aliased: float
     """Mean number per world of those cells that look like another one."""
+    warmth: dict[str, Difference]
+    """By gate: final return under the warmest misleading teacher less that under the coldest."""
 
     def of(self, gate: str, teaching: Teaching | None) -> Score:
         """The score of one arm."""
@@ -73,6 +75,7 @@ class Summary:
             "aliased_cells": self.aliased,
             "teachers": [asdict(key) | _plain(value) for key, value in self.teachers.items()],
             "arms": [_plain_score(score) for score in self.scores],
+            "warmth": {gate: _plain(value) for gate, value in self.warmth.items()},
         }
 
 
@@ -133,7 +136,26 @@ def summarise(results: Results) -> Summary:
         drift=float(abs(learnt[-1] - near) / spread),
         cells=float(results.cells.mean()),
         aliased=float(results.aliased.mean()),
+        warmth=_warmth_of(results),
     )
+
+
+def _warmth_of(results: Results) -> dict[str, Difference]:
+    ways = _misleading_ways(results.config)
+    if len(ways) < 2:
+        return {}
+    gates = results.config.gates
+    cold, warm = (
+        np.stack([results.curves(gate, way)[-1] for gate in gates], 1)
+        for way in (ways[0], ways[-1])
+    )
+    return dict(zip(gates, differences(warm - cold), strict=True))
+
+
+def _misleading_ways(config: SweepConfig) -> list[Teaching]:
+    """The teachers of another world, the coldest first."""
+    ways = [way for way in teachings(config) if way.setting == "cross"]
+    return sorted(ways, key=lambda way: way.temperature)
 
 
 def _comparisons(
@@ -154,6 +176,8 @@ REST = 0.01
 """Main-only learning has converged if its last tenth moves by less than this of its range."""
 ENOUGH = 0.85
 """It has learnt enough if it gets this far from random to the optimum."""
+MARGIN = 0.02
+"""A loss counts as none up to this fraction of the way from a random policy to the optimum."""
 
 
 @dataclass(frozen=True)
@@ -162,21 +186,57 @@ class Verdict:
 
     claim: str
     outcome: str
-    """shown, shown in part, not shown, reversed, or not tested."""
+    """shown, shown in part, not shown, reversed, open, or not tested."""
     evidence: str
 
     def __str__(self) -> str:
         return f"{self.claim}: {self.outcome}. {self.evidence}"
 
 
-def verdicts(results: Results, summary: Summary) -> list[Verdict]:
-    """Tests each claim on the final returns."""
+Tests = dict[tuple[str, str], Difference]
+"""The tests behind the claims, by what is compared and the gate."""
+AGAINST_MAIN, AGAINST_SUM, COST, WARMER = "main", "sum", "cost", "warmer"
+
+
+def verdicts(config: SweepConfig, summary: Summary) -> list[Verdict]:
+    """Weighs each claim on the final returns.
+
+    A difference is shown if its 95 % interval leaves out 0 and its p-value, corrected by Holm's
+    method for the number of all tests here, is at most 0.05.  That a gate loses nothing is shown
+    only where the whole interval lies above minus a margin (a test of non-inferiority); where
+    neither that nor a loss is shown, the claim is open.
+
+    Args:
+        config: of the sweep.
+        summary: its numbers.
+    """
+    tests = _tests(config, summary)
+    margin = MARGIN * (summary.optimum.value - summary.random.value)
     return [
         _budget(summary),
-        *_misleading(results, summary),
-        *_perfect(results, summary),
-        *_warmth(results),
+        *_misleading(config, summary, tests, margin),
+        *_perfect(config, summary, tests),
+        *_warmth(config, summary, tests),
     ]
+
+
+def _tests(config: SweepConfig, summary: Summary) -> Tests:
+    """All tests, with corrected p-values."""
+    found: dict[tuple[str, str], Difference | None] = {}
+    cross, same = (_coldest(config, setting) for setting in ("cross", "same"))
+    for gate in config.gates:
+        if cross is not None:
+            score = summary.of(gate, cross)
+            found[AGAINST_MAIN, gate] = score.final_against_main
+            found[AGAINST_SUM, gate] = score.final_against_sum
+        if same is not None:
+            found[COST, gate] = summary.of(gate, same).final_against_sum
+        found[WARMER, gate] = summary.warmth.get(gate)
+    tests = {key: test for key, test in found.items() if test is not None}
+    corrected = holm([test.p for test in tests.values()])
+    return {
+        key: replace(test, p=p) for (key, test), p in zip(tests.items(), corrected, strict=True)
+    }
 
 
 def _budget(summary: Summary) -> Verdict:
@@ -190,62 +250,74 @@ def _budget(summary: Summary) -> Verdict:
     )
 
 
-def _misleading(results: Results, summary: Summary) -> Iterator[Verdict]:
+def _misleading(
+    config: SweepConfig, summary: Summary, tests: Tests, margin: float
+) -> Iterator[Verdict]:
     """Does plain adding fall below main-only under the coldest misleading teacher; do gates not?"""
-    coldest = _coldest(results, "cross")
+    coldest = _coldest(config, "cross")
     claim = "A cold misleading teacher pulls sum below main-only"
-    if coldest is None or SUM not in results.config.gates:
+    if coldest is None or SUM not in config.gates:
         yield Verdict(claim, "not tested", "It needs setting cross and gate sum.")
     else:
-        plain = summary.of(SUM, coldest)
-        fate = {-1: "shown", 0: "not shown", 1: "reversed"}[_versus_main(plain).sign]
-        yield Verdict(claim, fate, f"{_at(coldest)}, {_ends(plain, summary)}.")
-    for gate in _others(results):
+        plain = tests[AGAINST_MAIN, SUM]
+        fate = {-1: "shown", 0: "not shown", 1: "reversed"}[plain.sign]
+        ends = _ends(summary, SUM, coldest)
+        yield Verdict(claim, fate, f"{_at(coldest)}, {ends}, {_words(plain)}.")
+    for gate in _others(config):
         claim = f"{gate} keeps a cold misleading teacher from doing so"
         if coldest is None:
             yield Verdict(claim, "not tested", "It needs setting cross.")
             continue
-        score = summary.of(gate, coldest)
-        against = score.final_against_sum
-        above_sum = against is not None and against.sign > 0
-        if _versus_main(score).sign >= 0:
-            outcome = "shown"
-        else:
-            outcome = "shown in part (above sum, below main-only)" if above_sum else "not shown"
-        yield Verdict(claim, outcome, f"{_at(coldest)}, {_ends(score, summary)}{_to_sum(score)}.")
+        loss, gain = tests[AGAINST_MAIN, gate], tests.get((AGAINST_SUM, gate))
+        evidence = f"{_at(coldest)}, {_ends(summary, gate, coldest)}, {_words(loss)}"
+        evidence += f"; margin {margin:.2f}"
+        evidence += "" if gain is None else f"; against sum {_words(gain)}"
+        yield Verdict(claim, _protects(loss, gain, margin), f"{evidence}.")
 
 
-def _perfect(results: Results, summary: Summary) -> Iterator[Verdict]:
+def _protects(loss: Difference, gain: Difference | None, margin: float) -> str:
+    """Whether a gate is shown to lose nothing.
+
+    Args:
+        loss: its final return less that of main-only learning.
+        gain: less that of `sum`, where it was swept.
+        margin: up to which a loss counts as none.
+    """
+    if loss.low > -margin:
+        return "shown"
+    if loss.sign >= 0:
+        return "open"
+    above_sum = gain is not None and gain.sign > 0
+    return "shown in part (above sum, below main-only)" if above_sum else "not shown"
+
+
+def _perfect(config: SweepConfig, summary: Summary, tests: Tests) -> Iterator[Verdict]:
     """What does a gate cost where trust would be right?"""
-    coldest = _coldest(results, "same")
-    for gate in _others(results):
+    coldest = _coldest(config, "same")
+    for gate in _others(config):
         claim = f"{gate} costs something where the teacher is perfect"
-        score = None if coldest is None else summary.of(gate, coldest)
-        if coldest is None or score is None or score.final_against_sum is None:
+        cost = tests.get((COST, gate))
+        if coldest is None or cost is None:
             yield Verdict(claim, "not tested", "It needs setting same and gate sum.")
             continue
-        outcome = {-1: "shown", 0: "not shown", 1: "reversed"}[score.final_against_sum.sign]
-        yield Verdict(claim, outcome, f"{_at(coldest)}, {_ends(score, summary)}{_to_sum(score)}.")
+        outcome = {-1: "shown", 0: "not shown", 1: "reversed"}[cost.sign]
+        evidence = f"{_at(coldest)}, {_ends(summary, gate, coldest)}; against sum {_words(cost)}."
+        yield Verdict(claim, outcome, evidence)
 
 
-def _warmth(results: Results) -> Iterator[Verdict]:
+def _warmth(config: SweepConfig, summary: Summary, tests: Tests) -> Iterator[Verdict]:
     """Does a misleading teacher do less harm when it is warm?"""
-    ways = sorted(
-        (way for way in teachings(results.config) if way.setting == "cross"),
-        key=lambda way: way.temperature,
-    )
-    for gate in results.config.gates:
+    ways = _misleading_ways(config)
+    for gate in config.gates:
         claim = f"A warmer misleading teacher does less harm to {gate}"
-        if len(ways) < 2:
+        warmer = tests.get((WARMER, gate))
+        if warmer is None:
             yield Verdict(claim, "not tested", "It needs setting cross and two temperatures.")
             continue
-        main = results.curves(MAIN, None)[-1]
+        alone = summary.of(MAIN, None).final.value
         harm = ", ".join(
-            f"{way.temperature:g}: {(results.curves(gate, way)[-1] - main).mean():+.2f}"
-            for way in ways
+            f"{way.temperature:g}: {summary.of(gate, way).final.value - alone:+.2f}" for way in ways
         )
-        cold, warm = (results.curves(gate, way)[-1] for way in (ways[0], ways[-1]))
-        [warmer] = differences(np.asarray(warm - cold)[:, None])
         outcome = {1: "shown", 0: "not shown", -1: "reversed"}[warmer.sign]
         yield Verdict(
             claim,
@@ -255,40 +327,27 @@ def _warmth(results: Results) -> Iterator[Verdict]:
         )
 
 
-def _coldest(results: Results, setting: Setting) -> Teaching | None:
-    if setting not in results.config.settings:
+def _coldest(config: SweepConfig, setting: Setting) -> Teaching | None:
+    if setting not in config.settings:
         return None
-    return Teaching(setting, min(results.config.temperatures))
+    return Teaching(setting, min(config.temperatures))
 
 
-def _others(results: Results) -> list[str]:
-    return [gate for gate in results.config.gates if gate != SUM]
-
-
-def _versus_main(score: Score) -> Difference:
-    assert score.final_against_main is not None, "only main-only has nothing to compare with"
-    return score.final_against_main
+def _others(config: SweepConfig) -> list[str]:
+    return [gate for gate in config.gates if gate != SUM]
 
 
 def _at(teaching: Teaching) -> str:
     return f"With setting {teaching.setting} at temperature {teaching.temperature:g}"
 
 
-def _ends(score: Score, summary: Summary) -> str:
-    alone = summary.of(MAIN, None).final
-    return (
-        f"{score.arm.gate} ends at {score.final.value:.2f} and main-only at {alone.value:.2f}, "
-        f"{_words(_versus_main(score))}"
-    )
-
-
-def _to_sum(score: Score) -> str:
-    against = score.final_against_sum
-    return "" if against is None else f"; against sum {_words(against)}"
+def _ends(summary: Summary, gate: str, teaching: Teaching) -> str:
+    own, alone = summary.of(gate, teaching).final, summary.of(MAIN, None).final
+    return f"{gate} ends at {own.value:.2f} and main-only at {alone.value:.2f}"
 
 
 def _words(difference: Difference) -> str:
     return (
         f"{difference.value:+.2f} (95 % {difference.low:+.2f} to {difference.high:+.2f}, "
-        f"p = {difference.p:.2g})"
+        f"corrected p = {difference.p:.2g})"
     )

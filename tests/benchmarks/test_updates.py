@@ -55,6 +55,8 @@ def test_flags_of_gates_are_not_for_the_main_loss_alone():
     assert UpdateArm("none").flags(Options(), extra)[-4:-2] == ["--aux", "none"]
     gated = UpdateArm("inverse", "cosine").flags(Options(), extra)
     assert gated[-6:] == ["--gate", "cosine", *extra]
+    placed = UpdateArm("inverse", "cosine at features").flags(Options(), ())
+    assert placed[-4:] == ["--gate", "cosine", "--gate.at", "features"]
 
 
 @pytest.mark.parametrize("flag", ["--rounds", "--updates", "--threads"])

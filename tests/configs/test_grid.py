@@ -1,6 +1,6 @@
 import pytest
 
-from configs.cli import own_flags, parse, read_file, split
+from configs.cli import own_flags, parse, read_also, read_file, split
 from configs.errors import UsageError
 from configs.grid import distinct, expand
 
@@ -117,6 +117,16 @@ def test_a_file_says_the_same_as_flags(tmp_path):
     line = ["--env", "Catch", "--aux", "none", "inverse+spr", "--seeds", "2", "--pipeline", "true"]
     line += ["--gate", "sum", "cosine", "--torso.mlp.widths", "64 64"]
     assert read_file(file, own_flags()) == split(line, own_flags())
+
+
+def test_a_file_adds_runs_that_differ_from_its_grid(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text('env = "Catch"\n[[also]]\ngate = "cosine"\n"gate.at" = "features"\n')
+    assert read_file(file, own_flags()) == ([], {"env": ("Catch",)})
+    assert read_also(file, own_flags()) == [{"gate": ("cosine",), "gate.at": ("features",)}]
+    file.write_text("[[also]]\nseeds = 3\n")
+    with pytest.raises(UsageError, match="seeds is of the whole study: move it to the top"):
+        read_also(file, own_flags())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,12 @@ def test_options_stand_in_brackets(text):
     assert gate.num_references == 1
 
 
+def test_where_a_teacher_is_followed_is_not_the_gates_affair():
+    assert parse_gate("projection(decay=0.99) where advantage").num_references == 1
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse_gate("projection(decay=0.99) where it helps")
+
+
 def test_hyphens_and_underscores_are_the_same():
     assert type(parse_gate("cosine-unweighted")) is type(parse_gate("cosine_unweighted"))
 

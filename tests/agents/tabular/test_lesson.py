@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.gates import make
-from agents.tabular import GateGroup, Lesson, Signal, gradients
+from agents.tabular import GateGroup, Lesson, Signal, TeacherAdvantage, gradients
 
 
 @pytest.fixture
@@ -70,3 +70,26 @@ def test_a_gate_with_memory_remembers_every_student_apart(students, signal):
         own = Signal(signal.credit[number : number + 1], signal.visits[number : number + 1])
         alone, _ = taught(one, [GateGroup(1, make("projection", decay=0.9))], own)
         torch.testing.assert_close(alone[0], together[number])
+
+
+def test_a_lesson_counts_as_far_as_the_teachers_actions_gain_more_and_the_estimate_forgets():
+    # One observation with two visits, where the teacher always takes action 1 and the student
+    # takes every action with probability 1/4; another one without any visit.
+    policy = torch.full((1, 4, 2), 0.25)
+    taught = torch.zeros(1, 4, 2)
+    taught[0, 1, 0] = 2.0
+    gain, loss = torch.zeros(1, 4, 2), torch.zeros(1, 4, 2)
+    gain[0, 1, 0], loss[0, 1, 0] = 0.05, -0.1
+    advantage = TeacherAdvantage()
+    # 0.05 * (1 / 0.25) / 2 visits = 0.1, half of what counts in full.
+    torch.testing.assert_close(advantage.weights(policy, gain, taught), torch.tensor([[0.5, 0.0]]))
+    # 0.9 * 0.2 - 0.4 < 0: the teacher's actions have become worse.
+    assert advantage.weights(policy, loss, taught)[0, 0] == 0
+
+
+def test_a_group_with_an_estimate_does_not_follow_before_it_is_known_to_help(students, signal):
+    none = Signal(torch.zeros_like(signal.credit), signal.visits)
+    arms = [GateGroup(2, make("sum"), TeacherAdvantage()), GateGroup(3, make("sum"))]
+    found, _ = taught(students, arms, none)
+    torch.testing.assert_close(found[:2], students.logits[:2])
+    assert not torch.equal(found[2:], students.logits[2:])

@@ -17,7 +17,7 @@ def judge(build_results, main=9.0, table=PAPER, **options):
         return table[arm.gate][arm.teaching.setting, arm.teaching.temperature]
 
     results = build_results(final, **options)
-    return {verdict.claim: verdict for verdict in verdicts(results, summarise(results))}
+    return {verdict.claim: verdict for verdict in verdicts(results.config, summarise(results))}
 
 
 def outcomes(found):
@@ -86,7 +86,35 @@ def test_a_verdict_comes_with_its_numbers(build_results):
     found = judge(build_results, noise=1e-4)
     text = str(found[HARM])
     assert text.startswith(f"{HARM}: shown. With setting cross at temperature 0, sum ends at 4.00")
-    assert "main-only at 9.00, -5.00 (95 % -5.00 to -5.00, p = " in text
+    assert "main-only at 9.00, -5.00 (95 % -5.00 to -5.00, corrected p = " in text
     assert "90% of the way" in str(found[BUDGET])
     assert "0: -5.00, 1: -3.00" in str(found[WARM_SUM])
-    assert "against sum +5.00" in str(found[HELP])
+    # Random is 0 and the optimum 10.
+    assert "margin 0.20; against sum +5.00" in str(found[HELP])
+
+
+@pytest.mark.parametrize(
+    ("final", "noise", "outcome"),
+    [
+        # Noise of 0.1 in 20 worlds: intervals of about 0.06 to either side; the margin is 0.2.
+        (8.9, 0.1, "shown"),
+        (8.7, 0.1, "shown in part (above sum, below main-only)"),
+        # Noise of 2: the interval holds 0 and reaches far below the margin.
+        (9.0, 2.0, "open"),
+    ],
+)
+def test_no_harm_is_shown_only_where_the_interval_lies_above_the_margin(
+    build_results, final, noise, outcome
+):
+    table = changed("cosine", ("cross", 0.0), final)
+    found = judge(build_results, table=table, noise=noise)
+    assert outcomes(found)[HELP] == outcome
+
+
+def test_p_values_are_corrected_for_the_number_of_tests(build_results):
+    found = judge(build_results, noise=1e-4)
+    # Six tests: two against main-only, one against sum, one of cost, two of warmth.
+    # With 20 worlds none is below 1 / (1 + 2^14), and the least of m is multiplied by m.
+    least = 1 / (1 + 2**14)
+    said = float(str(found[HARM]).partition("corrected p = ")[2].partition(")")[0])
+    assert said == pytest.approx(6 * least, rel=0.05)
