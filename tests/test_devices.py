@@ -14,7 +14,7 @@ import torch
 
 from agents.rollout.evaluation import play
 from agents.runtime.checkpoint import load_checkpoint
-from agents.runtime.random import generator
+from agents.runtime.random import MOST_ON_HOST, Stream, generator
 from agents.tabular import Lesson
 from configs.choice import names
 from configs.cli import parse, parse_sweep
@@ -160,6 +160,19 @@ def test_a_run_goes_on_exactly_from_a_checkpoint_on_the_device(monkeypatch, tmp_
     on_host = session_of(gate, line, CPU)
     assert "new episodes" in on_host.restore(load_checkpoint(tmp_path / CHECKPOINTS).state)
     on_host.update()
+
+
+def test_of_many_random_numbers_the_host_draws_the_seed_alone(monkeypatch):
+    stream, many = Stream(generator(1, "a head", CPU)), (3, MOST_ON_HOST)
+    with dummy_device(monkeypatch) as device, strict():
+        state = stream.get_extra_state()
+        first = stream.uniform(many, device), stream.integers(9, many, device)
+        other = stream.uniform(many, device)
+        stream.set_extra_state(state)
+        again = stream.uniform(many, device), stream.integers(9, many, device)
+    assert [torch.equal(x.inner, y.inner) for x, y in zip(first, again, strict=True)] == [True] * 2
+    assert not torch.equal(first[0].inner, other.inner)
+    assert abs(first[0].inner.mean() - 0.5) < 0.01
 
 
 def test_policies_are_evaluated_on_the_device(monkeypatch):

@@ -22,7 +22,7 @@ from agents.logs.report import NoReport, Progress, Report, Split
 from agents.logs.tracking import check_installed
 from agents.networks.actor_critic import NotFiniteError
 from agents.networks.torsos import MlpConfig
-from agents.runtime.distributed import will_lead
+from agents.runtime.distributed import Agreement, will_lead
 from agents.statistics import RunningMean
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import naming
@@ -287,6 +287,7 @@ class Trainer:
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = False
+        stops = Agreement(processes, session.env.device)
         dropped = Dropped()
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
@@ -300,7 +301,7 @@ class Trainer:
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
-                over = self.finished or processes.any(stop.requested, session.env.device)
+                over = stops.any(stop.requested) or self.finished
                 if logs.passed(step) or over:
                     seconds, clock = now - logged_at, session.collector.clock.read()
                     split = (clock.environment / seconds, clock.acting / seconds)
