@@ -209,7 +209,7 @@ def test_steps_of_the_gridworld_wait_for_nothing(monkeypatch):
     with dummy_device(monkeypatch) as device:
         config = GridConfig(num_worlds=4, height=7, width=7, observation="flat")
         env = config.build("Gridworld", 3, 0, device)
-        monkeypatch.setattr(world_pool, "_AHEAD", 8)
+        monkeypatch.setattr(world_pool, "_AHEAD_ON_GPU", 8)
         for teacher in ("optimal", "swap"):
             assert env.teacher_logits(teacher).device == device
         action = torch.ones(3, dtype=torch.int64, device=device)

@@ -138,8 +138,7 @@ def set_tf32(*, allowed: bool) -> str:
     Returns:
         What to add to the reason for the precision.
     """
-    cudnn: Any = torch.backends.cudnn  # a module that is replaced when torch is imported
-    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32" if allowed else "ieee"
+    torch.backends.cudnn.allow_tf32 = allowed
     return ", TF32 in convolutions outside of it" if allowed else ", without TF32"
 
 
