@@ -175,7 +175,7 @@ def updates(bench: Bench) -> Iterator[Cells]:
     for head, gate in pairs[:4] if bench.quick else pairs:
         chosen = ["--aux", head, "--gate", gate] if gate else []
         try:
-            session = bench.session(*bench.game, *chosen, *(["--num-envs=4"] * bench.quick))
+            session = bench.session(*bench.game, *chosen, f"--num-envs={4 if bench.quick else 32}")
         except UsageError as error:
             yield head, gate, "", str(error)
             continue

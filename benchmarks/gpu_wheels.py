@@ -23,7 +23,12 @@ PACKAGES = (
     *("rich", "markdown-it-py", "mdurl", "pygments", "cloudpickle", "pytest", "pluggy"),
     *("iniconfig", "hypothesis", "sortedcontainers", "envpool", "envpool-assets"),
 )
-PLATFORM = ("--python-version", "3.12", "--platform", "manylinux2014_x86_64")
+PLATFORM = (
+    *("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64"),
+    *("--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_17_x86_64"),
+    *("--platform", "manylinux2014_x86_64"),
+)
+"""Of the usual machine; envpool's wheels have other tags than most."""
 KEPT = (
     *("envpool/__init__.py", "envpool/registration.py", "envpool/py.typed", "envpool/python/"),
     *("envpool/atari/", "envpool_assets/__init__.py", "envpool_assets/atari/"),
