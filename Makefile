@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo sweep watch test test-fast slow check format golden bench clean
+.PHONY: help setup train demo sweep watch test test-fast slow check format golden bench gpu gpu-wheels clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,17 @@ golden: $(STAMP) ## Rewrite the golden losses (in a commit that says numerics-ch
 
 bench: $(STAMP) ## Steps per second, with each gate
 	$(BIN)/python benchmarks/throughput.py
+
+# A machine with a GPU is rarely set up for us: its own Python will do, with the wheels below.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+DEVICE ?= cuda
+QUICK ?=
+
+gpu: ## All measurements on a GPU in eight minutes (DEVICE=cpu QUICK=1 rehearses them)
+	$(GPU_PYTHON) benchmarks/gpu.py --device $(DEVICE) $(if $(QUICK),--quick) $(ARGS)
+
+gpu-wheels: ## Fetch what a bare GPU machine lacks into .gpu-wheels
+	$(GPU_PYTHON) benchmarks/gpu_wheels.py
 
 clean: ## Remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

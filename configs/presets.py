@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import sqrt
 from typing import Any
 
 BY_OBSERVATION = ""
@@ -161,6 +162,10 @@ NEUTRAL: Mapping[str, Any] = {
 UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
 """For a family without a preset."""
 
+ON_GPU: Mapping[tuple[str, str], int] = {("atari", "a2c"): 128}
+"""Environments next to a GPU, by family and algorithm, where emulators feed a network of some size:
+so many keep it busy while it learns from the last trajectory."""
+
 _added: dict[tuple[str, str], Preset] = {}
 
 
@@ -190,6 +195,34 @@ def preset(family: str, algo: str | None = None) -> Preset:
     return _tuned(family, algo) or replace(usual, algo=algo, **NEUTRAL)
 
 
+def on_gpu(family: str, algo: str) -> Mapping[str, Any]:
+    """What a run on a GPU has otherwise, by the names of `RunOptions`; mostly nothing.
+
+    The learning rate grows with the square root of the number of environments, as Adam's noise
+    asks for (Malladi et al. 2022, https://arxiv.org/abs/2205.10287).  Nobody has checked yet how
+    runs learn with it.
+
+    Args:
+        family: of environments.
+        algo: the algorithm.
+    """
+    if (family, algo) not in ON_GPU:
+        return {}
+    usual, num_envs = preset(family, algo), ON_GPU[family, algo]
+    rate = usual.learning_rate * sqrt(num_envs / usual.num_envs)
+    return {"num_envs": num_envs, "learning_rate": rate, "pipeline": True}
+
+
+def as_flags(values: Mapping[str, Any]) -> str:
+    """Writes options as on the command line."""
+    words = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        switch = "--" if value is True else "--no-"
+        words.append(f"{switch}{option}" if isinstance(value, bool) else f"--{option} {value}")
+    return " ".join(words)
+
+
 def listing(family: str | None = None) -> Iterator[tuple[str, str, str, str]]:
     """Family, algorithm, flags and source of every preset: what `train.py --preset` shows.
 
@@ -208,12 +241,8 @@ def listing(family: str | None = None) -> Iterator[tuple[str, str, str, str]]:
 
 def _flags(numbers: Preset) -> str:
     values = {**numbers.run, **{f"algo.{numbers.algo}.{k}": v for k, v in numbers.options.items()}}
-    words = [f"--torso {numbers.torso}"] if numbers.torso != BY_OBSERVATION else []
-    for name, value in values.items():
-        option = name.replace("_", "-")
-        switch = "--" if value is True else "--no-"
-        words.append(f"{switch}{option}" if isinstance(value, bool) else f"--{option} {value}")
-    return " ".join(words)
+    torso = f"--torso {numbers.torso} " if numbers.torso != BY_OBSERVATION else ""
+    return torso + as_flags(values)
 
 
 def usual_torso(observation_shape: tuple[int, ...], num_symbols: int = 0) -> str:

@@ -12,7 +12,7 @@ from agents.networks.recurrent import FeedForwardConfig
 from configs import choice as plugins
 from configs.choice import DEFAULT_GATE, Choice, choose, component, names
 from configs.errors import UsageError
-from configs.presets import preset
+from configs.presets import on_gpu, preset
 from configs.stored import COUNT, MisfitError, check_count, converted, filled, section
 from envs import PROTOCOLS, find, registered
 from gridworld.options import OptionError, at_least, mention, require
@@ -232,12 +232,18 @@ def _of_sections(
     )
 
 
-def defaults(choice: Choice) -> TrainConfig:
-    """The config of a choice of components before any option is given."""
+def defaults(choice: Choice, *, gpu: bool = False) -> TrainConfig:
+    """The config of a choice of components before any option is given.
+
+    Args:
+        choice: of components.
+        gpu: whether to take the preset for a GPU, where there is one.
+    """
     numbers = preset(choice.family, choice.algo)
+    changes = on_gpu(choice.family, choice.algo) if gpu else {}
     return TrainConfig(
         choice=choice,
-        run=RunOptions(**numbers.run),
+        run=RunOptions(**{**numbers.run, **changes}),
         env=_env_defaults(choice),
         algo=replace(component("algo", choice.algo), **numbers.options),
         torso=component("torso", choice.torso),
@@ -253,12 +259,16 @@ def _env_defaults(choice: Choice) -> Any:
     return registered()[choice.family]
 
 
-def flags(choice: Choice) -> type:
+def flags(choice: Choice, *, gpu: bool = False) -> type:
     """Makes a dataclass whose fields are exactly the flags that this choice has.
 
     `from_flags` turns an instance of it into a config.
+
+    Args:
+        choice: of components.
+        gpu: whether the defaults are those of the preset for a GPU.
     """
-    default = defaults(choice)
+    default = defaults(choice, gpu=gpu)
     listed: list[tuple[str, Any, Any]] = []
 
     def add(name: str, kind: Any, value: Any) -> None:

@@ -39,13 +39,18 @@ class PoolOptions:
                 )
 
     def in_pools(
-        self, num_envs: int, seed: int, start: Callable[[list[int], int], VecEnv]
+        self,
+        num_envs: int,
+        seed: int,
+        device: torch.device,
+        start: Callable[[list[int], int], VecEnv],
     ) -> VecEnv:
         """Starts B environments in as many pools as the options say.
 
         Args:
             num_envs: B, over all pools.
             seed: environment i plays the same whatever the number of pools.
+            device: of the learner.
             start: starts one pool, given a seed for each environment and the number of threads.
 
         Raises:
@@ -53,8 +58,7 @@ class PoolOptions:
         """
         size = num_envs // self._num_pools(num_envs)
         seeds = separated_seeds(seed, num_envs)
-        # Every pool may use all cores: rarely do two of them play at once.
-        num_threads = self.num_threads or min(size, _available_cores())
+        num_threads = self.num_threads or usual_threads(size, _available_cores(), device)
         parts = [start(seeds[i : i + size], num_threads) for i in range(0, num_envs, size)]
         return parts[0] if len(parts) == 1 else VecEnvParts(parts)
 
@@ -206,6 +210,29 @@ class EmulatedVecEnv(VecEnv):
                 f"{self.spec.name} was built in another process, and its threads do not survive "
                 "a fork: build the environment in the process that uses it."
             )
+
+
+_SPARED = 2
+"""Cores that emulators leave to the threads that launch the work of a GPU."""
+
+
+def usual_threads(num_envs: int, cores: int, device: torch.device) -> int:
+    """How many threads play in one pool, where nobody says.
+
+    Every pool may use all cores, since two of them rarely play at once.  Next to a GPU, some are
+    left to the thread that launches its work: it would wait for a core at every operation.  Then
+    there are no more threads than it takes to play the pool in as many rounds.
+
+    Args:
+        num_envs: of the pool.
+        cores: that this process may use.
+        device: of the learner.
+    """
+    if device.type == "cpu":
+        return min(num_envs, cores)
+    most = max(1, min(num_envs, cores - _SPARED))
+    rounds = -(-num_envs // most)
+    return -(-num_envs // rounds)
 
 
 def _available_cores() -> int:

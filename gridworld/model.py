@@ -50,7 +50,9 @@ class Model:
                 f"discount must be from 0 to 1, and below 1 where termination_probability is 0, "
                 f"not {discount}."
             )
-        rewards = torch.tensor(config.kind_rewards, dtype=torch.float64, device=kind.device)
+        # A plain `device=` would make the host wait for a GPU at every solution.
+        rewards = torch.tensor(config.kind_rewards, dtype=torch.float64)
+        rewards = rewards.to(kind.device, non_blocking=True)
         wall = kind == WALL
         blocked = torch.stack([wall | wall.roll(-offset, 1) for offset in config.offsets])
         live = ~wall & (kind < FIRST_TERMINAL)

@@ -9,6 +9,8 @@ share a world and its table: those that do the same on the same cell in the same
 share one update by the mean of their errors, and each counts as a visit.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +77,30 @@ def q_learning(
         config: how to learn.
         generator: of all random numbers, on the worlds' device.
     """
+    with _in_order(worlds.device):
+        return _learnt(worlds, config, generator)
+
+
+@contextmanager
+def _in_order(device: torch.device) -> Iterator[None]:
+    """Adds up what several agents learn of one entry in the same order in every run.
+
+    A GPU would add in the order in which its threads come, so that a resumed run had another
+    teacher.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type != "cpu":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+def _learnt(
+    worlds: Worlds, config: QLearningConfig, generator: torch.Generator
+) -> Float32[Tensor, "W cells A"]:
     device, num_agents = worlds.device, len(worlds) * config.agents
     table = torch.full((worlds.num_states, NUM_ACTIONS), config.initial_value, device=device)
     entries = table.view(-1)

@@ -1,5 +1,7 @@
 """Fixtures that any test may ask for."""
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -23,6 +25,24 @@ def _alone():
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def never_waits():
+    """Makes blocks within which it is an error to wait for the GPU."""
+
+    @contextmanager
+    def never_waits():
+        with warnings.catch_warnings():
+            # PyTorch says, once per process, that the mode is a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return never_waits
 
 
 @pytest.fixture

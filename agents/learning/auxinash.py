@@ -18,6 +18,7 @@ https://arxiv.org/abs/1911.02590.  In any training loop:
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -223,7 +224,9 @@ def onto_simplex(point: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
     spare = 1.0 - point.numel() * LEAST
     ordered = (point - LEAST).sort(descending=True).values
     count = torch.arange(1, point.numel() + 1, dtype=point.dtype, device=point.device)
-    excess = (ordered.cumsum(0) - spare) / count
+    # A GPU has no `cumsum` of floats that is the same in every run.
+    sums = torch.stack(list(accumulate(ordered.unbind())))
+    excess = (sums - spare) / count
     # Parts stay above the border as long as what all of them lose does not eat up the next one.
     kept = (ordered > excess).sum() - 1
     return (point - LEAST - excess.index_select(0, kept.unsqueeze(0))).clamp(min=0.0) + LEAST

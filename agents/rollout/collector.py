@@ -287,6 +287,9 @@ class Pipeline:
         self._learned: list[Tensor] = list(learned.state_dict().values())
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collector")
         self._next: Future[Trajectory] | None = None
+        device = collector.env.device
+        # Else actions, which the host waits for, would queue behind the update.
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
     @property
     def env(self) -> VecEnv:
@@ -306,13 +309,30 @@ class Pipeline:
         """
         start = time.perf_counter()
         if self._next is None:
-            self._follow()
-            self._next = self._thread.submit(self._collector.collect)
+            self._begin_next()
+            assert self._next is not None
         trajectory = self._next.result()
-        self._follow()
-        self._next = self._thread.submit(self._collector.collect)
+        if self._stream is not None:
+            learning = torch.cuda.current_stream(self._collector.env.device)
+            learning.wait_stream(self._stream)
+            for tensor in vars(trajectory).values():
+                if tensor is not None:
+                    # Its memory is not given to others before the learner is done with it.
+                    tensor.record_stream(learning)
+        self._begin_next()
         self.clock.environment += time.perf_counter() - start
         return trajectory
+
+    def _begin_next(self) -> None:
+        """Copies the learned weights, while nobody plays, and plays with them."""
+        self._follow()
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._collector.env.device))
+        self._next = self._thread.submit(self._play)
+
+    def _play(self) -> Trajectory:
+        with torch.cuda.stream(self._stream):  # nothing without a stream
+            return self._collector.collect()
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -123,11 +123,12 @@ def play(
     score, length = np.zeros(len(left)), np.zeros(len(left), dtype=np.int64)
     unfinished = total = 0
     for step in steps(env, agent, generator, _reset(env)):
-        score += step.reward.cpu().numpy()
-        valid = step.valid.cpu().numpy()
+        # One transfer for the three of them.
+        reward, *flags = torch.stack([step.reward, step.valid.float(), step.ended.float()]).cpu()
+        score += reward.numpy()
+        valid, over = (flag.bool().numpy() for flag in flags)
         length += valid
         total += int(valid.sum())
-        over = step.ended.cpu().numpy()
         counted = np.flatnonzero(over if step_limit is None else over | (length >= step_limit))
         optimum = env.optimum if len(counted) else None
         for index in counted:

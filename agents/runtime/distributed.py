@@ -72,17 +72,6 @@ class Processes:
         """The mean over the valid entries of all processes, without gradient."""
         return self.sum(self.share(value, valid))
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether `flag` is true in any process; waits for all of them.
-
-        Args:
-            flag: of this process.
-            device: of the message.
-        """
-        if self.size == 1:
-            return flag
-        return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
-
 
 ALONE = Processes()
 
@@ -118,6 +107,36 @@ class LateFlag:
         if self._copied is not None:
             self._copied.synchronize()
         return self._value is not None and bool(self._value)
+
+
+class Agreement:
+    """A flag that any process may raise, and that all of them see at the same later update.
+
+    Nobody waits for it: the flags of one update are read at the next one.
+    """
+
+    def __init__(self, processes: Processes, device: torch.device) -> None:
+        """Begins with no flag raised.
+
+        Args:
+            processes: that agree.
+            device: of the messages.
+        """
+        self._processes, self._device = processes, device
+        self._late = LateFlag()
+
+    def any(self, flag: bool) -> bool:
+        """Raises this process's flag or not; alone, the answer is the flag itself.
+
+        Returns:
+            Whether any process had raised its flag at the update before.
+        """
+        if self._processes.size == 1:
+            return flag
+        known = self._late.read()
+        raised = torch.full((), float(flag), device=self._device)
+        self._late.put(self._processes.sum(raised) > 0)
+        return known
 
 
 def launched(variable: str, usual: int, least: int) -> int:

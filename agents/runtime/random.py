@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
@@ -37,16 +38,22 @@ def seeded(seed: int, component: str) -> Iterator[None]:
         yield
 
 
+MOST_ON_HOST = 2**14
+"""Numbers up to which the host draws for another device: it takes a tenth of a millisecond."""
+
+
 class Stream(nn.Module):
     """A generator that is saved with the module that it is part of.
 
-    It lives on the host, so that a run may resume on another device; few numbers are drawn.
+    It lives on the host, so that a run may resume on another device.  Few numbers are drawn there
+    and copied; of many, it draws the seed alone, and the device draws the numbers.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
         assert generator.device.type == "cpu"
         self.generator = generator
+        self._on_device: torch.Generator | None = None
 
     def integers(
         self, high: int, size: Sequence[int], device: torch.device
@@ -56,15 +63,29 @@ class Stream(nn.Module):
         Args:
             high: one more than the largest number.
             size: of the result.
-            device: where the result is needed; the numbers are drawn on the host.
+            device: where the result is needed.
         """
+        many = self._for_many(size, device)
+        if many is not None:
+            return torch.randint(high, tuple(size), generator=many, device=device)
         drawn = torch.randint(high, tuple(size), generator=self.generator)
         return drawn.to(device, non_blocking=True)
 
     def uniform(self, size: Sequence[int], device: torch.device) -> Float[Tensor, " *size"]:
         """Draws numbers from 0 up to 1."""
+        many = self._for_many(size, device)
+        if many is not None:
+            return torch.rand(tuple(size), generator=many, device=device)
         drawn = torch.rand(tuple(size), generator=self.generator)
         return drawn.to(device, non_blocking=True)
+
+    def _for_many(self, size: Sequence[int], device: torch.device) -> torch.Generator | None:
+        """A generator on the device with a new seed; None where the host draws by itself."""
+        if device.type == "cpu" or prod(size) <= MOST_ON_HOST:
+            return None
+        if self._on_device is None or self._on_device.device != device:
+            self._on_device = torch.Generator(device)
+        return self._on_device.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
 
     def get_extra_state(self) -> Tensor:
         """The generator's state, which `state_dict` saves."""

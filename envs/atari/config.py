@@ -56,6 +56,7 @@ class AtariConfig(AtariOptions):
         return self.in_pools(
             num_envs,
             seed,
+            device,
             lambda seeds, threads: self._part(backend, game, seeds, threads, device, render),
         )
 

@@ -84,7 +84,7 @@ class EnvpoolConfig(PoolOptions):
             games = _VectorEmulators(task, seeds, num_threads, render, limit, options)
             return EmulatedVecEnv(games, replace(spec, num_envs=len(seeds)), device, render)
 
-        return self.in_pools(num_envs, seed, start)
+        return self.in_pools(num_envs, seed, device, start)
 
 
 class _VectorEmulators(EnvpoolEmulators):

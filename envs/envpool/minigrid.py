@@ -104,7 +104,7 @@ class MinigridConfig(PoolOptions):
             )
             return EmulatedVecEnv(games, spec, device, render)
 
-        return self.in_pools(num_envs, seed, start)
+        return self.in_pools(num_envs, seed, device, start)
 
 
 class _MinigridEmulators(EnvpoolEmulators):

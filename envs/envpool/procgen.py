@@ -137,7 +137,7 @@ class ProcgenConfig(PoolOptions):
             )
             return EmulatedVecEnv(games, replace(spec, num_envs=len(seeds)), device, render)
 
-        return self.in_pools(num_envs, seed, start)
+        return self.in_pools(num_envs, seed, device, start)
 
     def _task(self, name: str) -> str:
         """The id of the game at this difficulty in envpool."""

@@ -27,6 +27,8 @@ _USE = 0x6368_616E
 """Keeps these numbers apart from those that the worlds of the same seed are made of."""
 _AHEAD = 2**15
 """Numbers made together: few enough for the cache of a CPU."""
+_AHEAD_ON_GPU = 2**21
+"""Numbers made together on another device: each of their thirty kernels costs a launch."""
 
 
 class ChanceStream:
@@ -54,7 +56,8 @@ class ChanceStream:
         environment = torch.arange(num_envs, device=device)
         use = torch.full_like(environment, _USE)
         keys = Keys.of(torch.full_like(environment, seed), environment, use)
-        self._block = max(1, _AHEAD // num_envs)
+        ahead = _AHEAD if device.type == "cpu" else _AHEAD_ON_GPU
+        self._block = max(1, ahead // num_envs)
         self.go_to(keys, 0)
 
     @property

@@ -22,11 +22,11 @@ from agents.logs.report import NoReport, Progress, Report, Split
 from agents.logs.tracking import check_installed
 from agents.networks.actor_critic import NotFiniteError
 from agents.networks.torsos import MlpConfig
-from agents.runtime.distributed import will_lead
+from agents.runtime.distributed import Agreement, will_lead
 from agents.statistics import RunningMean
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import naming
-from configs.presets import BY_OBSERVATION, preset, untuned
+from configs.presets import BY_OBSERVATION, as_flags, on_gpu, preset, untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
@@ -151,7 +151,18 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torso = ""
     if preset(choice.family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
-    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
+    usual = on_gpu(choice.family, choice.algo)
+    tuned = hardware.device.type == "cuda" and usual.items() <= vars(run).items()
+    for_gpu = f"The preset is that for a GPU ({as_flags(usual)}); --preset cpu has the other one."
+    said = (
+        hardware.reason,
+        for_gpu if usual and tuned else "",
+        torso,
+        spec.note,
+        gated,
+        session.ungated,
+        session.held,
+    )
     return session, " ".join(filter(None, said))
 
 
@@ -287,6 +298,7 @@ class Trainer:
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = False
+        stops = Agreement(processes, session.env.device)
         dropped = Dropped()
         with self._open_sink(self.run) as sink, self._stop() as stop:
             for note in (*self.run.notes, f"Writing to {self.run.folder}"):
@@ -300,7 +312,7 @@ class Trainer:
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
-                over = self.finished or processes.any(stop.requested, session.env.device)
+                over = stops.any(stop.requested) or self.finished
                 if logs.passed(step) or over:
                     seconds, clock = now - logged_at, session.collector.clock.read()
                     split = (clock.environment / seconds, clock.acting / seconds)

@@ -22,7 +22,7 @@ from agents.learning.learner import Learner, LearnerConfig
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.recurrent import GRUConfig
 from agents.networks.torsos import MlpConfig
-from agents.runtime.distributed import ALONE, join, leave
+from agents.runtime.distributed import ALONE, Agreement, join, leave
 from agents.statistics import RunningMean
 from agents.trajectory import Trajectory
 from envs.base import Step
@@ -202,6 +202,7 @@ def speak(processes):
     episodes.update(one_step([[1.0, 3.0], [5.0, 7.0]][rank]))
     if rank == 0:
         episodes.update(one_step([2.0, 6.0]))
+    agreement = Agreement(processes, CPU)
     weight = torch.tensor(1.0, requires_grad=True)
     processes.share(weight * torch.ones(4), valid).backward()
     tensors = [torch.tensor([1.0, 2.0]) * (rank + 1), torch.tensor(10.0 * (rank + 1))]
@@ -215,7 +216,7 @@ def speak(processes):
         "share": float(processes.share(value, valid)),
         "slope": float(weight.grad),
         "nothing": float(processes.mean(value, torch.zeros(4, dtype=torch.bool))),
-        "any": [processes.any(flag, CPU) for flag in (False, rank == 1, True)],
+        "any": [agreement.any(flag) for flag in (False, rank == 1, False, False)],
         "running": running.drain(),
         "episodes": vars(episodes.drain(processes.sum)),
         "later": vars(episodes.drain(processes.sum)),

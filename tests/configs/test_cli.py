@@ -404,3 +404,49 @@ def test_the_flags_of_a_preset_make_the_config_that_it_makes(family, algo, given
     base = ["--env", EXAMPLES[family], "--algo", algo]
     assert parse([*base, *given.split()]) == parse(base)
     assert source
+
+
+BREAKOUT = "--env Breakout --aux none"
+
+
+def numbers(line):
+    run = parsed(line).run
+    return run.num_envs, run.learning_rate, run.pipeline
+
+
+USUAL, FOR_GPU = (32, 1.5e-3, False), (128, 3e-3, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "expected"),
+    [
+        ("", True, FOR_GPU),
+        ("", False, USUAL),
+        ("--device cpu", True, USUAL),
+        ("--device cuda:1", False, FOR_GPU),
+        ("--preset cpu", True, USUAL),
+        ("--preset gpu", False, FOR_GPU),
+        ("--preset gpu --num-envs 256 --no-pipeline", False, (256, 3e-3, False)),
+        # Tuned as a whole: an environment more would have another learning rate.
+        ("--num-envs 8", True, (8, 1.5e-3, False)),
+        ("--learning-rate 1e-3", True, (32, 1e-3, False)),
+        ("--algo ppo", True, (8, 2.5e-4, False)),
+    ],
+)
+def test_the_preset_for_a_gpu_is_chosen_by_the_device_unless_somebody_says(
+    flags, found, expected, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: found)
+    assert numbers(f"{BREAKOUT} {flags}") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--env Catch --preset gpu", "--preset gpu has no effect: a2c in catch"),
+        ("--env Catch --preset tpu", "choose cpu or gpu"),
+        ("--env Catch --preset cpu --preset gpu", "is given 2 times"),
+    ],
+)
+def test_a_preset_that_there_is_not_is_refused(flags, said):
+    assert said in complaint(flags)

@@ -160,15 +160,12 @@ def test_draining_several_trackers_reads_their_sums_and_counts_each_anew():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_an_update_on_the_gpu_never_waits_for_it():
+def test_an_update_on_the_gpu_never_waits_for_it(never_waits):
     device = torch.device("cuda")
     episodes = Episodes(3, device)
     host = make_step([1.0, 2.0, 3.0], [True, False, True])
     step = Step(**{name: getattr(host, name).to(device) for name in host.__match_args__[:6]})
     episodes.update(step)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         episodes.update(step)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert episodes.drain().finished == 4

@@ -6,6 +6,7 @@ import torch
 
 from envs.base import VecEnvParts
 from envs.catch import CatchConfig
+from envs.emulators import usual_threads
 
 K, B = 3, 2
 CPU = torch.device("cpu")
@@ -75,3 +76,15 @@ def test_closing_closes_every_part(monkeypatch):
 def test_parts_that_differ_are_no_pools():
     with pytest.raises(AssertionError, match="the parts must be alike"):
         VecEnvParts([boards(0), boards(1, columns=7)])
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "cores", "host", "gpu"),
+    # 64 games on 14 threads take five rounds, and so do they on 13.
+    [(64, 16, 16, 13), (16, 16, 16, 8), (4, 16, 4, 4), (8, 2, 2, 1), (8, 1, 1, 1)],
+)
+def test_next_to_a_gpu_emulators_leave_cores_to_the_thread_that_launches_its_work(
+    num_envs, cores, host, gpu
+):
+    found = [usual_threads(num_envs, cores, torch.device(name)) for name in ("cpu", "cuda")]
+    assert found == [host, gpu]

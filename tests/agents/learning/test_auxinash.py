@@ -300,7 +300,7 @@ def test_options_that_make_no_sense_are_refused(options, reason):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_learning_waits_for_nothing():
+def test_on_a_gpu_learning_waits_for_nothing(never_waits):
     gate = make("auxinash")
     preference = LearnedPreference(gate, every=1)
     x = nn.Parameter(torch.ones(P, device="cuda"))
@@ -313,8 +313,5 @@ def test_on_a_gpu_learning_waits_for_nothing():
 
     for _ in range(2):
         update()  # allocates, and loads kernels
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         update()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -328,7 +328,7 @@ def test_the_count_of_skipped_updates_is_saved(build_learner, collected):
     ],
 )
 def test_on_a_gpu_an_update_is_the_same_and_never_waits(
-    build_learner, build_catch, build_agent, gate, algorithm, memory, judging
+    build_learner, build_catch, build_agent, gate, algorithm, memory, judging, never_waits
 ):
     def learner(device):
         return build_learner({"aux": Head()}, gate, algorithm, memory, device, judging=judging)
@@ -342,11 +342,8 @@ def test_on_a_gpu_an_update_is_the_same_and_never_waits(
     ]
     device.update(on_device[0])  # allocates moments
     host.update(played[0])
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         metrics = update_all(device, on_device[1:])
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     for mine, theirs in zip(metrics, update_all(host, played[1:]), strict=True):
         for key, value in theirs.items():
             assert_close(mine[key].cpu(), value, rtol=1e-3, atol=1e-4, equal_nan=True)

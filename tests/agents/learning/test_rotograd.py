@@ -322,7 +322,9 @@ def test_a_main_loss_that_is_not_finite_changes_no_weight(build_rotated, collect
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_an_update_waits_for_nothing(build_rotated, build_agent, catch, collected):
+def test_on_a_gpu_an_update_waits_for_nothing(
+    build_rotated, build_agent, catch, collected, never_waits
+):
     gpu = torch.device("cuda")
     agent, head = build_agent(catch.spec).to(gpu), Actor().to(gpu)
     learner = build_rotated({"aux": head}, turned=False, agent=agent)
@@ -338,8 +340,5 @@ def test_on_a_gpu_an_update_waits_for_nothing(build_rotated, build_agent, catch,
         for trajectory in collected
     ]
     learner.update(trajectories[0])  # allocates, and loads kernels
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waits():
         update_all(learner, trajectories[1:])
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.runtime.distributed import ALONE, Processes, join, leave
+from agents.runtime.distributed import ALONE, Agreement, Processes, join, leave
 from tests.agents.two_processes import CASES, UPDATES, B, T, joined, learn, make_learner, weights_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -143,9 +143,9 @@ def test_a_mean_is_over_the_valid_entries_of_both_and_shares_add_up_to_it(both):
     assert [process["said"]["nothing"] for process in both] == [0.0, 0.0]
 
 
-def test_any_is_yes_if_either_says_so(both):
+def test_both_see_the_flag_of_either_one_update_later(both):
     for process in both:
-        assert process["said"]["any"] == [False, True, True]
+        assert process["said"]["any"] == [False, False, True, False]
 
 
 def test_means_over_updates_are_those_of_both_and_what_was_not_measured_does_not_count(both):
@@ -189,5 +189,5 @@ def test_alone_sums_and_votes_are_ones_own():
     assert not ALONE.sum(tensor).requires_grad
     ALONE.sum_([tensor])
     assert tensor.tolist() == [1.0, 2.0]
-    assert ALONE.any(True, CPU)
-    assert not ALONE.any(False, CPU)
+    alone = Agreement(ALONE, CPU)
+    assert [alone.any(flag) for flag in (True, False)] == [True, False]

@@ -1,0 +1,112 @@
+"""The measurements on a GPU, rehearsed on the CPU."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu import OutOfTimeError, limit, main, run
+from benchmarks.gpu_stages import STAGES, Bench, Stage
+from benchmarks.gpu_wheels import ENTRY, carried, cut_down
+from experiments.results import Table, read_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_one_sentence_says_so(capsys, tmp_path):
+    assert main(["--output", str(tmp_path / "gpu")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "finds no GPU here" in said
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_an_unknown_stage_is_refused(capsys):
+    assert main(["--device", "cpu", "--stages", "sweeps"]) == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_the_stages_take_less_than_eight_minutes():
+    assert sum(stage.seconds for stage in STAGES) <= 450
+
+
+def test_a_stage_that_is_stopped_or_fails_keeps_what_it_has_measured(tmp_path):
+    def sleeps(bench):
+        yield 1, "first"
+        time.sleep(30)
+
+    def fails(bench):
+        yield 1, "first"
+        raise ValueError("no such kernel")
+
+    for work, end in ((sleeps, "stopped after its 1 s"), (fails, "failed: ValueError: no such")):
+        table = Table(tmp_path / f"{work.__name__}.csv", ("number", "word"))
+        table.start(["# a test"])
+        count, said = run(
+            Stage(1, "number,word", work), Bench(torch.device("cpu"), False, tmp_path), table
+        )
+        assert (count, said[: len(end)]) == (1, end)
+        assert read_table(table.path)[1] == [{"number": "1", "word": "first"}]
+
+
+def test_a_limit_is_not_taken_for_a_failure_of_what_it_stops():
+    def sleeps():
+        try:
+            time.sleep(30)
+        except Exception:
+            return "an `except Exception` must not hide the limit"
+
+    with pytest.raises(OutOfTimeError), limit(0.05):
+        sleeps()
+
+
+def wheel(path, files):
+    with zipfile.ZipFile(path, "w") as content:
+        for name, text in files.items():
+            content.writestr(name, text)
+    return path
+
+
+def test_a_wheel_is_unpacked_where_its_package_is_missing_and_programs_find_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", "here")
+    wheel(tmp_path / "a.whl", {"quite_unknown/__init__.py": "", "quite-1.dist-info/RECORD": ""})
+    wheel(tmp_path / "b.whl", {"torch/__init__.py": "raise ValueError"})
+    target = carried(tmp_path)
+    assert sorted(path.name for path in target.iterdir()) == ["quite-1.dist-info", "quite_unknown"]
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == ["here", str(target)]
+
+
+def test_of_envpool_atari_is_left(tmp_path):
+    names = ["__init__.py", "entry.py", "atari/a.so", "procgen/b.so", "python/api.py"]
+    path = wheel(tmp_path / "envpool.whl", {f"envpool/{name}": "all of it" for name in names})
+    cut_down(path)
+    with zipfile.ZipFile(path) as content:
+        left = {name: content.read(name).decode() for name in content.namelist()}
+    assert left.pop("envpool/entry.py") == ENTRY
+    assert sorted(left) == ["envpool/__init__.py", "envpool/atari/a.so", "envpool/python/api.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.atari
+def test_all_stages_are_rehearsed_on_the_cpu(tmp_path):
+    command = ["benchmarks/gpu.py", "--device", "cpu", "--quick", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for stage in STAGES:
+        remarks, rows = read_table(tmp_path / f"{stage.name}.csv")
+        assert rows, stage.name
+        assert any(remark.startswith("# commit: ") for remark in remarks)
+    with (tmp_path / "exactness.csv").open(encoding="utf-8") as file:
+        checks = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert [check["holds"] for check in checks] == ["True"] * 3
