@@ -17,9 +17,10 @@ from typing import Any
 
 from configs import choice as plugins
 from configs.choice import DEFAULT_ENV, NONE, Choice, choose, component, has_phase
-from configs.cli import Axes, own_flags, refuse_foreign_options
+from configs.cli import refuse_foreign_options
 from configs.errors import UsageError, nearest
 from configs.parsing import Option, options, replaced
+from configs.study import Axes, own_flags
 from configs.training import TrainConfig, flags, from_flags
 from envs import PROTOCOLS, find
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from configs.cli import own_flags, read_file
 from configs.errors import UsageError
 from configs.grid import expand
+from configs.study import own_flags, read_file
 from experiments.running.backends import Local
 from experiments.running.command import plan, read_arguments
 from experiments.running.folder import last_step

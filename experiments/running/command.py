@@ -13,10 +13,10 @@ from typing import Protocol
 from rich.console import Console
 
 from agents.logs.terminal import duration
-from configs.cli import Axes, own_flags, parse_study, read_also, read_file, split
 from configs.errors import UsageError
 from configs.grid import Planned
 from configs.programs import StudyOptions
+from configs.study import Axes, own_flags, parse_study, read_also, read_file, split
 from experiments.running import folder as folders
 from experiments.running.backends import Backend, choose
 from experiments.running.checks import check

@@ -30,9 +30,9 @@ from agents.runtime.checkpoint import (
     write_json,
 )
 from agents.teachers import POLICY_FILE
-from configs.cli import Axes
 from configs.errors import UsageError
 from configs.grid import Planned, distinct, expand
+from configs.study import Axes
 from experiments.training.lock import HOLDER, LOCK_FILES, FolderLock
 from experiments.training.run_folder import CHECKPOINTS
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from agents.logs.report import EVALUATIONS_FILE, METRICS_FILE
 from agents.runtime.checkpoint import write_atomically
-from configs.cli import Axes
 from configs.errors import UsageError
 from configs.grid import CHOOSING, FIXED, Planned, applicable, expand, option_of
+from configs.study import Axes
 from experiments.running.folder import PRUNED, Grid, Search, Study
 from experiments.running.watch import Row, Watch
 from experiments.running.worker import Task

@@ -1,8 +1,9 @@
 import pytest
 
-from configs.cli import own_flags, parse, read_also, read_file, split
+from configs.cli import parse
 from configs.errors import UsageError
 from configs.grid import distinct, expand
+from configs.study import own_flags, read_also, read_file, split
 
 PINS = {"device": "cpu", "precision": "fp32", "threads": "1", "env.backend": "envpool"}
 

@@ -7,8 +7,8 @@ import math
 import pytest
 from rich.console import Console
 
-from configs.cli import own_flags, split
 from configs.errors import UsageError
+from configs.study import own_flags, split
 from experiments.running import command
 from experiments.running.folder import PRUNED, Search, Study, load
 from experiments.running.search import JOURNAL, Trials, ends, is_range, ranges

@@ -5,7 +5,7 @@ from safetensors.numpy import save_file
 
 from agents.runtime.checkpoint import CONTENT
 from agents.teachers import POLICY_FILE
-from configs.cli import own_flags, split
+from configs.study import own_flags, split
 from experiments.running.folder import Grid, Study
 
 
