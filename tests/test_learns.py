@@ -55,11 +55,13 @@ def test_catch_is_solved_with_the_default_numbers(good):
     assert score(good) >= 0.95  # of 1
 
 
+@pytest.mark.slow  # one seed of it runs with the others
 @pytest.mark.parametrize("seed", [2, 3])
 def test_catch_is_solved_from_other_seeds(seed, tmp_path):
     assert score(train(tmp_path / "run", f"--env Catch --device cpu --seed {seed}")) >= 0.95
 
 
+@pytest.mark.slow  # most of a minute
 def test_cartpole_is_solved_with_the_default_numbers(tmp_path):
     # Gymnasium calls a mean of 195 solved in v0 and 475 in v1, of 500; chance gets 22.
     assert score(train(tmp_path / "run", "--env CartPole-v1 --device cpu")) >= 400

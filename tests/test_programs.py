@@ -221,7 +221,9 @@ def test_ctrl_c_before_and_after_a_program_is_no_traceback(when):
         f"import atexit\ndef main():\n    atexit.register(lambda: exec({kill!r}))\n    return 0\n"
     )
     Path("task.py").write_text(kill if when == "while it imports" else late)
-    code = "import sys; sys.path += ['.', sys.argv[1]]\nfrom auxgate.program import run\n"
+    # What runs in the background may have been told to ignore SIGINT.
+    code = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "sys.path += ['.', sys.argv[1]]\nfrom auxgate.program import run\n"
     code += "sys.exit(run('task'))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, timeout=60, check=False
