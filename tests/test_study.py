@@ -36,7 +36,7 @@ def test_a_study_that_is_killed_stopped_and_resumed_ends_as_one_that_is_not(tmp_
     assert (whole / "report" / "curves.png").is_file()
 
     process = start(*line, "--output", str(broken))
-    wait_for(lambda: (last_step(broken / NAMES[1]) or 0) > 256)
+    wait_for(lambda: all((last_step(broken / name) or 0) > 256 for name in NAMES))
     kill_all(process)
     process = start("--resume", str(broken), "--jobs", "1")
     before = last_step(broken / NAMES[0])

@@ -20,6 +20,7 @@ from configs.errors import UsageError
 from configs.grid import Planned
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
+from experiments.running.worker import end_with_parent
 from experiments.training.build import build, check_gate, check_minibatches
 from experiments.training.hardware import Hardware
 
@@ -44,7 +45,8 @@ def check(runs: Sequence[Planned]) -> None:
                 check_arm(config)
             kinds.setdefault(_kind(config), (run.name, config))
     # In another process, so that this one does not keep the memory of networks and emulators.
-    with importable(), ProcessPoolExecutor(1, mp_context=forked()) as process:
+    pool = ProcessPoolExecutor(1, mp_context=forked(), initializer=end_with_parent)
+    with importable(), pool as process:
         try:
             process.submit(build_all, list(kinds.values())).result()
         except BrokenProcessPool as error:

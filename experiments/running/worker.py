@@ -121,7 +121,7 @@ def work_alone(job: Job, visible_gpu: str = "") -> None:
     os.setpgid(0, 0)
     if visible_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         with job.held(), job.log.open("a") as log:
             # What libraries print below Python.
@@ -132,6 +132,11 @@ def work_alone(job: Job, visible_gpu: str = "") -> None:
         print(f"{job.name}: {error}", file=sys.stderr)
         code = trainer.MISTAKEN
     sys.exit(code)
+
+
+def end_with_parent() -> None:
+    """Ends this process, as by SIGTERM, when the one that asked for it has died."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
