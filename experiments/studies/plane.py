@@ -111,7 +111,7 @@ def _draw_panel(axes: Axes, points: Sequence[Point]) -> None:
     harms = [let.value for _, _, let in points]
     axes.set_xlim(min([0.0, *values]) - 0.08, max([1.0, *values]) + 0.25)
     # Less harm is higher: the ideal is at the top right.
-    axes.set_ylim(max([1.0, *harms]) * 1.6, min([-0.05, *harms]) - 0.05)
+    axes.set_ylim(max([1.0, *harms]) * 1.6, 1.4 * min([-0.05, *harms]) - 0.03)
     axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.minorticks_off()
     axes.axhline(0, color="black", linewidth=0.6)
