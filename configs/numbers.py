@@ -40,7 +40,7 @@ MOST_SEED, MOST_STEPS, MOST_THREADS, MOST = 2**63 - 1, 10**15, 1024, 10**6
 
 SEEDS = ("seed", "first_world", "without_copies_of")
 THREADS = ("threads", "workers", "pools")
-STEPS = ("steps", "updates")
+STEPS = ("steps", "updates", "columns")
 
 
 def largest(option: str) -> int:

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -69,7 +70,8 @@ def losses(network: nn.Module, batch: Batch) -> list[Tensor]:
 
 def gradient(network: nn.Module) -> Float[Tensor, " _"]:
     """All of `.grad`."""
-    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+    found = [parameter.grad for parameter in network.parameters()]
+    return torch.cat([each.flatten() for each in found if each is not None])
 
 
 def plain() -> Float[Tensor, " _"]:
@@ -127,7 +129,8 @@ def _process(rank: int, folder: str) -> None:
         own = losses(network, part(draw(), rank, PROCESSES))
         gated_backward(own, make("cosine"), shared, private, reduce=average)
     for parameter in private:
-        dist.all_reduce(parameter.grad.div_(PROCESSES))
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad.div_(PROCESSES))
     if rank == 0:
         torch.save(gradient(network), f"{folder}/gradient.pt")
     dist.destroy_process_group()
@@ -136,7 +139,7 @@ def _process(rank: int, folder: str) -> None:
 def distributed() -> Float[Tensor, " _"]:
     """One update of two processes, each of which sees half of the batch."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_process, (folder,), PROCESSES)
+        spawn(_process, (folder,), PROCESSES)
         found: Tensor = torch.load(f"{folder}/gradient.pt")
         return found
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -101,7 +102,7 @@ def _draw_panel(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_yscale("symlog", linthresh=LINEAR, linscale=1.2)
     for gate, kept, let in points:
         ink = _ink(gate)
-        style = {"color": ink, "linewidth": 1.0, "alpha": 0.45, "zorder": 1}
+        style: dict[str, Any] = {"color": ink, "linewidth": 1.0, "alpha": 0.45, "zorder": 1}
         axes.plot([kept.low, kept.high], [let.value, let.value], **style)
         axes.plot([kept.value, kept.value], [let.low, let.high], **style)
         axes.plot(kept.value, let.value, "o", color=ink, markersize=5 if ink != OTHERS else 4)
@@ -110,7 +111,7 @@ def _draw_panel(axes: Axes, points: Sequence[Point]) -> None:
     harms = [let.value for _, _, let in points]
     axes.set_xlim(min([0.0, *values]) - 0.08, max([1.0, *values]) + 0.25)
     # Less harm is higher: the ideal is at the top right.
-    axes.set_ylim(max([1.0, *harms]) * 1.6, min([-0.05, *harms]) - 0.05)
+    axes.set_ylim(max([1.0, *harms]) * 1.6, 1.4 * min([-0.05, *harms]) - 0.03)
     axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.minorticks_off()
     axes.axhline(0, color="black", linewidth=0.6)
@@ -146,11 +147,12 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
             if inside and not any(box.overlaps(other) for other in covered):
                 break
         taken.append(box)
-        middle = (box.x0, (box.y0 + box.y1) / 2)
+        middle = axes.transAxes.inverted().transform((box.x0, (box.y0 + box.y1) / 2))
+        point = axes.transData.inverted().transform((x, y))
         text = axes.annotate(
             name,
-            axes.transData.inverted().transform((x, y)),
-            axes.transAxes.inverted().transform(middle),
+            (point[0], point[1]),
+            (middle[0], middle[1]),
             textcoords="axes fraction",
             verticalalignment="center",
             fontsize=SIZE,

@@ -69,10 +69,13 @@ MEASURES = {"area": "mean over the run", "final": "at the end"}
 SCORES, TASKS, YARDSTICK = "scores.csv", "tasks.csv", "yardstick.csv"
 FIGURE = "yardstick.png"
 SCORE_COLUMNS = ("source", "task", "gate", "measure", "units", "values")
-TASK_COLUMNS = ("source", "measure", "task", "units", "main", "sum", "difference", "low", "high")
-TASK_COLUMNS = (*TASK_COLUMNS, "kind")
-COLUMNS = ("source", "measure", "gate", "share", "task", "units", "value", "low", "high")
-COLUMNS = (*COLUMNS, "less_cosine", "less_cosine_low", "less_cosine_high")
+TASK_COLUMNS = (
+    *("source", "measure", "task", "units", "main", "sum", "difference", "low", "high", "kind"),
+)
+COLUMNS = (
+    *("source", "measure", "gate", "share", "task", "units", "value", "low", "high"),
+    *("less_cosine", "less_cosine_low", "less_cosine_high"),
+)
 
 
 @dataclass(frozen=True)
