@@ -1,7 +1,7 @@
 """All measurements on a GPU in one process and less than eight minutes: `make gpu`.
 
     python benchmarks/gpu.py
-    python benchmarks/gpu.py --device cpu --quick      (a rehearsal, in less than two minutes)
+    python benchmarks/gpu.py --device cpu --quick      (a rehearsal: a minute of processor time)
     python benchmarks/gpu.py --stages training sweep
 
 Every stage has its own limit of time, and writes a CSV row by row into the output folder: what was

@@ -21,7 +21,7 @@ PACKAGES = (
     *("gymnasium", "farama-notifications", "tyro", "docstring-parser", "typeguard", "msgspec"),
     *("jaxtyping", "wadler-lindig", "dm-env", "dm-tree", "optree", "safetensors", "filelock"),
     *("rich", "markdown-it-py", "mdurl", "pygments", "cloudpickle", "pytest", "pluggy"),
-    *("iniconfig", "hypothesis", "sortedcontainers", "envpool", "envpool-assets"),
+    *("iniconfig", "hypothesis", "sortedcontainers", "envpool", "envpool-assets<0.4"),
 )
 PLATFORM = (
     *("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64"),
