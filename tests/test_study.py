@@ -14,7 +14,7 @@ from experiments.running.folder import last_step
 from tests.faults.studies import ROOT, assert_equal, kill_all, numbers, start
 
 STUDY_FILES = sorted((ROOT / "configs" / "studies").glob("*.toml"))
-GRID = "--env Catch --aux none inverse --seeds 1 --steps 60000 --checkpoint-minutes 0.002"
+GRID = "--env Catch --aux none inverse --seeds 1 --steps 60000 --checkpoint-minutes 0.005"
 NAMES = ("Catch-main-s1", "Catch-inverse-cosine-s1")
 
 

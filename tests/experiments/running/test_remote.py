@@ -115,7 +115,7 @@ def test_a_lost_machine_of_a_ray_cluster_loses_no_run(study):
     from ray.cluster_utils import Cluster
 
     steps = 30_000
-    made = study("--seed 1 2 --checkpoint-minutes 0.002", steps)
+    made = study("--seed 1 2 --checkpoint-minutes 0.01", steps)
     made.save()
     tasks = [Task(os.getcwd(), str(made.folder), run.name, run.words, steps) for run in made.runs()]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
