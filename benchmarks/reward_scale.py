@@ -125,7 +125,7 @@ def figure(options: Options, runs: Runs) -> Figure:
             curve_with_band(axes, points, runs[task, factor], ink, f"rewards x {factor:g}")
         axes.set_title(task)
         axes.set_xlabel("agent steps")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x else "0"))
         tidy(axes)
     panels[0].set_ylabel("return / factor")
     handles, labels = panels[0].get_legend_handles_labels()
