@@ -1,6 +1,8 @@
 """Ray and SLURM; skipped where the extra is missing (`make slow` installs both)."""
 
+import json
 import os
+import signal
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from configs.errors import UsageError
 from experiments.running.folder import is_done, last_step
 from experiments.running.remote import RayTasks, SlurmArray
 from experiments.running.worker import Task
+from experiments.training.lock import HOLDER
 
 
 @pytest.fixture
@@ -107,6 +110,30 @@ def test_submitit_trains_runs_to_their_end(tasks, tmp_path):
     backend.start(tasks[:2])
     assert set(finish(backend).values()) == {0}
     assert all(is_done(task.folder, 100) for task in tasks[:2])
+
+
+@pytest.mark.slow
+def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_goes_on(study, tmp_path):
+    pytest.importorskip("submitit")
+    steps = 60_000
+    made = study("--seed 1 --checkpoint-minutes 0.01", steps)
+    made.save()
+    (run,) = made.runs()
+    task = Task(os.getcwd(), str(made.folder), run.name, run.words, steps)
+    backend = SlurmArray(1, 0.0, (), tmp_path / "jobs", cluster="local")
+    backend.start([task])
+    (job,) = backend._running
+    holder = task.folder / HOLDER
+    end = time.monotonic() + 300
+    while not last_step(task.folder):
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+    # The signal that SLURM sends before the limit.
+    os.kill(json.loads(holder.read_text())["process"], signal.SIGUSR2)
+    assert finish(backend, 300) == {run.name: 0}
+    assert is_done(task.folder, steps)
+    assert "Requeued job" in job.stdout()
+    assert "Resumed at step" in task.log.read_text()
 
 
 @pytest.mark.slow
