@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from configs import choice as plugins
 from configs import presets
 from configs.choice import Choice, choose, names
@@ -24,7 +22,7 @@ Trains an actor-critic with auxiliary losses whose gradients pass a gate.
 components chosen on this command line. To see those of other components, choose them
 (--env, --protocol, --algo, --torso, --core, --aux, --gate) together with --help-all.
 --preset shows the numbers that are used unless others are given, and where they come from;
---preset cpu or gpu chooses between two of them, which the device does otherwise.
+--preset gpu takes those for a GPU where there are others.
 
   python train.py --env Catch                                  (seconds)
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
@@ -84,23 +82,22 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         raise SystemExit(0)
     choice, rest = choose(others)
     refuse_foreign_options(choice, rest)
-    if machine == "gpu" and not presets.on_gpu(choice.family, choice.algo):
+    if machine == GPU and not presets.on_gpu(choice.family, choice.algo):
         raise UsageError(
-            f"{PRESET} gpu has no effect: {choice.algo} in {choice.family} has the same numbers "
+            f"{PRESET} {GPU} has no effect: {choice.algo} in {choice.family} has the same numbers "
             "everywhere; drop it."
         )
-    gpu = machine == "gpu" if machine else _suits_gpu(rest)
-    given: Any = read(flags(choice, gpu=gpu), rest, "train.py", EXAMPLES, COMMON)
+    kind = flags(choice, gpu=machine == GPU)
+    given: Any = read(kind, rest, "train.py", EXAMPLES, COMMON)
     return from_flags(choice, given, modules)
 
 
 PRESET = "--preset"
-MACHINES = ("cpu", "gpu")
-SHOW = "show"
+GPU, SHOW = "gpu", "show"
 
 
 def _take_preset(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Reads `--preset`: cpu or gpu, `SHOW` without a value, or nothing, and the other arguments.
+    """Reads `--preset`: `GPU`, `SHOW` without a value, or nothing, and the other arguments.
 
     Raises:
         UsageError: the value is another one, or it is given twice.
@@ -111,30 +108,11 @@ def _take_preset(words: Sequence[str]) -> tuple[str, list[str]]:
     if len(given.preset) > 1:
         raise UsageError(f"{PRESET} is given {len(given.preset)} times: give it once.")
     value = given.preset[0] if given.preset else ""
-    if value and value not in (SHOW, *MACHINES):
+    if value not in ("", GPU, SHOW):
         raise UsageError(
-            f"{PRESET} {value} is unknown: choose cpu or gpu, or give no value to see all presets."
+            f"{PRESET} {value} is unknown: {GPU} takes the numbers for a GPU, no value shows all."
         )
     return value, rest
-
-
-def _suits_gpu(words: Sequence[str]) -> bool:
-    """Whether a run is to have the preset for a GPU, where nobody says.
-
-    It is tuned as a whole: who chooses environments or learning rate gets the usual numbers.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--device")
-    parser.add_argument("--num-envs", "--num_envs")
-    parser.add_argument("--learning-rate", "--learning_rate")
-    try:
-        given, _ = parser.parse_known_args(list(words))
-    except argparse.ArgumentError:
-        return False  # the second pass refuses it
-    if given.num_envs is not None or given.learning_rate is not None:
-        return False
-    device = given.device or "auto"
-    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 def _show_presets(words: Sequence[str]) -> None:
@@ -146,7 +124,7 @@ def _show_presets(words: Sequence[str]) -> None:
         print(textwrap.fill(given, 96, **INDENTED))
         print(textwrap.fill(f"({source})", 96, **INDENTED), end="\n\n")
         if otherwise := presets.on_gpu(name, algo):
-            text = f"on a GPU, or with {PRESET} gpu: {presets.as_flags(otherwise)}"
+            text = f"with {PRESET} {GPU}: {presets.as_flags(otherwise)}"
             print(textwrap.fill(text, 96, **INDENTED), end="\n\n")
         last = name
 

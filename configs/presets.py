@@ -199,8 +199,9 @@ def on_gpu(family: str, algo: str) -> Mapping[str, Any]:
     """What a run on a GPU has otherwise, by the names of `RunOptions`; mostly nothing.
 
     The learning rate grows with the square root of the number of environments, as Adam's noise
-    asks for (Malladi et al. 2022, https://arxiv.org/abs/2205.10287).  Nobody has checked yet how
-    runs learn with it.
+    asks for (Malladi et al. 2022, https://arxiv.org/abs/2205.10287).  In one run of Breakout that
+    was stopped early, it learnt less per step than the usual numbers, so runs have it only where
+    somebody asks for it (benchmarks/results/gpu_preset.csv).
 
     Args:
         family: of environments.

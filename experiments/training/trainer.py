@@ -26,7 +26,7 @@ from agents.runtime.distributed import Agreement, will_lead
 from agents.statistics import RunningMean
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import naming
-from configs.presets import BY_OBSERVATION, as_flags, on_gpu, preset, untuned
+from configs.presets import BY_OBSERVATION, preset, untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
@@ -151,18 +151,7 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torso = ""
     if preset(choice.family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
-    usual = on_gpu(choice.family, choice.algo)
-    tuned = hardware.device.type == "cuda" and usual.items() <= vars(run).items()
-    for_gpu = f"The preset is that for a GPU ({as_flags(usual)}); --preset cpu has the other one."
-    said = (
-        hardware.reason,
-        for_gpu if usual and tuned else "",
-        torso,
-        spec.note,
-        gated,
-        session.ungated,
-        session.held,
-    )
+    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
     return session, " ".join(filter(None, said))
 
 

@@ -418,25 +418,15 @@ USUAL, FOR_GPU = (32, 1.5e-3, False), (128, 3e-3, True)
 
 
 @pytest.mark.parametrize(
-    ("flags", "found", "expected"),
+    ("flags", "expected"),
     [
-        ("", True, FOR_GPU),
-        ("", False, USUAL),
-        ("--device cpu", True, USUAL),
-        ("--device cuda:1", False, FOR_GPU),
-        ("--preset cpu", True, USUAL),
-        ("--preset gpu", False, FOR_GPU),
-        ("--preset gpu --num-envs 256 --no-pipeline", False, (256, 3e-3, False)),
-        # Tuned as a whole: an environment more would have another learning rate.
-        ("--num-envs 8", True, (8, 1.5e-3, False)),
-        ("--learning-rate 1e-3", True, (32, 1e-3, False)),
-        ("--algo ppo", True, (8, 2.5e-4, False)),
+        ("", USUAL),
+        ("--device cuda:1", USUAL),
+        ("--preset gpu", FOR_GPU),
+        ("--preset gpu --num-envs 256 --no-pipeline", (256, 3e-3, False)),
     ],
 )
-def test_the_preset_for_a_gpu_is_chosen_by_the_device_unless_somebody_says(
-    flags, found, expected, monkeypatch
-):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: found)
+def test_the_preset_for_a_gpu_is_that_of_those_who_ask_for_it(flags, expected):
     assert numbers(f"{BREAKOUT} {flags}") == pytest.approx(expected)
 
 
@@ -444,8 +434,8 @@ def test_the_preset_for_a_gpu_is_chosen_by_the_device_unless_somebody_says(
     ("flags", "said"),
     [
         ("--env Catch --preset gpu", "--preset gpu has no effect: a2c in catch"),
-        ("--env Catch --preset tpu", "choose cpu or gpu"),
-        ("--env Catch --preset cpu --preset gpu", "is given 2 times"),
+        ("--env Catch --preset tpu", "gpu takes the numbers for a GPU"),
+        ("--env Catch --preset gpu --preset gpu", "is given 2 times"),
     ],
 )
 def test_a_preset_that_there_is_not_is_refused(flags, said):
