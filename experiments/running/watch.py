@@ -246,7 +246,7 @@ class Watch:
                 else Text(f"{row.speed:,.0f} steps/s")
             )
             bar = ProgressBar(total=row.steps, completed=min(row.step, row.steps), width=20)
-            table.add_row(row.run.name, bar, f"{100 * row.step // row.steps}%", end)
+            table.add_row(row.run.name, bar, f"{min(100, 100 * row.step // row.steps)}%", end)
         if len(shown) > SHOWN:
             table.add_row(f"and {len(shown) - SHOWN} more")
         done = sum(min(row.step, row.steps) for row in rows)
