@@ -12,7 +12,6 @@ over seeds; and the figure, return per agent step and per core-second.
 """
 
 import csv
-import os
 import subprocess
 import sys
 import venv
@@ -35,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.learners import COLUMNS, LINES, SIDES, TASKS
 from benchmarks.measure import commit_of
 from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, curve_with_band, tidy
-from experiments.results import ROOT, Row, header, options_of, read_table
+from experiments.results import ROOT, Row, header, options_of, read_table, run_quietly
 from experiments.statistics import estimates
 
 SCRIPT = ROOT / "benchmarks" / "learners.py"
@@ -132,18 +131,7 @@ def train(options: Options, setting: Setting, python: str) -> None:
     command += ["--output", str(curve)]
     if setting.side == "cleanrl-ppo":
         command += ["--cleanrl", options.cleanrl]
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
-        raise ValueError(f"{setting.file} failed: {last}")
-    print(f"{setting.file} done", flush=True)
+    run_quietly(command, setting.file)
 
 
 Curve = Float[np.ndarray, "lines 3"]

@@ -9,8 +9,6 @@ figure.
 """
 
 import csv
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from matplotlib.ticker import FuncFormatter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.figures import BLUE, GREEN, VERMILLION, curve_with_band, tidy
-from experiments.results import ROOT, header, options_of, read_table
+from experiments.results import ROOT, header, options_of, read_table, run_quietly
 from experiments.statistics import estimates
 
 TASKS = {"CartPole": 100_000, "Gridworld": 200_000}
@@ -93,18 +91,7 @@ def curve(options: Options, task: str, factor: float, seed: int) -> Curve:
     if not (folder / "policy.safetensors").is_file():
         command = [sys.executable, str(ROOT / "train.py"), *flags(task, factor), *plain]
         command += ["--steps", str(steps), "--seed", str(seed), "--threads", "1"]
-        done = subprocess.run(
-            [*command, "--run-dir", str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        if done.returncode:
-            last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]
-            raise ValueError(f"{name} failed: {last}")
-        print(f"{name} done", flush=True)
+        run_quietly([*command, "--run-dir", str(folder)], name)
     rows = [row for row in read_table(folder / "metrics.csv")[1] if row["return"]]
     at = np.array([float(row["step"]) for row in rows])
     returns = np.array([float(row["return"]) for row in rows]) / factor

@@ -116,6 +116,33 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[:end], words[end + 1 :]
 
 
+def run_quietly(command: Sequence[str], name: str) -> None:
+    """Runs a command with one thread of PyTorch, and says that it is done.
+
+    Args:
+        command: the program and its arguments.
+        name: of the run, for what is said.
+
+    Raises:
+        ValueError: the command failed; holds the last line that it printed.
+    """
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if done.returncode:
+        raise ValueError(f"{name} failed: {_last_line(done.stdout)}")
+    print(f"{name} done", flush=True)
+
+
+def _last_line(printed: str) -> str:
+    return (printed.strip().splitlines() or ["it printed nothing"])[-1]
+
+
 def run_alone(command: Sequence[str]) -> float:
     """Runs a command from the root of the repository and returns its peak memory, in MiB.
 
@@ -134,7 +161,6 @@ def run_alone(command: Sequence[str]) -> float:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             printed.seek(0)
-            last = (printed.read().strip().splitlines() or ["it printed nothing"])[-1]
-            raise ValueError(f"{shlex.join(command)} failed: {last}")
+            raise ValueError(f"{shlex.join(command)} failed: {_last_line(printed.read())}")
     # In bytes on macOS, in kibibytes elsewhere.
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
