@@ -6,6 +6,7 @@ from safetensors.numpy import save_file
 from agents.runtime.checkpoint import CONTENT
 from agents.teachers import POLICY_FILE
 from configs.study import own_flags, split
+from experiments.running import command
 from experiments.running.folder import Grid, Study
 
 PINS = {"device": "cpu", "precision": "fp32", "threads": "1"}
@@ -36,3 +37,18 @@ def trained():
         return folder
 
     return trained
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """What `study.py` says of a line about Catch that it refuses: one sentence, and no folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(line):
+        assert command.main(["--env", "Catch", *line.split()]) == command.MISTAKEN
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+        return error
+
+    return said
