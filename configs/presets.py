@@ -23,6 +23,7 @@ class Preset:
     learning_rate_end: float = 0.0
     discount: float = 0.99  # Mnih et al. 2016, sec. 5
     normalize_value: bool = True
+    adam_beta_1: float = 0.9
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the algorithm's options are, where they differ from its own defaults."""
     source: str = ""

@@ -26,7 +26,7 @@ EVALUATION_STEP_LIMIT = 27_000  # the time limit of Atari
 class RunOptions:
     """Options of every run; the unit of steps is the agent step, all environments counted."""
 
-    ABSENT: ClassVar[Mapping[str, Any]] = {"normalize_value": False}
+    ABSENT: ClassVar[Mapping[str, Any]] = {"normalize_value": False, "adam_beta_1": 0.9}
     """What runs did whose `config.json` has no such option yet."""
 
     steps: int = 10_000_000
@@ -47,6 +47,8 @@ class RunOptions:
     """Learning rate of Adam, at the start."""
     learning_rate_end: float = 0.0
     """Learning rate of Adam at the last step; linear in between."""
+    adam_beta_1: float = 0.9
+    """Share that Adam keeps of its average of gradients in every update; 0 keeps none."""
     discount: float = 0.99
     """Gamma, per agent step."""
     max_gradient_norm: float = 0.5  # OpenAI Baselines, a2c and ppo2
@@ -99,6 +101,7 @@ class RunOptions:
         for name in ("learning_rate", "checkpoint_minutes"):
             require(self, name, 0 < getattr(self, name) < float("inf"), "above 0 and finite")
         require(self, "seed", self.seed < 2**63, "below 2^63")
+        require(self, "adam_beta_1", 0 <= self.adam_beta_1 < 1, "0 or more and below 1")
         require(self, "discount", 0 <= self.discount <= 1, "between 0 and 1")
 
     @property

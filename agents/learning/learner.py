@@ -8,6 +8,7 @@ parameter gets its own, ungated gradient (Du et al. 2018, Proposition 2).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,6 +84,7 @@ class LearnerConfig:
     total_steps: int
     max_gradient_norm: float
     adam_epsilon: float = 1e-5
+    adam_beta_1: float = 0.9
     gating: GatingConfig = GatingConfig()
     normalize_value: bool = False
     """Learn values in units of their own spread."""
@@ -123,8 +125,13 @@ class Learner:
         agent.value_scale.on = config.normalize_value
         with seeded(config.seed, "algorithm"):
             algorithm.attach(agent)
-        rate, epsilon = config.learning_rate, config.adam_epsilon
-        agents_own = OwnerOptimizer(agent.parameters(), rate, epsilon)
+        adam = partial(
+            OwnerOptimizer,
+            learning_rate=config.learning_rate,
+            epsilon=config.adam_epsilon,
+            beta_1=config.adam_beta_1,
+        )
+        agents_own = adam(agent.parameters())
         self._phase = None
         if algorithm.phase_trains:
             self._phase = PhaseGating(
@@ -146,7 +153,7 @@ class Learner:
         }
         owners[ALGORITHM] = list(algorithm.parameters())
         self._optimizers = {"agent": agents_own} | {
-            name: OwnerOptimizer(parameters, rate, epsilon)
+            name: adam(parameters)
             for name, parameters in owners.items()
             if parameters
         }

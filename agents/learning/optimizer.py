@@ -17,7 +17,11 @@ class OwnerOptimizer:
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, epsilon: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        epsilon: float,
+        beta_1: float = 0.9,
     ) -> None:
         """Makes a fused Adam for the parameters.
 
@@ -25,10 +29,13 @@ class OwnerOptimizer:
             parameters: all that one owner has.
             learning_rate: of Adam.
             epsilon: of Adam, added to the square root of the second moment.
+            beta_1: of Adam, the share of the first moment that a step keeps.
         """
         self.parameters = list(parameters)
         # A float, not a tensor, as long as nothing is captured in a CUDA graph.
-        self._adam = torch.optim.Adam(self.parameters, lr=learning_rate, eps=epsilon, fused=True)
+        self._adam = torch.optim.Adam(
+            self.parameters, lr=learning_rate, betas=(beta_1, 0.999), eps=epsilon, fused=True
+        )
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""

@@ -151,6 +151,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
                 learning_rate_end=run.learning_rate_end,
                 total_steps=run.steps,
                 max_gradient_norm=run.max_gradient_norm,
+                adam_beta_1=run.adam_beta_1,
                 gating=config.judging,
                 normalize_value=run.normalize_value,
                 seed=run.seed,

@@ -295,3 +295,9 @@ def test_a_config_from_before_value_normalisation_goes_on_without_it():
     content = config.to_json()
     del content["run"]["normalize_value"]
     assert not TrainConfig.from_json(content).run.normalize_value
+
+
+def test_a_config_from_before_beta_1_was_an_option_goes_on_with_that_of_then():
+    content = defaults(Choice("minigrid/Empty-8x8", "minigrid", "ppo", "mlp", (), None)).to_json()
+    del content["run"]["adam_beta_1"]
+    assert TrainConfig.from_json(content).run.adam_beta_1 == 0.9

@@ -33,10 +33,11 @@ def same(left, right):
     return len(left) == len(right) and all(map(torch.equal, left, right))
 
 
-def test_finite_gradients_step_as_torch_adam_does(layer):
+@pytest.mark.parametrize("beta_1", [0.9, 0.5, 0.0])
+def test_finite_gradients_step_as_torch_adam_does(layer, beta_1):
     twin = copy.deepcopy(layer)
-    optimizer = OwnerOptimizer(layer.parameters(), 0.1, EPSILON)
-    adam = torch.optim.Adam(twin.parameters(), lr=0.1, eps=EPSILON)
+    optimizer = OwnerOptimizer(layer.parameters(), 0.1, EPSILON, beta_1)
+    adam = torch.optim.Adam(twin.parameters(), lr=0.1, betas=(beta_1, 0.999), eps=EPSILON)
     for seed, learning_rate in enumerate([0.1, 0.05, 0.02]):
         set_gradients(layer, seed)
         set_gradients(twin, seed)
