@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agents.networks import recurrent, torsos
@@ -80,6 +80,9 @@ class Teacher(nn.Module, ABC):
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
         """Computes the teacher's logits at `observation[0]` to `observation[T - 1]`."""
 
+    def acted(self, action: Int[Tensor, " B"]) -> None:
+        """Hears what was done at the last observation that it read, where it plays itself."""
+
 
 class NetworkTeacher(Teacher):
     """A network's policy, read from the same observations as the student's.
@@ -104,6 +107,11 @@ class NetworkTeacher(Teacher):
         self.memory = output.core_state
         logits: Tensor = output.logits
         return logits
+
+    def acted(self, action: Int[Tensor, " B"]) -> None:
+        """Adds the action to what a recurrent teacher remembers."""
+        if self.memory is not None and self.agent.core is not None:
+            self.memory = self.agent.core.acted(self.memory, action)
 
 
 def export_policy(

@@ -19,7 +19,7 @@ from agents.networks.torsos import Torso
 from agents.runtime.random import Stream
 from agents.teachers import Teacher
 from agents.trajectory import AgentOutput, Targets, Trajectory
-from envs.base import EnvSpec
+from envs.base import EnvSpec, VecEnv
 
 __all__ = [
     "AuxiliaryHead",
@@ -109,6 +109,15 @@ class AuxiliaryHead(nn.Module, ABC):
             output: of the agent, at the T + 1 observations of the trajectory.
             trajectory: a minibatch.
             targets: what `prepare` computed, restricted to the minibatch.
+        """
+
+    def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
+        """Plays in the student's environments once, before a run begins: what heads may learn of
+        their helpers there.  The environments are reset afterwards.
+
+        Args:
+            env: the student's.
+            generator: of actions, on the environments' device.
         """
 
     def after_update(self, agent: ActorCritic) -> None:

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from agents.algorithms import log_probability
 from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.components.trial import Trial
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput, Trajectory
+from envs.base import VecEnv
 from gridworld.options import OptionError, at_least, mention, require
 
 # Losses of policy distillation on the student's own states, per step.
@@ -91,7 +93,7 @@ def after(value: Float[Tensor, "T B"], trajectory: Trajectory) -> Float[Tensor, 
     return result
 
 
-Where = Literal["everywhere", "better", "advantage"]
+Where = Literal["everywhere", "better", "advantage", "ahead"]
 
 TRACE = 0.95
 """Lambda of the advantages from which the teacher's is estimated."""
@@ -164,7 +166,8 @@ class DistillConfig:
     """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
     """better: only where the teacher expects a higher return than the student does; advantage: as
-    far as the teacher's actions are estimated to be better than the student's."""
+    far as the teacher's actions are estimated to be better than the student's; ahead: as long as
+    the teacher's return, tried before the run, is above the student's."""
     coefficient: float = 1.0
     """Weight of the loss (1 in Du et al.)."""
     coefficient_end: float | None = None
@@ -233,6 +236,7 @@ class DistillConfig:
             advantage=TeacherAdvantage(context.num_features, context.discount)
             if self.where == "advantage"
             else None,
+            trial=Trial(context.spec.num_envs, context.device) if self.where == "ahead" else None,
         )
 
 
@@ -244,6 +248,10 @@ class DistillTargets(Targets):
     entropy: Float[Tensor, "T B"]
     value: Float[Tensor, "T B"] | None = None
     """The return that the teacher expects there, with `where` better."""
+    weight: Float[Tensor, "T B"] | None = None
+    """How far it is followed, with `where` ahead."""
+    lead: Float[Tensor, "T B"] | None = None
+    """Its return less the student's, with `where` ahead."""
 
 
 class Distill(AuxiliaryHead):
@@ -259,6 +267,7 @@ class Distill(AuxiliaryHead):
         loss: a line of the table above.
         where: everywhere, or only where the teacher expects more (`better`).
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
+        trial: compares the teacher's return with the student's; None: it is not tried.
     """
 
     trains = ("torso", "core", "policy")
@@ -273,6 +282,7 @@ class Distill(AuxiliaryHead):
         loss: DistillLoss = "student",
         where: Where = "everywhere",
         advantage: TeacherAdvantage | None = None,
+        trial: Trial | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
@@ -284,6 +294,12 @@ class Distill(AuxiliaryHead):
         self._loss: DistillLoss = loss
         self._compares = where == "better"
         self.advantage = advantage
+        self.trial = trial
+
+    def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
+        """Tries the teacher, where it is followed only while it is ahead."""
+        if self.trial is not None:
+            self.trial.hold(self._teacher[0], self._policy, env, generator)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""
@@ -299,14 +315,21 @@ class Distill(AuxiliaryHead):
             raise ChangedTeacherError("the teacher is not the one that the run began with")
         self._teacher[0].memory = state["memory"]
 
+    def _policy(self, logits: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
+        return teacher_policy(logits, self.temperature, self._smoothing)
+
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
         """Runs the teacher, once per trajectory."""
         logits = self._teacher[0](trajectory)
-        probabilities = teacher_policy(logits, self.temperature, self._smoothing)
+        probabilities = self._policy(logits)
         entropy = -probabilities.xlogy(probabilities).sum(-1)
         value = (probabilities * logits).sum(-1) if self._compares else None
-        return DistillTargets(probabilities, entropy, value)
+        weight = lead = None
+        if self.trial is not None:
+            # Of the whole trajectory, in a shape that minibatches can be taken of.
+            weight, lead = (number.expand_as(entropy) for number in self.trial(trajectory))
+        return DistillTargets(probabilities, entropy, value, weight, lead)
 
     def forward(
         self, agent: ActorCritic, output: AgentOutput, trajectory: Trajectory, targets: Targets
@@ -331,6 +354,10 @@ class Distill(AuxiliaryHead):
             weight, error = self.advantage(output, trajectory, targets.probabilities)
             loss = weight * loss + error
             metrics["followed"] = masked_mean(weight, valid)
+        if targets.weight is not None and targets.lead is not None:
+            loss = targets.weight * loss
+            metrics["followed"] = targets.weight[0, 0]
+            metrics["lead"] = targets.lead[0, 0]
         return HeadLoss(loss, valid, metrics)
 
 

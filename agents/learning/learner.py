@@ -153,9 +153,7 @@ class Learner:
         }
         owners[ALGORITHM] = list(algorithm.parameters())
         self._optimizers = {"agent": agents_own} | {
-            name: adam(parameters)
-            for name, parameters in owners.items()
-            if parameters
+            name: adam(parameters) for name, parameters in owners.items() if parameters
         }
         device = next(agent.parameters()).device
         # On the host, so that it goes on wherever a run is resumed.

@@ -135,6 +135,9 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         if not is_out_of_memory(error):
             raise
         raise UsageError(f"The run does not fit into memory: {SMALLER}.") from error
+    if step == 0:
+        for name, head in heads.items():
+            head.before_training(env, seeding.generator(run.seed, f"trial of {name}{part}", device))
     algorithm: Algorithm = config.algo.build(run.discount, processes)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
