@@ -33,6 +33,71 @@ def normalized(
     return centred / (variance.sqrt() + 1e-8)
 
 
+def returns_so_far(
+    earned: Float[Tensor, " B"], reward: Float[Tensor, "T B"], ends: Bool[Tensor, "T B"]
+) -> Float[Tensor, "T B"]:
+    """What each episode has earned up to and with each step; at its end, its return.
+
+    Args:
+        earned: by the episodes under way, before the first step.
+        reward: of each step; 0 at steps of no episode.
+        ends: whether the episode ends with the step.
+    """
+    total = earned + reward.cumsum(0)
+    time = torch.arange(len(total), device=total.device).unsqueeze(-1)
+    last = torch.where(ends, time, -1).cummax(0).values  # the last end up to each step
+    before = torch.cat([torch.full_like(last[:1], -1), last[:-1]])
+    gone = torch.where(before >= 0, total.gather(0, before.clamp(min=0)), 0.0)
+    return total - gone
+
+
+WINDOW = 100
+"""Episodes over which `ReturnSums` forgets."""
+
+
+class ReturnSums:
+    """Mean return of about the last `WINDOW` episodes, and how well it is known.
+
+    For N learners apart; nothing waits for the device.
+    """
+
+    def __init__(self, sums: Float[Tensor, "3 N"]) -> None:
+        """Continues from sums of weights, weighted returns and weighted squares; changes them."""
+        self.sums = sums
+
+    def add(self, returned: Float[Tensor, "episodes N"], ends: Bool[Tensor, "episodes N"]) -> None:
+        """Adds episodes.
+
+        Args:
+            returned: their returns.
+            ends: which of them have ended; the others do not count.
+        """
+        counted = ends.float()
+        paid = torch.where(ends, returned, 0.0)
+        found = torch.stack([counted.sum(0), paid.sum(0), paid.square().sum(0)])
+        self.sums.mul_((1 - 1 / WINDOW) ** found[0]).add_(found)
+
+    def mean_and_variance(self) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """The mean, and its squared standard error; infinite before two episodes have ended."""
+        weight, total, square = self.sums
+        mean = total / weight.clamp(min=1.0)
+        spread = (square / weight.clamp(min=1.0) - mean.square()).clamp(min=0.0)
+        return mean, torch.where(weight >= 2, spread / (weight - 1).clamp(min=1.0), torch.inf)
+
+
+def certainty(
+    lead: Float[Tensor, "*batch"], variance: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """How sure it is that a difference is above zero: max(0, 2 Phi(lead / deviation) - 1).
+
+    Args:
+        lead: the difference as measured.
+        variance: its squared standard error.
+    """
+    deviation = variance.sqrt().clamp(min=1e-12)
+    return torch.erf(lead / (2**0.5 * deviation)).clamp(min=0.0)
+
+
 class RunningMean:
     """Means of named scalars over many updates, kept on the device until `drain`.
 

@@ -85,9 +85,10 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-WHERE = " where advantage"
-"""What follows a gate in a sweep if students follow their teacher only where its actions are
-estimated to be better than their own, as with --aux.distill.where advantage."""
+WHERE = (" where advantage", " where ahead")
+"""What may follow a gate in a sweep: students follow their teacher only where its actions are
+estimated to be better than their own, or only as long as its return is above theirs, as with
+--aux.distill.where."""
 
 
 def parse_gate(text: str) -> Gate:
@@ -96,7 +97,9 @@ def parse_gate(text: str) -> Gate:
     Raises:
         ValueError: if it names none, or one that needs more than gradients.
     """
-    name, options = _read(text.removesuffix(WHERE))
+    name, options = _read(
+        next((text.removesuffix(end) for end in WHERE if text.endswith(end)), text)
+    )
     for option, value in options.items():
         check_number(f"--gates {text}: {option}", option, value)
     try:
@@ -180,7 +183,8 @@ class SweepConfig:
         tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")
     ] = ("sum", "cosine", "cosine_unweighted", "projection")
     """Gates to compare, with options if wanted: "projection(decay=0.99)"; main-only learning is
-    always included. "sum where advantage" follows a teacher only where its actions seem better."""
+    always included. "sum where advantage" follows a teacher only where its actions seem better,
+    "sum where ahead" only as long as it earns more than its student."""
     updates: int = 500
     """Updates of every student."""
     seeds: int = 1

@@ -20,6 +20,7 @@ from agents.tabular.students import (
     Signal,
     Students,
     TeacherAdvantage,
+    TeacherLead,
     exact_signal,
     gradients,
 )
@@ -34,4 +35,5 @@ __all__ = [
     "Lesson",
     "GateGroup",
     "TeacherAdvantage",
+    "TeacherLead",
 ]

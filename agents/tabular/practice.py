@@ -14,6 +14,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from agents.runtime.random import generator
+from agents.statistics import ReturnSums, returns_so_far
 from agents.tabular.students import Signal, Students
 from gridworld import NUM_ACTIONS, Chance, draw_chance, restart, step
 
@@ -104,7 +105,10 @@ class Practice:
         self._own_cells = ((number - students.world) * cells).repeat_interleave(envs)
         self._state = students.worlds.start.index_select(0, self._world)
         self._time = torch.zeros_like(self._state)
-        self._unroll = _Unroll.empty(config.unroll_length, len(self._state), device)
+        lanes = len(self._state)
+        self._earned = torch.zeros(lanes, device=device)
+        self._returns = ReturnSums(torch.zeros((3, len(students)), device=device))
+        self._unroll = _Unroll.empty(config.unroll_length, lanes, device)
 
     def signal(self) -> Signal:
         """Plays one unroll with the current policies, and corrects the critics by it.
@@ -137,10 +141,25 @@ class Practice:
         visits = error.new_zeros(size * cells)
         visits.scatter_add_(0, unroll.place.view(-1), weight)
         steps = config.unroll_length * config.num_envs
+        mean, variance = self._latest_returns()
         return Signal(
             credit=credit.div_(steps).view(NUM_ACTIONS, size, -1).transpose(0, 1),
             visits=visits.div_(steps).view(size, cells),
+            mean_return=mean,
+            return_variance=variance,
         )
+
+    def _latest_returns(self) -> tuple[Float32[Tensor, " S"], Float32[Tensor, " S"]]:
+        """Discounted returns of the episodes that have just ended, averaged with earlier ones."""
+        unroll, discount = self._unroll, self._students.worlds.config.discount
+        ends = unroll.goes_on == 0
+        returned = returns_so_far(self._earned, unroll.reward * discount**unroll.time, ends)
+        self._earned = torch.where(ends[-1], 0.0, returned[-1])
+        # From [T, S * envs] to an episode in each row and a student in each column.
+        shape = (len(ends), len(self._students), -1)
+        rows = [part.view(shape).transpose(1, 2).flatten(0, 1) for part in (returned, ends)]
+        self._returns.add(*rows)
+        return self._returns.mean_and_variance()
 
     def _play(self) -> None:
         """Plays one unroll with the current policies."""

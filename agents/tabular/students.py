@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from agents.gates import Gate
+from agents.statistics import certainty
 from gridworld import NUM_ACTIONS, Worlds, action_values, cell_policy, evaluate
 
 
@@ -95,6 +96,16 @@ class Signal:
     """psi: the advantages of what was done, by action and observation."""
     visits: Float[Tensor, "S cells"]
     """n: how often an action was taken on each cell."""
+    mean_return: Float[Tensor, " S"] | None = None
+    """Discounted, of the latest episodes."""
+    return_variance: Float[Tensor, " S"] | None = None
+    """The squared standard error of that mean."""
+
+    def select(self, students: slice) -> "Signal":
+        """What the updates of some students rest on."""
+        return Signal(
+            *(None if part is None else part[students] for part in vars(self).values())  # type: ignore[arg-type]
+        )
 
 
 def wanted(students: Students, signal: Signal) -> Float[Tensor, "S A O"]:
@@ -157,6 +168,8 @@ def exact_signal(students: Students) -> Signal:
     return Signal(
         credit=by_observation(students, credit.transpose(1, 2)),
         visits=solved.visitation.float(),
+        mean_return=solved.expected_return.float(),
+        return_variance=torch.zeros(len(students), device=credit.device),
     )
 
 
@@ -185,23 +198,45 @@ class TeacherAdvantage:
     def weights(
         self,
         policy: Float[Tensor, "S A O"],
-        credit: Float[Tensor, "S A O"],
+        signal: Signal,
         taught: Float[Tensor, "S A O"],
     ) -> Float[Tensor, "S O"]:
         """Takes in one update's signal and returns the weight of every observation.
 
         Args:
             policy: of the students.
-            credit: of the signal.
+            signal: of the students.
             taught: how often the teachers would have taken each action.
         """
         visits = taught.sum(1)
         ratio = (taught / visits.unsqueeze(1) / policy).nan_to_num(0.0).clamp(max=LARGEST_RATIO)
-        gained = (credit * ratio).sum(1)
+        gained = (signal.credit * ratio).sum(1)
         if self._gained is not None and self._visits is not None:
             gained, visits = MEMORY * self._gained + gained, MEMORY * self._visits + visits
         self._gained, self._visits = gained, visits
         return (gained / visits / ENOUGH).nan_to_num(0.0).clamp(0.0, 1.0)
+
+
+class TeacherLead:
+    """How far each teacher is known to earn more than its student, as `heads.components.trial`.
+
+    The teacher's return is the exact one, which a trial of many episodes would find; the
+    student's mean is that of its latest episodes.
+    """
+
+    def __init__(self, standard: Float[Tensor, " S"]) -> None:
+        """Takes the teachers' expected discounted returns."""
+        self._standard = standard
+
+    def weights(
+        self, policy: Float[Tensor, "S A O"], signal: Signal, taught: Float[Tensor, "S A O"]
+    ) -> Float[Tensor, "S O"]:
+        """As `TeacherAdvantage.weights`, the same for every observation of a student."""
+        assert signal.mean_return is not None
+        assert signal.return_variance is not None
+        lead = self._standard - signal.mean_return
+        weight = certainty(lead, signal.return_variance)
+        return weight.unsqueeze(1).expand(-1, policy.shape[2])
 
 
 @dataclass(frozen=True)
@@ -212,7 +247,7 @@ class GateGroup:
     """How many students the group has."""
     gate: Gate | None
     """None: they learn by their main loss alone."""
-    advantage: TeacherAdvantage | None = None
+    trust: TeacherAdvantage | TeacherLead | None = None
     """Weighs the auxiliary gradient of each observation before the gate; None: all count alike."""
 
 
@@ -245,7 +280,7 @@ class Lesson:
         """Takes one step with every student."""
         signal = self._signal()
         rows = gradients(self.students, signal)
-        if any(arm.advantage is not None for arm in self._arms):
+        if any(arm.trust is not None for arm in self._arms):
             policy, taught = self.students.policy(), wanted(self.students, signal)
         direction = rows[:, 0].clone()
         first = 0
@@ -254,8 +289,8 @@ class Lesson:
             first = mine.stop
             if arm.gate is None:
                 continue
-            if arm.advantage is not None:
-                weights = arm.advantage.weights(policy[mine], signal.credit[mine], taught[mine])
+            if arm.trust is not None:
+                weights = arm.trust.weights(policy[mine], signal.select(mine), taught[mine])
                 # A view: rows are not used again.
                 rows[mine, 1].view_as(policy[mine]).mul_(weights.unsqueeze(1))
             judgement = arm.gate.judge(rows[mine])

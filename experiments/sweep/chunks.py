@@ -24,6 +24,7 @@ from agents.tabular import (
     Practice,
     Students,
     TeacherAdvantage,
+    TeacherLead,
     exact_signal,
 )
 from configs.programs import WHERE, SweepConfig, parse_gate
@@ -110,8 +111,18 @@ def _begin(config: SweepConfig, worlds: Worlds, teachers: list[Tensor], seed: in
         else Practice(students, config.practice, streams, seed).signal
     )
     taught = len(teachers) * len(worlds)
+    standard = torch.cat(
+        [evaluate(worlds, policy, worlds.config.discount).expected_return for policy in teachers]
+    ).float()
+    trusts: dict[str, Callable[[], TeacherAdvantage | TeacherLead]] = dict(
+        zip(WHERE, (TeacherAdvantage, partial(TeacherLead, standard)), strict=True)
+    )
     gated = [
-        GateGroup(taught, parse_gate(gate), TeacherAdvantage() if gate.endswith(WHERE) else None)
+        GateGroup(
+            taught,
+            parse_gate(gate),
+            next((make() for end, make in trusts.items() if gate.endswith(end)), None),
+        )
         for gate in config.gates
     ]
     return Lesson(students, [GateGroup(len(worlds), None), *gated], signal, config.rate)

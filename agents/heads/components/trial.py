@@ -3,69 +3,17 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.networks.actor_critic import sample
+from agents.statistics import ReturnSums, certainty, returns_so_far
 from agents.teachers import Teacher
 from agents.trajectory import Trajectory
 from envs.base import VecEnv, guarding
 
 STEP_LIMIT = 2_000
 """Agent steps after which a trial counts the episodes that go on with what they have earned."""
-WINDOW = 100
-"""Episodes over which the student's mean forgets."""
-
-
-class Returns(nn.Module):
-    """Mean of the returns of about the last `WINDOW` episodes, and how well it is known.
-
-    A return is what the learner sees of an episode: the sum of its rewards after their transform,
-    up to a termination (Atari: a life) or a truncation.  Nothing waits for the device.
-    """
-
-    earned: Float[Tensor, " B"]
-    """By the episodes under way."""
-    sums: Float[Tensor, "3"]
-    """Weights, weighted returns and weighted squares."""
-
-    def __init__(self, num_envs: int, device: torch.device) -> None:
-        super().__init__()
-        self.register_buffer("earned", torch.zeros(num_envs, device=device))
-        self.register_buffer("sums", torch.zeros(3, device=device))
-
-    def update(
-        self, reward: Float[Tensor, "T B"], ends: Bool[Tensor, "T B"], valid: Bool[Tensor, "T B"]
-    ) -> None:
-        """Adds T steps.
-
-        Args:
-            reward: as the learner sees it.
-            ends: whether the episode ends with the step.
-            valid: False at steps of no episode.
-        """
-        total = self.earned + torch.where(valid, reward, 0.0).cumsum(0)
-        time = torch.arange(len(total), device=total.device).unsqueeze(-1)
-        ends = ends & valid
-        last = torch.where(ends, time, -1).cummax(0).values  # the last end up to each step
-        first = torch.full_like(last[:1], -1)
-        since = torch.where(
-            (before := torch.cat([first, last[:-1]])) >= 0,
-            total.gather(0, before.clamp(min=0)),
-            0.0,
-        )
-        returned = total - since
-        counts = ends.float()
-        found = torch.stack([counts.sum(), (counts * returned).sum(), (counts * returned**2).sum()])
-        self.sums.mul_((1 - 1 / WINDOW) ** found[0]).add_(found)
-        self.earned.copy_(torch.where(ends[-1], 0.0, returned[-1]))
-
-    def mean_and_variance(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """The mean, and its squared standard error; infinite before two episodes have ended."""
-        weight, total, square = self.sums
-        mean = total / weight.clamp(min=1.0)
-        spread = (square / weight.clamp(min=1.0) - mean**2).clamp(min=0.0)
-        return mean, torch.where(weight >= 2, spread / (weight - 1).clamp(min=1.0), torch.inf)
 
 
 class Trial(nn.Module):
@@ -76,9 +24,14 @@ class Trial(nn.Module):
     with the mean return m_T of the teacher, played for an episode in every environment before the
     run begins, the mean m_S of the student's last episodes, and their standard errors.  The
     weight is 1 as long as the teacher is clearly ahead, and 0 once the student has caught up, or
-    before anything is known.
+    before anything is known.  A return is what the learner sees of an episode: the sum of its
+    rewards after their transform, up to a termination (Atari: a life) or a truncation.
     """
 
+    earned: Float[Tensor, " B"]
+    """By the student's episodes under way."""
+    sums: Float[Tensor, "3 1"]
+    """Of the student's returns."""
     standard: Float[Tensor, "2"]
     """The teacher's mean return and its squared standard error; NaN before the trial."""
 
@@ -90,7 +43,8 @@ class Trial(nn.Module):
             device: theirs.
         """
         super().__init__()
-        self.student = Returns(num_envs, device)
+        self.register_buffer("earned", torch.zeros(num_envs, device=device))
+        self.register_buffer("sums", torch.zeros((3, 1), device=device))
         self.register_buffer("standard", torch.full((2,), torch.nan, device=device))
 
     @torch.no_grad()
@@ -144,10 +98,12 @@ class Trial(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Takes in the student's trajectory; returns the weight, and how far the teacher leads."""
-        over = trajectory.terminated | trajectory.truncated
-        self.student.update(trajectory.reward, over, trajectory.valid)
-        mean, variance = self.student.mean_and_variance()
+        valid = trajectory.valid
+        ends = (trajectory.terminated | trajectory.truncated) & valid
+        returned = returns_so_far(self.earned, torch.where(valid, trajectory.reward, 0.0), ends)
+        self.earned.copy_(torch.where(ends[-1], 0.0, returned[-1]))
+        student = ReturnSums(self.sums)
+        student.add(returned.view(-1, 1), ends.view(-1, 1))
+        (mean,), (variance,) = student.mean_and_variance()
         lead = self.standard[0] - mean
-        spread = (self.standard[1] + variance).sqrt()
-        certainty = torch.erf(lead / (2**0.5 * spread.clamp(min=1e-12)))  # 2 Phi - 1
-        return certainty.clamp(min=0.0), lead
+        return certainty(lead, self.standard[1] + variance), lead

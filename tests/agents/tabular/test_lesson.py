@@ -78,13 +78,15 @@ def test_a_lesson_counts_as_far_as_the_teachers_actions_gain_more_and_the_estima
     policy = torch.full((1, 4, 2), 0.25)
     taught = torch.zeros(1, 4, 2)
     taught[0, 1, 0] = 2.0
-    gain, loss = torch.zeros(1, 4, 2), torch.zeros(1, 4, 2)
+    gain, loss, none = torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), torch.zeros(1, 2)
     gain[0, 1, 0], loss[0, 1, 0] = 0.05, -0.1
     advantage = TeacherAdvantage()
     # 0.05 * (1 / 0.25) / 2 visits = 0.1, half of what counts in full.
-    torch.testing.assert_close(advantage.weights(policy, gain, taught), torch.tensor([[0.5, 0.0]]))
+    torch.testing.assert_close(
+        advantage.weights(policy, Signal(gain, none), taught), torch.tensor([[0.5, 0.0]])
+    )
     # 0.9 * 0.2 - 0.4 < 0: the teacher's actions have become worse.
-    assert advantage.weights(policy, loss, taught)[0, 0] == 0
+    assert advantage.weights(policy, Signal(loss, none), taught)[0, 0] == 0
 
 
 def test_a_group_with_an_estimate_does_not_follow_before_it_is_known_to_help(students, signal):
