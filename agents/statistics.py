@@ -82,7 +82,8 @@ class ReturnSums:
         weight, total, square = self.sums
         mean = total / weight.clamp(min=1.0)
         spread = (square / weight.clamp(min=1.0) - mean.square()).clamp(min=0.0)
-        return mean, torch.where(weight >= 2, spread / (weight - 1).clamp(min=1.0), torch.inf)
+        # The first of two episodes counts for a little less than one.
+        return mean, torch.where(weight > 1.5, spread / (weight - 1).clamp(min=0.5), torch.inf)
 
 
 def certainty(

@@ -97,9 +97,8 @@ def parse_gate(text: str) -> Gate:
     Raises:
         ValueError: if it names none, or one that needs more than gradients.
     """
-    name, options = _read(
-        next((text.removesuffix(end) for end in WHERE if text.endswith(end)), text)
-    )
+    where = next(filter(text.endswith, WHERE), "")
+    name, options = _read(text.removesuffix(where))
     for option, value in options.items():
         check_number(f"--gates {text}: {option}", option, value)
     try:

@@ -92,6 +92,8 @@ class AuxiliaryHead(nn.Module, ABC):
     bypasses_features: bool = False
     """Whether it encodes observations itself (replayed, augmented) instead of reading the agent's
     output: a gate that weighs gradients at the features does not reach it."""
+    remark: str = ""
+    """A sentence for the user on what `before_training` found."""
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> Targets:

@@ -299,7 +299,7 @@ class Distill(AuxiliaryHead):
     def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
         """Tries the teacher, where it is followed only while it is ahead."""
         if self.trial is not None:
-            self.trial.hold(self._teacher[0], self._policy, env, generator)
+            self.remark = self.trial.hold(self._teacher[0], self._policy, env, generator)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""

@@ -92,6 +92,12 @@ class Session:
         return f"Heads hold {mebibytes:,.0f} MiB (replay, copies)." if mebibytes >= 1 else ""
 
     @property
+    def remarks(self) -> str:
+        """What heads found out before training."""
+        heads = self.learner.heads.children()
+        return " ".join(h.remark for h in heads if isinstance(h, AuxiliaryHead) and h.remark)
+
+    @property
     def ungated(self) -> str:
         """A sentence on the heads that the gate cannot reach, if there are any."""
         names = ", ".join(sorted(self.learner.gating.extension.unreached))

@@ -151,8 +151,8 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torso = ""
     if preset(choice.family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
-    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
-    return session, " ".join(filter(None, said))
+    of_heads = (gated, session.ungated, session.held, session.remarks)
+    return session, " ".join(filter(None, (hardware.reason, torso, spec.note, *of_heads)))
 
 
 class Sink(Protocol):

@@ -54,8 +54,8 @@ class Trial(nn.Module):
         policy: Callable[[Tensor], Tensor],
         env: VecEnv,
         generator: torch.Generator,
-    ) -> None:
-        """Plays an episode of the teacher in every environment.
+    ) -> str:
+        """Plays an episode of the teacher in every environment; returns a sentence on it.
 
         Args:
             teacher: to be tried.
@@ -93,8 +93,15 @@ class Trial(nn.Module):
             if played % 32 == 0 and not alive.any():  # waits for the device
                 break
         teacher.memory = None
-        variance = earned.var() if num_envs > 1 else torch.tensor(torch.inf)
-        self.standard.copy_(torch.stack([earned.mean(), (variance / num_envs).to(device)]))
+        variance = earned.var(correction=min(1, num_envs - 1)) / num_envs
+        if num_envs == 1:  # nobody knows
+            variance = torch.full_like(variance, torch.inf)
+        self.standard.copy_(torch.stack([earned.mean(), variance]))
+        mean, error = float(self.standard[0]), float(self.standard[1].sqrt())
+        return (
+            f"The teacher was tried for {played * num_envs:,} steps, which do not count: it earns "
+            f"{mean:.3g} (standard error {error:.2g}) an episode, as the learner sees rewards."
+        )
 
     def forward(self, trajectory: Trajectory) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Takes in the student's trajectory; returns the weight, and how far the teacher leads."""

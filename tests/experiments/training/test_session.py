@@ -9,6 +9,7 @@ from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import Processes
 from agents.teachers import load_policy
 from configs.choice import Choice
+from configs.cli import parse
 from configs.training import defaults
 from experiments.training import build
 from experiments.training import run_folder as rundir
@@ -90,6 +91,28 @@ def test_a_restored_session_replays_what_the_first_one_would_have(tmp_path, smal
     said = again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state)
     assert said == "Resumed at step 18, exactly."  # 3 updates of 2 x 3 steps
     train(again, 3)
+    assert alike(weights(whole), weights(again))
+
+
+def test_a_teacher_that_is_followed_while_ahead_is_tried_before_the_run_and_only_then(
+    tmp_path,
+):
+    line = f"{WORLDS} --aux distill --aux.distill.where ahead --gate sum"
+    whole = from_flags(line, "")
+    assert "The teacher was tried for" in whole.remarks
+    trial = whole.learner.heads["distill"].trial
+    assert trial.standard.isfinite().all()
+    train(whole, 5)
+    whole.save(tmp_path)
+    train(whole, 5)
+
+    hardware = Hardware(CPU, "fp32", 1, "")
+    again = build.build(parse(line.split()), hardware, step=whole.learner.steps)
+    assert not again.remarks
+    assert again.learner.heads["distill"].trial.standard.isnan().all(), "no second trial"
+    again.restore(load_checkpoint(tmp_path / rundir.CHECKPOINTS).state)
+    assert torch.equal(again.learner.heads["distill"].trial.standard, trial.standard)
+    train(again, 5)
     assert alike(weights(whole), weights(again))
 
 

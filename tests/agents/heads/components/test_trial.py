@@ -1,0 +1,163 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from agents.heads.components.trial import STEP_LIMIT, Trial
+from agents.runtime.random import generator
+from agents.statistics import WINDOW, ReturnSums, certainty, returns_so_far
+from agents.teachers import Teacher
+from agents.trajectory import Trajectory
+from envs.base import EnvSpec, Step, VecEnv
+
+CPU = torch.device("cpu")
+
+
+class Corridor(VecEnv):
+    """Action 1 pays 2 and ends the episode after as many steps as the environment's number."""
+
+    def __init__(self, num_envs, transform="none", ends=True):
+        self.device = CPU
+        self.spec = EnvSpec(
+            *("corridor", num_envs, (1,), torch.float32, 2, "two"), reward_transform=transform
+        )
+        self._ends = ends
+        self._time = torch.zeros(num_envs)
+        self._over = torch.zeros(num_envs, dtype=torch.bool)
+
+    def reset(self):
+        self._time.zero_()
+        return self._time.clone().unsqueeze(1)
+
+    def step(self, action):
+        valid = ~self._over
+        self._time = torch.where(valid, self._time + 1, 0.0)
+        number = torch.arange(1, 1 + len(action))
+        self._over = valid & (self._time >= number) & self._ends
+        never = torch.zeros_like(self._over)
+        reward = torch.where(valid, 2.0 * action, 0.0)
+        observation = self._time.clone().unsqueeze(1)
+        return Step(observation, reward, self._over, never, valid, self._over)
+
+    def close(self):
+        """Holds nothing."""
+
+
+class Always(Teacher):
+    """Takes one action, and remembers what it was told and shown."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action, self.told, self.openings = action, [], []
+
+    def forward(self, trajectory):
+        self.openings.append(trajectory.reset[0])
+        self.memory = torch.ones(1)
+        logits = torch.full((*trajectory.action.shape, 2), -torch.inf)
+        logits[..., self.action] = 0.0
+        return logits
+
+    def acted(self, action):
+        self.told.append(action)
+
+
+def tried(trial, teacher, env):
+    return trial.hold(teacher, lambda logits: logits.softmax(-1), env, generator(1, "t", CPU))
+
+
+def student(reward, terminated):
+    """One environment's steps."""
+    reward, over = torch.tensor(reward).unsqueeze(1), torch.tensor(terminated).unsqueeze(1)
+    none = torch.zeros_like(over)
+    return Trajectory(
+        action=none.long(),
+        reward=reward,
+        terminated=over,
+        truncated=none,
+        valid=~none,
+        log_probability=none.float(),
+        observation=torch.zeros(len(reward) + 1, 1, 1),
+    )
+
+
+@pytest.mark.parametrize(("transform", "mean"), [("none", 4.0), ("sign", 2.0)])
+def test_a_trial_counts_the_first_episode_of_every_environment(transform, mean):
+    trial, teacher = Trial(3, CPU), Always(1)
+    sentence = tried(trial, teacher, Corridor(3, transform))
+    # Episodes of 1, 2 and 3 steps; what comes after them, of the short ones most, does not count.
+    returns = mean * torch.tensor([0.5, 1.0, 1.5])
+    assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / 3]))
+    assert f"earns {mean:g} (standard error" in sentence
+    assert teacher.memory is None, "the student's first trajectory opens episodes"
+    assert teacher.openings[0].all()
+    assert teacher.openings[2].tolist() == [True, False, False]
+    assert all(action.tolist() == [1, 1, 1] for action in teacher.told)
+
+
+def test_an_endless_trial_is_cut_and_counts_what_was_earned():
+    trial = Trial(2, CPU)
+    assert f"{2 * STEP_LIMIT:,} steps" in tried(trial, Always(1), Corridor(2, ends=False))
+    assert trial.standard.tolist() == [2.0 * STEP_LIMIT, 0.0]
+
+
+def test_a_single_environment_says_nothing_about_the_spread():
+    trial = Trial(1, CPU)
+    tried(trial, Always(1), Corridor(1))
+    weight, _ = trial(student([0.0, 0.0], [True, True]))
+    assert weight == 0
+
+
+def test_nothing_is_followed_before_two_episodes_of_the_student_have_ended():
+    trial = Trial(1, CPU)
+    trial.standard.copy_(torch.tensor([5.0, 0.01]))
+    weight, _ = trial(student([1.0, 1.0, 1.0], [False, True, False]))
+    assert weight == 0
+    weight, lead = trial(student([1.0], [True]))
+    # Episodes of 1 + 1 and, across two trajectories, 1 + 1.
+    assert weight == 1
+    assert_close(lead, torch.tensor(5.0 - 2.0))
+
+
+def test_a_student_that_has_caught_up_follows_no_longer():
+    trial = Trial(1, CPU)
+    trial.standard.copy_(torch.tensor([5.0, 0.01]))
+    weights = [float(trial(student([float(r)], [True]))[0]) for r in [0] * 3 + [9] * 300]
+    assert weights[2] == 1
+    assert weights[-1] == 0
+
+
+def test_the_weight_is_the_probability_of_a_lead_less_that_of_the_contrary():
+    lead, deviation = torch.tensor([-1.0, 0.0, 0.7, 50.0]), torch.tensor([2.0, 2.0, 2.0, 2.0])
+    normal = torch.distributions.Normal(lead, deviation)
+    above = 1 - normal.cdf(torch.zeros(4))
+    assert_close(certainty(lead, deviation.square()), (above - (1 - above)).clamp(min=0))
+
+
+def test_returns_so_far_are_those_of_a_loop():
+    torch.manual_seed(3)
+    earned, reward, ends = torch.randn(4), torch.randn(9, 4), torch.rand(9, 4) < 0.3
+    running, expected = earned.clone(), []
+    for paid, over in zip(reward, ends, strict=True):
+        running = running + paid
+        expected.append(running)
+        running = torch.where(over, 0.0, running)
+    assert_close(returns_so_far(earned, reward, ends), torch.stack(expected))
+
+
+def test_the_mean_forgets_and_knows_how_well_it_is_known():
+    sums = ReturnSums(torch.zeros(3, 2))
+    assert sums.mean_and_variance()[1].isinf().all()
+    torch.manual_seed(0)
+    old, new = torch.full((500, 2), 100.0), torch.randn(20_000, 2) + 3
+    some = torch.ones(500, 2, dtype=torch.bool)
+    sums.add(old, some)
+    for chunk in new.split(50):
+        sums.add(chunk, some[:50])
+    mean, variance = sums.mean_and_variance()
+    assert_close(mean, torch.full((2,), 3.0), atol=0.4, rtol=0.0)
+    # About WINDOW episodes of unit variance.
+    assert all(math.sqrt(v) == pytest.approx(1 / math.sqrt(WINDOW), rel=0.4) for v in variance)
+    before = sums.sums.clone()
+    sums.add(old[:5], torch.zeros(5, 2, dtype=torch.bool))
+    assert_close(sums.sums, before)
