@@ -231,7 +231,13 @@ class TeacherLead:
     def weights(
         self, policy: Float[Tensor, "S A O"], signal: Signal, taught: Float[Tensor, "S A O"]
     ) -> Float[Tensor, "S O"]:
-        """As `TeacherAdvantage.weights`, the same for every observation of a student."""
+        """Returns the weights, the same for every observation of a student.
+
+        Args:
+            policy: of the students.
+            signal: of the students.
+            taught: not asked.
+        """
         assert signal.mean_return is not None
         assert signal.return_variance is not None
         lead = self._standard - signal.mean_return
