@@ -55,11 +55,17 @@ Part = Literal["tabular", "network"]
 PROTECTING = (
     *("sum", "cosine", "cosine_unweighted", "projection", "projection(decay=0.99)", "orthogonal"),
     *("bounded(kappa=0.25)", "bounded", "bounded(kappa=1)", "bounded(kappa=2) where advantage"),
-    *("sum where advantage", "ol_aux"),
+    *("sum where advantage", "sum where ahead", "ol_aux"),
 )
 SYMMETRIC = ("sum", "pcgrad", "gradvac", "mgda", "cagrad", "upgrad", "nash", "auxinash")
-SWEEPS = {"tabular": PROTECTING, "tabular symmetric": SYMMETRIC}
-"""Two sweeps in the same worlds, each with main-only and `sum`: the second takes much longer."""
+EXACT = ("sum", "cosine", "cosine_unweighted", "projection", "bounded", "sum where ahead")
+SWEEPS: Mapping[str, Sequence[str]] = {
+    "tabular": PROTECTING,
+    "tabular symmetric": SYMMETRIC,
+    "tabular exact": (*EXACT, "--gradients", "exact"),
+}
+"""Sweeps in the same worlds, each with main-only and `sum`: their gates, and what is particular.
+Gates judge exact gradients in the last: what is missing to (1, 0) there is not due to noise."""
 STUDIES = {"network": "gates", "network heads": "gates_heads"}
 """Files in configs/studies."""
 TEACHER = "runs/gates_teacher"
@@ -84,6 +90,9 @@ class Options:
 
     measure: tuple[Part, ...] = ()
     """What to measure anew or to go on with; none: only draw again."""
+    add: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE=DIR [SOURCE=DIR ...]")] = ()
+    """Further arms of a source, from a sweep in the same worlds or a study with the same seeds:
+    network=runs/another_gate."""
     folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/gates_yardstick"
     """Sweeps and runs go there."""
     worlds: int = 200
@@ -212,6 +221,27 @@ def measure(options: Options) -> tuple[list[Score], list[str]]:
     return scores, remarks
 
 
+def added(options: Options) -> tuple[list[Score], list[str]]:
+    """Reads the arms that were measured apart; as `measure`.
+
+    Raises:
+        ValueError: a folder holds no finished sweep or study.
+    """
+    scores: list[Score] = []
+    remarks = []
+    for given in options.add:
+        source, equals, name = given.partition("=")
+        folder = Path(name)
+        swept = (folder / WORLDS).is_file()
+        if not equals or not (swept or any(folder.glob("*/config.json"))):
+            raise ValueError(f"--add {given} must be SOURCE=DIR, of a finished sweep or study.")
+        scores += read_sweep(folder, source) if swept else read_runs(folder, source)
+        one = folder if swept else next(folder.glob("*/config.json")).parent
+        gates = sorted({score.gate for score in scores if score.source == source})
+        remarks.append(_made(source, one, f"also {', '.join(gates)}"))
+    return scores, remarks
+
+
 def _made(source: str, folder: Path, what: str) -> str:
     """Where scores come from, in a line above the table."""
     versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
@@ -270,6 +300,10 @@ def _share_row(share: Share) -> tuple[str, ...]:
     return (*named, *cells)
 
 
+def _arm_of(score: Score) -> tuple[str, ...]:
+    return (score.source, score.task, score.gate, score.measure)
+
+
 def read(folder: Path) -> tuple[list[Score], list[str]]:
     """Reads scores.csv and the lines above it; none before it is there."""
     remarks, rows = Table(folder / SCORES, SCORE_COLUMNS).read()
@@ -292,6 +326,9 @@ def main(arguments: Sequence[str]) -> int:
         kept, remarks = read(output)
         sources = {score.source for score in scores}
         scores = [score for score in kept if score.source not in sources] + scores
+        further, said = added(options)
+        scores = list({_arm_of(score): score for score in (*scores, *further)}.values())
+        made += said
         if not scores:
             raise ValueError(f"{output} has no {SCORES}: measure first, by --measure tabular.")
         if made:
