@@ -67,6 +67,7 @@ class Trial(nn.Module):
             observation = env.reset()
         num_envs, device = env.spec.num_envs, env.device
         earned = torch.zeros(num_envs, device=device)
+        steps = torch.zeros((), dtype=torch.int64, device=device)
         alive = torch.ones(num_envs, dtype=torch.bool, device=device)
         opens = alive
         none = torch.zeros((1, num_envs), device=device)
@@ -88,6 +89,7 @@ class Trial(nn.Module):
                 step = env.step(action)
             reward = step.reward.sign() if env.spec.reward_transform == "sign" else step.reward
             earned += torch.where(alive & step.valid, reward, 0.0)
+            steps += (alive & step.valid).sum()
             alive = alive & ~(step.terminated | step.truncated)
             observation, opens = step.observation, ~step.valid
             if played % 32 == 0 and not alive.any():  # waits for the device
@@ -99,8 +101,8 @@ class Trial(nn.Module):
         self.standard.copy_(torch.stack([earned.mean(), variance]))
         mean, error = float(self.standard[0]), float(self.standard[1].sqrt())
         return (
-            f"The teacher was tried for {played * num_envs:,} steps, which do not count: it earns "
-            f"{mean:.3g} (standard error {error:.2g}) an episode, as the learner sees rewards."
+            f"The teacher was tried for {num_envs} episodes ({int(steps):,} steps, which do not "
+            f"count): as the learner sees rewards, it earns {mean:.3g} (standard error {error:.2g})."
         )
 
     def forward(self, trajectory: Trajectory) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
