@@ -102,7 +102,8 @@ class Trial(nn.Module):
         mean, error = float(self.standard[0]), float(self.standard[1].sqrt())
         return (
             f"The teacher was tried for {num_envs} episodes ({int(steps):,} steps, which do not "
-            f"count): as the learner sees rewards, it earns {mean:.3g} (standard error {error:.2g})."
+            f"count): as the learner sees rewards, it earns {mean:.3g} (standard error "
+            f"{error:.2g})."
         )
 
     def forward(self, trajectory: Trajectory) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -88,7 +88,7 @@ def test_a_trial_counts_the_first_episode_of_every_environment(transform, mean):
     # Episodes of 1, 2 and 3 steps; what comes after them, of the short ones most, does not count.
     returns = mean * torch.tensor([0.5, 1.0, 1.5])
     assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / 3]))
-    assert f"3 episodes (6 steps, which do not count): " in sentence
+    assert "3 episodes (6 steps, which do not count): " in sentence
     assert f"it earns {mean:g} (standard error" in sentence
     assert teacher.memory is None, "the student's first trajectory opens episodes"
     assert teacher.openings[0].all()
