@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
-from experiments.figures import BLUE, GREEN, VERMILLION, tidy
+from experiments.figures import BLUE, GREEN, PINK, VERMILLION, tidy
 from experiments.statistics import Estimate
 from experiments.studies.shares import HARMS, HELPS, OPEN, REFERENCE, SUM, Share, Task
 
@@ -27,7 +27,7 @@ ACROSS = {AREA: "mean return over the run", FINAL: "return at the end"}
 LINEAR = 0.1
 """Up to so much harm the scale is linear, beyond logarithmic: the best gates are told apart."""
 TICKS = (-0.5, -0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2)
-INKS = {REFERENCE: BLUE, "bounded": GREEN, SUM: VERMILLION}
+INKS = {REFERENCE: BLUE, "bounded": GREEN, "sum where ahead": PINK, SUM: VERMILLION}
 OTHERS = "#777777"
 SIZE = 7.5
 """Of a gate's name, in points."""

@@ -237,7 +237,7 @@ def added(options: Options) -> tuple[list[Score], list[str]]:
             raise ValueError(f"--add {given} must be SOURCE=DIR, of a finished sweep or study.")
         scores += read_sweep(folder, source) if swept else read_runs(folder, source)
         one = folder if swept else next(folder.glob("*/config.json")).parent
-        gates = sorted({score.gate for score in scores if score.source == source})
+        gates = sorted({score.gate for score in scores if score.source == source} - {MAIN})
         remarks.append(_made(source, one, f"also {', '.join(gates)}"))
     return scores, remarks
 
@@ -327,13 +327,14 @@ def main(arguments: Sequence[str]) -> int:
         sources = {score.source for score in scores}
         scores = [score for score in kept if score.source not in sources] + scores
         further, said = added(options)
-        scores = list({_arm_of(score): score for score in (*scores, *further)}.values())
+        # Arms that are there already stay: what was made apart brings main-only learning along.
+        scores = list({_arm_of(score): score for score in (*further, *scores)}.values())
         made += said
         if not scores:
             raise ValueError(f"{output} has no {SCORES}: measure first, by --measure tabular.")
         if made:
-            lost = tuple(f"# {source}:" for source in sources)
-            kept_remarks = [line for line in remarks if not line.startswith(("# command", *lost))]
+            lost = ("# command", "# commit", *(f"# {source}:" for source in sources))
+            kept_remarks = [line for line in remarks if not line.startswith(lost)]
             head = header("-m experiments.studies.yardstick", arguments, made)
             remarks = [*head, *(line for line in kept_remarks if line not in head)]
         shares = write(scores, remarks, output)

@@ -88,3 +88,35 @@ def test_names_in_the_figure_do_not_cover_each_other():
     overlaps = [a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]]
     assert len(boxes) == 10
     assert not any(overlaps)
+
+
+def sweep_of(folder, **returns):
+    """A finished sweep of two worlds; returns by gate, main-only learning's among them."""
+    folder.mkdir()
+    lines = ["setting,temperature,gate,world,area,final"]
+    for gate, value in returns.items():
+        setting = "" if gate == "main_only" else "cross"
+        name = gate.replace("_", "-") if gate == "main_only" else gate
+        lines += [f"{setting},0,{name},{world},{value + world},{value + world}" for world in (0, 1)]
+    (folder / "worlds.csv").write_text("\n".join(lines) + "\n")
+    (folder / "versions.json").write_text('{"commit": "abc", "cpu": "some"}')
+    return folder
+
+
+def test_arms_that_were_made_apart_are_added_and_replace_nothing(tmp_path):
+    whole = sweep_of(tmp_path / "whole", main_only=10.0, sum=2.0, cosine=9.0)
+    apart = sweep_of(tmp_path / "apart", main_only=11.0, bounded=9.5)
+    output = tmp_path / "output"
+    assert yardstick.main(["--add", f"tabular={whole}", "--output", str(output)]) == 0
+    assert yardstick.main(["--add", f"tabular={apart}", "--output", str(output)]) == 0
+    found, remarks = yardstick.read(output)
+    final = {s.gate: s.values[0] for s in found if s.measure == "final"}
+    assert final == {"main-only": 10.0, "sum": 2.0, "cosine": 9.0, "bounded": 9.5}
+    assert "# tabular: also bounded, commit abc, some" in remarks
+    assert sum(line.startswith("# command") for line in remarks) == 1
+
+
+@pytest.mark.parametrize("given", ["tabular", "tabular=", "network=nowhere"])
+def test_what_cannot_be_added_is_said(given, tmp_path, capsys):
+    assert yardstick.main(["--add", given, "--output", str(tmp_path)]) == 2
+    assert f"--add {given} must be SOURCE=DIR" in capsys.readouterr().err
