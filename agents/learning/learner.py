@@ -138,6 +138,11 @@ class Learner:
             optimizer.capture()
 
     @property
+    def algorithm(self) -> Algorithm:
+        """The main loss."""
+        return self._algorithm
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         return self._schedules.learning_rate(self.steps)

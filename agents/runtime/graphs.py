@@ -86,19 +86,26 @@ class CudaCapture(Capture):
             device: a GPU.
             generators: of random numbers that captured functions draw, besides the default one.
         """
+        self._device = device
         self._generators = tuple(generators)
-        # That of a replay is the priority at the capture.
-        priority = torch.cuda.current_stream(device).priority
-        self._stream = torch.cuda.Stream(device, priority=priority)
+        self._stream: torch.cuda.Stream | None = None
         self._pool = torch.cuda.graph_pool_handle()
+
+    def _beside(self) -> torch.cuda.Stream:
+        """The stream of the captures."""
+        if self._stream is None:
+            # Kernels of a replay have the priority that they had at the capture.
+            priority = torch.cuda.current_stream(self._device).priority
+            self._stream = torch.cuda.Stream(self._device, priority=priority)
+        return self._stream
 
     def warm_up(self, function: Callable[[], T]) -> T:
         """Runs a function on another stream than the current one, as the capture will."""
-        now = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(now)
-        with torch.cuda.stream(self._stream):
+        beside, now = self._beside(), torch.cuda.current_stream(self._device)
+        beside.wait_stream(now)
+        with torch.cuda.stream(beside):
             result = function()
-        now.wait_stream(self._stream)
+        now.wait_stream(beside)
         return result
 
     def __call__(self, function: Callable[[], T]) -> Callable[[], T]:
@@ -111,7 +118,7 @@ class CudaCapture(Capture):
         for generator in self._generators:
             graph.register_generator_state(generator)
         capturing = torch.cuda.graph(
-            graph, self._pool, self._stream, capture_error_mode="thread_local"
+            graph, self._pool, self._beside(), capture_error_mode="thread_local"
         )
         try:
             with self._one_at_a_time, capturing:

@@ -151,7 +151,8 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torso = ""
     if preset(choice.family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
-    said = (hardware.reason, torso, spec.note, gated, session.ungated, session.held)
+    heads = (gated, session.ungated, session.held)
+    said = (hardware.reason, session.graphs, torso, spec.note, *heads)
     return session, " ".join(filter(None, said))
 
 
