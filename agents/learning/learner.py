@@ -138,6 +138,11 @@ class Learner:
             optimizer.capture()
 
     @property
+    def captured(self) -> bool:
+        """Whether updates are computed by graphs."""
+        return self._graphs is not None
+
+    @property
     def algorithm(self) -> Algorithm:
         """The main loss."""
         return self._algorithm

@@ -86,6 +86,11 @@ class Session:
     """A sentence on CUDA graphs, where there is anything to say."""
 
     @property
+    def captured(self) -> bool:
+        """Whether updates run as CUDA graphs."""
+        return self.learner.captured
+
+    @property
     def held(self) -> str:
         """A sentence on the memory that heads keep between updates, if it is a MiB or more."""
         heads = self.learner.heads.children()

@@ -19,7 +19,7 @@ from agents.heads import AuxiliaryHead
 from agents.learning import gating
 from agents.runtime import graphs
 from agents.runtime.checkpoint import load_checkpoint
-from agents.runtime.graphs import Capture, Graphs, NoCapture, Number
+from agents.runtime.graphs import Capture, CudaCapture, Graphs, NoCapture, Number
 from experiments.training.capturing import obstacles
 from experiments.training.run_folder import CHECKPOINTS
 from tests.dummy_device import DeviceError, capturing, dummy_device, strict
@@ -215,6 +215,22 @@ def test_within_a_capture_nothing_crosses_between_host_and_device(name, monkeypa
         session = captured(session_of(*LINES[name], device), OnDevice())
         for _ in range(9 if name == "a2c" else 4):
             session.update()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["a2c", "ppo", "scaled", "gradvac"])
+def test_graphs_on_a_gpu_learn_what_the_eager_run_learns(name):
+    device = torch.device("cuda")
+    eager, other = (session_of(*LINES[name], device) for _ in range(2))
+    other.learner.capture(CudaCapture(device))
+    other.collector.capture(CudaCapture(device, [other.collector.generator]))
+    for _ in range(13):
+        found, expected = other.update(), eager.update()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+    pairs = zip(other.learner.agent.parameters(), eager.learner.agent.parameters(), strict=True)
+    for one, two in pairs:
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
 FAULTS = {
