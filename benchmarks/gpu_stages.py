@@ -154,12 +154,14 @@ def training(bench: Bench) -> Iterator[Cells]:
         "sum": ["--aux", bench.head, "--gate", "sum"],
         "cosine": ["--aux", bench.head, "--gate", "cosine"],
     }
-    ways = [("eager", num_envs) for num_envs in bench.sized((32, 128, 256, 512, 8), (4,))]
+    ways = [("graphs", num_envs) for num_envs in bench.sized((32, 128, 256, 512), (4,))]
+    ways += [("eager", num_envs) for num_envs in bench.sized((32, 128, 8), (4,))]
     ways += [("pipeline", num_envs) for num_envs in bench.sized((128, 256), (4,))]
     ways += [("compile", 128)] if not bench.quick else []
+    asked = {"graphs": "--cuda-graphs=auto", "eager": "--cuda-graphs=off"}
     for (way, num_envs), arm in product(ways, arms):
         flags = [*bench.game, *arms[arm], "--num-envs", str(num_envs)]
-        session = bench.session(*flags, *([] if way == "eager" else [f"--{way}"]))
+        session = bench.session(*flags, asked.get(way, f"--{way}"))
         steps = num_envs * parse(flags).run.unroll_length
         speed = bench.per_second(session.update, 3.0, 10) * steps
         clock = session.collector.clock
@@ -168,23 +170,30 @@ def training(bench: Bench) -> Iterator[Cells]:
 
 
 def updates(bench: Bench) -> Iterator[Cells]:
-    """The update alone, by gate and by head: fifty updates, after ten that do not count."""
+    """The update alone, by gate and by head; ten updates before, in which graphs are captured."""
     gates, heads = names("gate"), names("aux")
     pairs = [("none", ""), *((bench.head, gate) for gate in gates)]
     pairs += [(head, "cosine") for head in heads if head != bench.head]
-    for head, gate in pairs[:4] if bench.quick else pairs:
-        chosen = ["--aux", head, "--gate", gate] if gate else []
+    size = f"--num-envs={4 if bench.quick else 32}"
+    reused = [(bench.head, "cosine", "--gate.every=4")]
+    jobs = [(*pair, "") for pair in (pairs[:4] if bench.quick else pairs)] + reused
+    for (head, gate, more), graphs in product(jobs, ("auto", "off")):
+        chosen = ["--aux", head, "--gate", gate, *more.split()] if gate else []
+        form = (head, f"{gate} {more}".strip())
         try:
-            session = bench.session(*bench.game, *chosen, f"--num-envs={4 if bench.quick else 32}")
+            session = bench.session(*bench.game, *chosen, size, f"--cuda-graphs={graphs}")
         except UsageError as error:
-            yield head, gate, "", str(error)
+            yield *form, "", "", str(error)
+            continue
+        if graphs == "auto" and not session.captured:
+            session.close()  # the line without graphs says it all
             continue
         played = [session.collector.collect() for _ in range(2)]
         session.close()
         turns = iter(played * 10_000)
         learner = session.learner
         speed = bench.per_second(lambda turns=turns, it=learner: it.update(next(turns)), 0.3, 10)  # type: ignore[misc]
-        yield head, gate, f"{1e3 / speed:.3f}", ""
+        yield *form, "graphs" if graphs == "auto" else "eager", f"{1e3 / speed:.3f}", ""
 
 
 def grid_steps(bench: Bench) -> Iterator[Cells]:
@@ -305,6 +314,16 @@ def exactness(bench: Bench) -> Iterator[Cells]:
         rough = agent.see(seen).features.float()
     error = float((rough - exact).norm() / exact.norm())
     yield "bf16", error < 0.02, f"relative error {error:.2e}"
+    for every in ("1", "4"):
+        pair = [
+            bench.session(*flags, f"--gate.every={every}", f"--cuda-graphs={asked}")
+            for asked in ("auto", "off")
+        ]
+        for _ in range(20):
+            for session in pair:
+                session.update()
+        drift = float((weights(pair[0]) - weights(pair[1])).abs().max())
+        yield f"graphs, every {every}", drift < 1e-4, f"largest difference {drift:.2e}"
 
 
 @dataclass(frozen=True)
@@ -324,10 +343,10 @@ class Stage:
 
 STAGES = (
     Stage(10, "measured,value,unit", machine),
-    Stage(60, "files,exit_code,seconds,last_line", tests),
+    Stage(45, "files,exit_code,seconds,last_line", tests),
     Stage(30, "num_envs,threads,pools,steps_per_second", environments),
-    Stage(125, "arm,way,num_envs,steps_per_second,environment,acting", training),
-    Stage(35, "head,gate,milliseconds,left_out", updates),
+    Stage(130, "arm,way,num_envs,steps_per_second,environment,acting", training),
+    Stage(45, "head,gate,way,milliseconds,left_out", updates),
     Stage(35, "form,num_envs,steps_per_second", grid_steps),
     Stage(30, "arm,num_envs,steps_per_second", grid_training),
     Stage(35, "exit_code,seconds,last_line", sweep),

@@ -26,7 +26,11 @@ EVALUATION_STEP_LIMIT = 27_000  # the time limit of Atari
 class RunOptions:
     """Options of every run; the unit of steps is the agent step, all environments counted."""
 
-    ABSENT: ClassVar[Mapping[str, Any]] = {"normalize_value": False, "adam_beta_1": 0.9}
+    ABSENT: ClassVar[Mapping[str, Any]] = {
+        "normalize_value": False,
+        "adam_beta_1": 0.9,
+        "cuda_graphs": "off",
+    }
     """What runs did whose `config.json` has no such option yet."""
 
     steps: int = 10_000_000
@@ -79,6 +83,8 @@ class RunOptions:
     """Refuse GPU operations that are not reproducible (the CPU always is)."""
     compile: bool = False
     """Compile the torso: pays off on a GPU, after a minute of compiling."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Launch acting and updates on a GPU as CUDA graphs; auto: where all parts of the run can."""
     pipeline: bool = False
     """Play the next trajectory while learning from the last: faster, but one update behind."""
     max_skipped: int = 100

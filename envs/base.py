@@ -229,6 +229,17 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs)
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Moves what an environment computed on the host to the device of the agent.
+
+    To a GPU it goes through pinned memory, since nothing else is copied without waiting; PyTorch
+    keeps that memory until the copy is done.
+    """
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def check_action(action: Tensor, spec: EnvSpec) -> None:
     """Refuses an action of the wrong dtype or length: native code would accept it silently.
 

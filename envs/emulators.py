@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from envs.base import EnvSpec, Step, VecEnv, VecEnvParts, check_action, check_action_range
+from envs.base import (
+    EnvSpec,
+    Step,
+    VecEnv,
+    VecEnvParts,
+    check_action,
+    check_action_range,
+    moved,
+)
 from envs.names import separated_seeds
 from gridworld.options import OptionError, mention
 
@@ -198,11 +206,7 @@ class EmulatedVecEnv(VecEnv):
 
     def _to_device(self, array: Shaped[np.ndarray, " *shape"]) -> Shaped[Tensor, " *shape"]:
         # Emulators hand out fresh memory at every step, so sharing it is safe.
-        tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":
-            # Only pinned memory is copied without waiting; PyTorch keeps the buffer until then.
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return moved(torch.from_numpy(array), self.device)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

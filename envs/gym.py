@@ -28,6 +28,7 @@ from envs.base import (
     VecEnv,
     check_action,
     check_action_range,
+    moved,
 )
 from envs.names import departures, locate, sentence, separated_seeds
 from envs.observations import encoding_of
@@ -204,10 +205,10 @@ class GymVecEnv(VecEnv):
         self._must_reset = terminated | truncated
         flags = np.stack([terminated, truncated, valid, self._must_reset])
         # One transfer for the four of them.
-        on_device = torch.from_numpy(flags).to(self.device)
+        on_device = moved(torch.from_numpy(flags), self.device)
         return Step(
             observation=self._observe(observation),
-            reward=torch.from_numpy(reward).float().to(self.device),
+            reward=moved(torch.from_numpy(reward).float(), self.device),
             terminated=on_device[0],
             truncated=on_device[1],
             valid=on_device[2],
@@ -233,7 +234,7 @@ class GymVecEnv(VecEnv):
         self._pool.close()
 
     def _observe(self, observation: Any) -> Shaped[Tensor, " B *shape"]:
-        return torch.from_numpy(self._encoding.encode(observation)).to(self.device)
+        return moved(torch.from_numpy(self._encoding.encode(observation)), self.device)
 
 
 def _protocol(config: GymConfig) -> str:

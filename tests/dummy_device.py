@@ -96,6 +96,8 @@ class _State:
 
     def __init__(self):
         self.strict = False
+        self.capturing = False
+        self.made = []  # on the host, within a capture
         self.done = set()
         self.generators = {}
 
@@ -115,6 +117,8 @@ class _State:
         if on_device:
             self._check(operation, arguments, options, seen)
         result = operation(*inner, **inner_options)
+        if self.capturing and not on_device:
+            self.made.append(result)
         if not on_device or (target is not None and target.type == "cpu"):
             return result
         if _writes_to_first(operation):
@@ -130,6 +134,10 @@ class _State:
             self._check_copy(name, arguments, options)
             return
         hosts = [each for each in tensors if not isinstance(each, DeviceTensor)]
+        if self.capturing and any(not any(h is m for m in self.made) for h in hosts):
+            raise DeviceError(
+                f"{name} reads a number of the host, which a capture makes a constant"
+            )
         if hosts and (name in ("cat", "stack") or any(each.dim() for each in hosts)):
             raise DeviceError(f"{name} mixes the device and the host")
         waits = name in WAITS or (
@@ -154,7 +162,7 @@ class _State:
             waits = not options.get("non_blocking", False)
             target = None if to_host or asked is not None else source
         crosses = to_host == isinstance(source, DeviceTensor) and (target is not source)
-        if self.strict and crosses and (waits or to_host):
+        if crosses and (self.capturing or (self.strict and (waits or to_host))):
             raise DeviceError(f"{name} {'to' if to_host else 'from'} the host waits")
 
 
@@ -217,6 +225,16 @@ def strict(on=True):
         STATE.strict = before
 
 
+@contextmanager
+def capturing():
+    """Within this block everything is forbidden that a CUDA graph cannot contain."""
+    STATE.capturing = True
+    try:
+        yield
+    finally:
+        STATE.capturing, STATE.made = False, []
+
+
 _host_tensor = torch.tensor
 
 
@@ -231,5 +249,7 @@ _read_at_once = LateFlag.read
 
 def _read_late(flag):
     # On CUDA it waits for the update before, which is done by then.
+    if STATE.capturing:
+        raise DeviceError("an event is waited for within a capture")
     with strict(False):
         return _read_at_once(flag)

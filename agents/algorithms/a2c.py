@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from agents.algorithms.base import Algorithm, MainLoss, approximate_kl, entropy, log_probability
 from agents.algorithms.returns import vtrace
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar
 from agents.statistics import normalized
 from agents.trajectory import AgentOutput, Targets, Trajectory
 from gridworld.options import at_least, require
@@ -41,6 +42,8 @@ class A2CConfig:
 class A2C(Algorithm):
     """-A log pi(a) + c_v (v - V)^2 / 2 - c_e H(pi), with v and A from V-trace."""
 
+    capturable = True
+
     def __init__(self, config: A2CConfig, discount: float, processes: Processes) -> None:
         """Takes the coefficients over from the config.
 
@@ -62,7 +65,7 @@ class A2C(Algorithm):
         output: AgentOutput,
         trajectory: Trajectory,
         targets: Targets | None = None,
-        progress: float = 0.0,
+        progress: Scalar = 0.0,
     ) -> MainLoss:
         """Computes policy, value and entropy terms of every step."""
         logits, value = output.logits[:-1], output.value[:-1]

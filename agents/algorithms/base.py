@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar
 from agents.trajectory import AgentOutput, Targets, Trajectory
 
 
@@ -71,6 +72,9 @@ class Algorithm(nn.Module, ABC):
     """No further epoch once the mean `approximate_kl` of one is above this."""
     needs_value: bool = False
     """Whether `Trajectory.value` must be recorded."""
+    capturable: bool = False
+    """Whether `prepare` and `loss` may be captured in CUDA graphs: the same operations at every
+    call, no host number that changes but `progress`, and no memory outside of buffers."""
     normalizes_advantage: bool = False
     """Whether the policy's loss does not depend on the scale of rewards anyway."""
     phase_trains: tuple[str, ...] = ()
@@ -100,7 +104,7 @@ class Algorithm(nn.Module, ABC):
         output: AgentOutput,
         trajectory: Trajectory,
         targets: Targets | None = None,
-        progress: float = 0.0,
+        progress: Scalar = 0.0,
     ) -> MainLoss:
         """Computes the loss of every step.
 
@@ -108,7 +112,8 @@ class Algorithm(nn.Module, ABC):
             output: of the agent as it is now.
             trajectory: the whole, or a minibatch.
             targets: from `prepare`, of the same environments.
-            progress: how much of the run is over, from 0 to 1, for schedules.
+            progress: how much of the run is over, from 0 to 1, for schedules; in a CUDA graph it
+                is a float64 tensor.
         """
 
     def value_layers(self, agent: ActorCritic) -> Sequence[nn.Linear]:
@@ -130,7 +135,7 @@ class Algorithm(nn.Module, ABC):
         yield from ()
 
     def phase_loss(
-        self, output: AgentOutput, trajectory: Trajectory, targets: Targets, progress: float
+        self, output: AgentOutput, trajectory: Trajectory, targets: Targets, progress: Scalar
     ) -> PhaseLoss:
         """Computes the losses of one update of the auxiliary phase.
 
@@ -186,13 +191,14 @@ class Nothing(Algorithm):
 
     value_coefficient = 0.0
     entropy_coefficient = 0.0
+    capturable = True
 
     def loss(
         self,
         output: AgentOutput,
         trajectory: Trajectory,
         targets: Targets | None = None,
-        progress: float = 0.0,
+        progress: Scalar = 0.0,
     ) -> MainLoss:
         """Computes zeros and the policy's entropy."""
         zeros = torch.zeros_like(trajectory.reward)

@@ -25,6 +25,7 @@ from agents.algorithms.ppo import PPO, PPOConfig, PPOTargets, clipped_value_loss
 from agents.algorithms.returns import gae
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar, like
 from agents.trajectory import AgentOutput, Targets, Trajectory, shuffled_slices
 from gridworld.options import at_least
 
@@ -144,7 +145,7 @@ class PPG(PPO):
         output: AgentOutput,
         trajectory: Trajectory,
         targets: Targets | None = None,
-        progress: float = 0.0,
+        progress: Scalar = 0.0,
     ) -> MainLoss:
         """Computes the policy's terms from the agent and the value's from the critic."""
         assert isinstance(targets, PPGTargets)
@@ -160,10 +161,11 @@ class PPG(PPO):
         )
 
     def _value_loss(
-        self, value: Float[Tensor, "T B"], targets: PPGTargets, progress: float
+        self, value: Float[Tensor, "T B"], targets: PPGTargets, progress: Scalar
     ) -> Float[Tensor, "T B"]:
         old = targets.value if self._config.clip_value else None
-        clip = self._clip(progress) * self._agent[0].value_scale.current
+        unit = self._agent[0].value_scale.current
+        clip = like(self._clip(progress), unit) * unit
         return clipped_value_loss(value, targets.value_target, old, clip)
 
     def phase_batches(
@@ -205,7 +207,7 @@ class PPG(PPO):
                     yield whole.select(environments)
 
     def phase_loss(
-        self, output: AgentOutput, trajectory: Trajectory, targets: Targets, progress: float
+        self, output: AgentOutput, trajectory: Trajectory, targets: Targets, progress: Scalar
     ) -> PhaseLoss:
         """Computes the joint loss, and the policy's loss that it is compared with."""
         assert isinstance(targets, PPGTargets)

@@ -17,6 +17,7 @@ from torch import Tensor
 from agents.algorithms.base import Algorithm, MainLoss, approximate_kl, entropy, log_probability
 from agents.algorithms.returns import gae
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar, like
 from agents.statistics import normalized
 from agents.trajectory import AgentOutput, Targets, Trajectory
 from gridworld.options import at_least, require
@@ -82,6 +83,7 @@ class PPO(Algorithm):
     """-min(r A, clip(r, 1 - e, 1 + e) A) + c_v (v - V)^2 / 2 - c_e H(pi), r = pi(a) / mu(a)."""
 
     needs_value = True
+    capturable = True
 
     def __init__(self, config: PPOConfig, discount: float, processes: Processes) -> None:
         """Takes the coefficients over from the config.
@@ -120,16 +122,16 @@ class PPO(Algorithm):
         output: AgentOutput,
         trajectory: Trajectory,
         targets: Targets | None = None,
-        progress: float = 0.0,
+        progress: Scalar = 0.0,
     ) -> MainLoss:
         """Computes policy, value and entropy terms of every step."""
         assert isinstance(targets, PPOTargets)
         policy = self.policy_loss(output, trajectory, targets, progress)
         assert trajectory.value is not None
         old = trajectory.value[:-1] if self._config.clip_value else None
-        value = clipped_value_loss(
-            output.value[:-1], targets.value_target, old, self._clip(progress) * output.value_unit
-        )
+        unit = output.value_unit
+        clip = like(self._clip(progress), unit) * unit
+        value = clipped_value_loss(output.value[:-1], targets.value_target, old, clip)
         return MainLoss(
             policy=policy.loss,
             value=value,
@@ -139,7 +141,7 @@ class PPO(Algorithm):
         )
 
     def policy_loss(
-        self, output: AgentOutput, trajectory: Trajectory, targets: PPOTargets, progress: float
+        self, output: AgentOutput, trajectory: Trajectory, targets: PPOTargets, progress: Scalar
     ) -> PolicyLoss:
         """Computes the clipped surrogate of every step.
 
@@ -156,7 +158,7 @@ class PPO(Algorithm):
         advantage = targets.advantage
         if self._config.normalize_advantage:
             advantage = normalized(advantage, trajectory.valid, self._processes)
-        bounded = ratio.clamp(1 - clip, 1 + clip)
+        bounded = ratio.clamp(1 - clip, 1 + clip)  # type: ignore[arg-type]
         return PolicyLoss(
             loss=-torch.minimum(ratio * advantage, bounded * advantage),
             entropy=entropy(logits),
@@ -166,7 +168,7 @@ class PPO(Algorithm):
             },
         )
 
-    def _clip(self, progress: float) -> float:
+    def _clip(self, progress: Scalar) -> Scalar:
         start, end = self._config.clip, self._config.clip_end
         return start if end is None else start + (end - start) * progress
 

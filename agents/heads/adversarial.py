@@ -51,6 +51,7 @@ class Adversarial(AuxiliaryHead):
     """
 
     trains = ("torso", "core", "policy")
+    capturable = True
     non_negative = False
 
     def __init__(self, config: AdversarialConfig, discount: float) -> None:

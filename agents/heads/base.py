@@ -89,6 +89,10 @@ class AuxiliaryHead(nn.Module, ABC):
     """Whether the loss is never below zero (gates that take ratios of losses ask)."""
     coefficient: Schedule
     """Weight of the loss, by agent steps."""
+    capturable: bool = False
+    """Whether `forward` and `after_update` may be captured in CUDA graphs: the same operations at
+    every call, no host number that changes, no random numbers, and no memory outside of buffers.
+    All of these are allowed in `prepare`, which is never captured."""
     bypasses_features: bool = False
     """Whether it encodes observations itself (replayed, augmented) instead of reading the agent's
     output: a gate that weighs gradients at the features does not reach it."""

@@ -132,6 +132,7 @@ class Curl(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
     bypasses_features = True
 

@@ -271,6 +271,7 @@ class Distill(AuxiliaryHead):
     """
 
     trains = ("torso", "core", "policy")
+    capturable = True
 
     def __init__(
         self,

@@ -74,6 +74,7 @@ class Inverse(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
 
     def __init__(
@@ -143,6 +144,7 @@ class Forward(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
 
     def __init__(

@@ -64,6 +64,7 @@ class MultiHorizon(AuxiliaryHead):
     """mean_i (v_i - V_i(x_t))^2 / 2, with v_i the lambda-return at gamma_i, a constant."""
 
     trains = ("torso", "core")
+    capturable = True
     non_negative = True
 
     discounts: Float[Tensor, " K"]

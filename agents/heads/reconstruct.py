@@ -71,6 +71,7 @@ class Reconstruct(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
     bypasses_features = True
 

@@ -84,6 +84,7 @@ class Spr(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
     bypasses_features = True
 

@@ -64,6 +64,7 @@ class Termination(AuxiliaryHead):
     """Computes the logits of k hazards, linear in the features."""
 
     trains = ("torso", "core")
+    capturable = True
     non_negative = True
 
     def __init__(self, config: TerminationConfig, num_features: int) -> None:

@@ -111,6 +111,7 @@ class PixelControl(AuxiliaryHead):
     """
 
     trains = ("torso", "core")
+    capturable = True
     non_negative = True
 
     def __init__(
@@ -276,6 +277,7 @@ class RewardPrediction(AuxiliaryHead):
     """
 
     trains = ("torso",)
+    capturable = True
     non_negative = True
     bypasses_features = True
 

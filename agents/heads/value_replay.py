@@ -85,6 +85,7 @@ class ValueReplay(AuxiliaryHead):
     """
 
     trains = ("torso", "core", "value")
+    capturable = True
     non_negative = True
     bypasses_features = True
 

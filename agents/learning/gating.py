@@ -23,7 +23,7 @@ from agents.learning.auxinash import LearnedPreference
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.rotograd import RotatedFeatures
 from agents.learning.step_loss import MainTerms, StepLoss
-from agents.learning.tallies import Admissions, MeanCosines
+from agents.learning.tallies import Admissions, MeanCosines, sign_differs
 from agents.learning.views import (
     FeatureView,
     GateExtension,
@@ -175,6 +175,19 @@ class Gating:
             return FeatureView(self._agent, output, num_losses, self._config.scope, self._processes)
         return self.extension.view(output, learning_rate) or PlainView(output, num_losses)
 
+    def measures(self, update: int) -> bool:
+        """Whether the gradients of policy and value are measured at an update."""
+        return update % MEASURED == 0
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether losses or gradients of the update before were not finite (see `put`)."""
+        return self._spoilt.read()
+
+    def put(self, finite: Bool[Tensor, " L"]) -> None:
+        """Remembers for the next update which losses and gradients of this one are finite."""
+        self._spoilt.put(~finite.all())
+
     def backward(
         self,
         view: View,
@@ -182,6 +195,7 @@ class Gating:
         auxiliary: Sequence[StepLoss],
         update: int,
         *,
+        spoilt: bool | None = None,
         fresh: bool = True,
         descend_main: bool = True,
     ) -> tuple[Bool[Tensor, " L"], Metrics]:
@@ -192,6 +206,8 @@ class Gating:
             main: the main loss and its terms.
             auxiliary: losses of the heads, in their order.
             update: how many updates there were before.
+            spoilt: whether losses must be differentiated one by one, since their sum is not
+                finite; None to find out, and to remember it for the next update.
             fresh: whether nothing has been learnt from their trajectory yet.
             descend_main: whether the main loss is descended, or only compared with.
 
@@ -200,9 +216,11 @@ class Gating:
         """
         shares = [main.whole.share, *(loss.share for loss in auxiliary)]
         finite = self._processes.sum(torch.stack(shares)).isfinite()
-        # On a GPU, looking at the losses of this update would mean to wait for them.
-        looks = finite.device.type == "cpu"
-        spoilt = self._spoilt.read() or (looks and bool(finite[0] & ~finite.all()))
+        looks = spoilt is None
+        if spoilt is None:
+            # On a GPU, looking at the losses of this update would mean to wait for them.
+            on_host = finite.device.type == "cpu"
+            spoilt = self.is_spoilt or (on_host and bool(finite[0] & ~finite.all()))
         if fresh:
             self.extension.observe(shares, self._shared)
         metrics = self._main_parts(view, main, update)
@@ -223,15 +241,22 @@ class Gating:
             gate = self._apart if spoilt else self.gate
             judgement = self._weigh(gate, view, main, auxiliary, metric, descend_main)
             if self.is_due(update):
-                self._weights = judgement.weights
+                self._keep(judgement.weights)
             assert judgement.finite is not None
             finite = finite & judgement.finite
             if judgement.rest is not None:
                 finite[0] &= judgement.rest.sum().isfinite()
             metrics |= self._report(judgement, metric)
-        self._spoilt.put(~finite.all())
+        if looks:
+            self.put(finite)
         self._processes.add_up([*self._below, *self._owned.private])
         return finite, metrics
+
+    def _keep(self, weights: Float[Tensor, "G M"]) -> None:
+        """Keeps the weights for later updates: in place, so that CUDA graphs find them."""
+        if self._weights is None or self._weights.shape != weights.shape:
+            self._weights = torch.empty_like(weights)
+        self._weights.copy_(weights)
 
     def _main_parts(self, view: View, main: MainTerms, update: int) -> Metrics:
         """Measures now and then whose gradient the main loss is: the policy's or the value's.
@@ -241,7 +266,7 @@ class Gating:
             main: the main loss and its terms.
             update: how many updates there were before.
         """
-        if update % MEASURED != 0 or not isinstance(view, PlainView):
+        if not self.measures(update) or not isinstance(view, PlainView):
             return {}
         terms = [main.policy.share, main.value.share]
         if not all(term.requires_grad for term in terms):
@@ -356,7 +381,7 @@ class Gating:
         self.admissions.load_state_dict(state.get("admissions", {}))  # not in older checkpoints
         weights = state["gate_weights"]
         device = next(self._agent.parameters()).device
-        self._weights = None if weights is None else weights.to(device)
+        self._weights = None if weights is None else weights.to(device, copy=True)
         if self.gate.sample_rows > 0:
             self._judgements = state["judgements"]
             self._samples.set_state(state["combinations"])
@@ -365,16 +390,3 @@ class Gating:
 def _row(loss: Tensor, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:
     found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
     return torch.cat([gradient.flatten() for gradient in found])
-
-
-def sign_differs(
-    rows: Float[Tensor, "L P"], metric: Float[Tensor, " P"] | None
-) -> Float[Tensor, " K"]:
-    """1 where a metric changes the sign of an auxiliary's cosine with the main row, else 0.
-
-    NaN, not measured, without a metric.
-    """
-    plain = main_cosine(rows)
-    if metric is None:
-        return torch.full_like(plain, torch.nan)
-    return (plain.sign() != main_cosine(rows * metric).sign()).to(plain.dtype)

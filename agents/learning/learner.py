@@ -6,70 +6,32 @@ over the parts that main and auxiliary losses share pass the gate; every other
 parameter gets its own, ungated gradient (Du et al. 2018, Proposition 2).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from agents.algorithms import Algorithm, PhaseBatch
 from agents.gates import Gate
 from agents.heads import AuxiliaryHead, Schedule
 from agents.heads.base import NamedModules
+from agents.learning.batches import Batch, Scheduled, Schedules, dealt, unsound
 from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.phase import PHASE, PhaseGating
 from agents.learning.step_loss import StepLoss, main_terms
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Capture, Graphs, Scalar
 from agents.runtime.random import Stream, derived_seed, generator, seeded
 from agents.statistics import averaged
-from agents.trajectory import Targets, Trajectory, shuffled_slices
+from agents.trajectory import Targets, Trajectory
 
-
-@dataclass(frozen=True)
-class Batch:
-    """A trajectory, or some of its environments, with all targets."""
-
-    trajectory: Trajectory
-    main: Targets
-    heads: Sequence[Targets]
-
-    def select(self, environments: Tensor) -> "Batch":
-        """Takes some environments with all their steps: a minibatch."""
-        return Batch(
-            self.trajectory.select(environments),
-            self.main.select(environments),
-            [targets.select(environments) for targets in self.heads],
-        )
-
-
-def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterator[Batch]:
-    """Shuffles the environments and deals them out; whole columns, never slices of time.
-
-    Args:
-        whole: a trajectory's batch.
-        count: how many; one is the whole, in its own order.
-        shuffling: random numbers, on the host.
-    """
-    if count == 1:
-        yield whole
-        return
-    action = whole.trajectory.action
-    for environments in shuffled_slices(action.shape[1], count, shuffling, action.device):
-        yield whole.select(environments)
-
-
-def unsound(trajectory: Trajectory) -> Tensor:
-    """1 if an observation, or a reward of a valid step, is not finite; decided on the device."""
-    sound = torch.where(trajectory.valid, trajectory.reward, 0.0).isfinite().all()
-    if trajectory.observation.is_floating_point():
-        sound = sound & trajectory.observation.isfinite().all()
-    return 1.0 - sound.float()
-
+T = TypeVar("T")
 
 ALGORITHM = "algorithm"
 """Owner of the parameters that the algorithm brings along."""
@@ -125,13 +87,8 @@ class Learner:
         agent.value_scale.on = config.normalize_value
         with seeded(config.seed, "algorithm"):
             algorithm.attach(agent)
-        adam = partial(
-            OwnerOptimizer,
-            learning_rate=config.learning_rate,
-            epsilon=config.adam_epsilon,
-            beta_1=config.adam_beta_1,
-        )
-        agents_own = adam(agent.parameters())
+        adam = config.learning_rate, config.adam_epsilon, config.adam_beta_1
+        agents_own = OwnerOptimizer(agent.parameters(), *adam)
         self._phase = None
         if algorithm.phase_trains:
             self._phase = PhaseGating(
@@ -153,7 +110,9 @@ class Learner:
         }
         owners[ALGORITHM] = list(algorithm.parameters())
         self._optimizers = {"agent": agents_own} | {
-            name: adam(parameters) for name, parameters in owners.items() if parameters
+            name: OwnerOptimizer(parameters, *adam)
+            for name, parameters in owners.items()
+            if parameters
         }
         device = next(agent.parameters()).device
         # On the host, so that it goes on wherever a run is resumed.
@@ -164,13 +123,35 @@ class Learner:
         self.skipped_in_a_row = torch.zeros((), device=device)
         self.unsound = torch.zeros((), device=device)
         """Trajectories whose observations or rewards were not finite, since the process began."""
+        rates = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
+        self._schedules = Schedules(rates, list(heads.values()))
+        self._graphs: Graphs | None = None
+
+    def capture(self, capture: Capture) -> None:
+        """From now on computes updates by CUDA graphs, or by what stands in for them.
+
+        Args:
+            capture: makes the graphs.
+        """
+        self._graphs = Graphs(capture)
+        self._schedules.capture(self.skipped.device)
+        for optimizer in self._optimizers.values():
+            optimizer.capture()
+
+    @property
+    def captured(self) -> bool:
+        """Whether updates are computed by graphs."""
+        return self._graphs is not None
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The main loss."""
+        return self._algorithm
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
-        config = self._config
-        schedule = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
-        return schedule(self.steps)
+        return self._schedules.learning_rate(self.steps)
 
     def update(self, trajectory: Trajectory) -> dict[str, Tensor]:
         """Learns from one trajectory; returns scalars for the log, on the device.
@@ -180,18 +161,18 @@ class Learner:
         """
         algorithm = self._algorithm
         with torch.no_grad():
-            self.unsound += self._processes.sum(unsound(trajectory)).clamp(max=1.0)
             whole = Batch(
                 trajectory,
-                algorithm.prepare(trajectory),
+                self._run("prepare", self._prepared, trajectory),
                 [head.prepare(self.agent, trajectory) for head in self._heads],
             )
+        placed = whole if self._graphs is None else self._graphs.fixed(whole)
         metrics: list[dict[str, Tensor]] = []
         for _ in range(algorithm.epochs):
             epoch = [
-                self._update_once(batch, fresh=not metrics and index == 0, first=not metrics)
-                for index, batch in enumerate(
-                    minibatches(whole, algorithm.minibatches, self._shuffling)
+                self._update_once(placed, part, fresh=not (metrics or index), first=not metrics)
+                for index, part in enumerate(
+                    dealt(trajectory, algorithm.minibatches, self._shuffling)
                 )
             ]
             metrics += epoch
@@ -204,9 +185,15 @@ class Learner:
         self.steps += trajectory.action.numel() * self._processes.size
         return averaged(metrics, latest=("skipped",)) | averaged(phase, latest=("skipped",))
 
-    @property
-    def _progress(self) -> float:
-        return min(1.0, self.steps / self._config.total_steps)
+    def _run(self, form: object, compute: Callable[..., T], *inputs: Any, eager: bool = False) -> T:
+        """Computes a function, by its graph where updates are captured; see `Graphs.run`."""
+        if self._graphs is None:
+            return compute(*inputs)
+        return self._graphs.run(form, compute, *inputs, eager=eager)
+
+    def _prepared(self, trajectory: Trajectory) -> Targets:
+        self.unsound += self._processes.sum(unsound(trajectory)).clamp(max=1.0)
+        return self._algorithm.prepare(trajectory)
 
     @staticmethod
     def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
@@ -214,13 +201,65 @@ class Learner:
         # Waits for the device: whether to go on is decided on the host.
         return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
 
-    def _update_once(self, batch: Batch, *, fresh: bool, first: bool) -> dict[str, Tensor]:
+    def _update_once(
+        self, whole: Batch, environments: Int[Tensor, " n"] | None, *, fresh: bool, first: bool
+    ) -> dict[str, Tensor]:
+        """Makes one update.
+
+        Args:
+            whole: the batch of the trajectory.
+            environments: that the update learns from; None for all.
+            fresh: whether it is the first update from the trajectory.
+            first: whether it is one of the first epoch.
+        """
+        gating, update = self.gating, self.updates
+        spoilt = None if self._graphs is None else gating.is_spoilt
+        observes = first and self.agent.value_scale.on
+        compute = partial(
+            self._computed,
+            scheduled=self._schedules.at(self.steps),
+            spoilt=spoilt,
+            fresh=fresh,
+            observes=observes,
+        )
+        form = (gating.is_due(update), gating.measures(update), observes)
+        finite, metrics = self._run(form, compute, whole, environments, eager=spoilt is True)
+        if spoilt is not None:
+            gating.put(finite)
+        self.updates += 1
+        self.attempts += 1
+        return metrics
+
+    def _computed(
+        self,
+        whole: Batch,
+        environments: Int[Tensor, " n"] | None,
+        *,
+        scheduled: Scheduled,
+        spoilt: bool | None,
+        fresh: bool,
+        observes: bool,
+    ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
+        """The part of an update that the device computes; what a graph captures.
+
+        Args:
+            whole: the batch of the trajectory.
+            environments: that the update learns from; None for all.
+            scheduled: numbers of this update.
+            spoilt: see `Gating.backward`.
+            fresh: whether it is the first update from the trajectory.
+            observes: whether the scale of values takes notice of the targets.
+
+        Returns:
+            Which losses and gradients are finite, and scalars for the log.
+        """
+        batch = whole if environments is None else whole.select(environments)
         trajectory = batch.trajectory
         view = self.gating.view(trajectory, self.updates, self.learning_rate)
         output, *seen = view.outputs
-        main = self._algorithm.loss(output, trajectory, batch.main, self._progress)
+        main = self._algorithm.loss(output, trajectory, batch.main, scheduled.progress)
         scale = self.agent.value_scale
-        if scale.on and first:
+        if observes:
             valid, target = trajectory.valid, main.value_target
             mean, square = (self._processes.mean(x, valid) for x in (target, target.square()))
             scale.observe(mean, square)
@@ -233,37 +272,41 @@ class Learner:
             scale.unit if scale.on else None,
         )
         auxiliary: list[StepLoss] = []
-        for (name, head), shown, targets in zip(self.heads.items(), seen, batch.heads, strict=True):
+        for (name, head), shown, targets, coefficient in zip(
+            self.heads.items(), seen, batch.heads, scheduled.coefficients, strict=True
+        ):
             assert isinstance(head, AuxiliaryHead)
             result = head(self.agent, shown, trajectory, targets)
-            coefficient = head.coefficient(self.steps)
             loss = StepLoss.of(result.loss, result.valid, self._processes)
             auxiliary.append(loss.times(coefficient))
             metrics[f"{name}/loss"] = self._processes.sum(loss.share)
-            metrics[f"{name}/coefficient"] = loss.share.new_full((), coefficient)
+            metrics[f"{name}/coefficient"] = torch.ones_like(loss.share) * coefficient
             metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
 
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
-        finite, gated = self.gating.backward(view, terms, auxiliary, self.updates, fresh=fresh)
+        finite, gated = self.gating.backward(
+            view, terms, auxiliary, self.updates, spoilt=spoilt, fresh=fresh
+        )
         metrics |= gated
-        self._step(finite, metrics, tuple(self.heads))
+        self._step(finite, metrics, tuple(self.heads), scheduled.learning_rate)
         if scale.on:
             layers = self._algorithm.value_layers(self.agent)
             scale.adopt([*layers, *self.gating.extension.value_layers()])
             metrics["value_mean"], metrics["value_scale"] = scale.mean.clone(), scale.scale.clone()
         for head in self._heads:
             head.after_update(self.agent)
-        self.updates += 1
-        return {name: value.detach() for name, value in metrics.items()}
+        return finite, {name: value.detach() for name, value in metrics.items()}
 
     def _update_in_phase(self, batch: PhaseBatch) -> dict[str, Tensor]:
         """Makes one update of the algorithm's auxiliary phase."""
         assert self._phase is not None
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
-        finite, metrics = self._phase.backward(batch, self._progress, self.learning_rate)
-        self._step(finite, metrics, (PHASE,))
+        scheduled = self._schedules.at(self.steps)
+        finite, metrics = self._phase.backward(batch, scheduled.progress, self.learning_rate)
+        self._step(finite, metrics, (PHASE,), scheduled.learning_rate)
+        self.attempts += 1
         return {
             name: value.detach()
             for name, value in metrics.items()
@@ -275,7 +318,11 @@ class Learner:
         return list(self.heads.children())  # type: ignore[arg-type]
 
     def _step(
-        self, finite: Bool[Tensor, " L"], metrics: dict[str, Tensor], names: Sequence[str]
+        self,
+        finite: Bool[Tensor, " L"],
+        metrics: dict[str, Tensor],
+        names: Sequence[str],
+        learning_rate: Scalar,
     ) -> None:
         """Clips and steps every owner, or skips it; all decided on the device.
 
@@ -283,17 +330,15 @@ class Learner:
             finite: which losses are finite, with their gradients.
             metrics: to add to.
             names: of the auxiliary losses, in their order.
+            learning_rate: of this step.
         """
-        self.attempts += 1
         config = self._config
         healthy = {"agent": finite[0], ALGORITHM: finite[0]}
         healthy |= {name: finite[0] & finite[i + 1] for i, name in enumerate(names)}
         for owner, optimizer in self._optimizers.items():
             if owner not in healthy:
                 continue
-            norm, taken = optimizer.step(
-                self.learning_rate, config.max_gradient_norm, healthy[owner]
-            )
+            norm, taken = optimizer.step(learning_rate, config.max_gradient_norm, healthy[owner])
             separator = "_" if owner == ALGORITHM else "/"  # it is no head
             key = "gradient_norm" if owner == "agent" else f"{owner}{separator}gradient_norm"
             metrics[key] = norm
@@ -327,6 +372,8 @@ class Learner:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`."""
+        if self._graphs is not None:
+            self._graphs.forget()
         self.agent.load_state_dict(state["agent"])
         self.heads.load_state_dict(state["heads"])
         if ALGORITHM in state:

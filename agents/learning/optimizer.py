@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from agents.runtime.graphs import Scalar
+
 
 class OwnerOptimizer:
     """Steps the parameters of the agent, of one head or of the algorithm.
@@ -32,17 +34,20 @@ class OwnerOptimizer:
             beta_1: of Adam, the share of the first moment that a step keeps.
         """
         self.parameters = list(parameters)
-        # A float, not a tensor, as long as nothing is captured in a CUDA graph.
         self._adam = torch.optim.Adam(
             self.parameters, lr=learning_rate, betas=(beta_1, 0.999), eps=epsilon, fused=True
         )
+
+    def capture(self) -> None:
+        """Lets steps be captured in CUDA graphs; their learning rate must then be a tensor."""
+        self._adam.param_groups[0]["capturable"] = self.parameters[0].device.type == "cuda"
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def step(
-        self, learning_rate: float, max_norm: float, healthy: Bool[Tensor, ""]
+        self, learning_rate: Scalar, max_norm: float, healthy: Bool[Tensor, ""]
     ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
         """Clips and steps, unless `healthy` is False or the gradient is not finite.
 
@@ -96,10 +101,15 @@ class OwnerOptimizer:
         return torch.cat(pieces)
 
     def state_dict(self) -> dict[str, Any]:
-        """The moments and step counts."""
+        """The moments and step counts, the same whether steps are captured or not."""
         state: dict[str, Any] = self._adam.state_dict()
+        for group in state["param_groups"]:
+            group |= {"lr": float(group["lr"]), "capturable": False}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict`."""
+        (group,) = self._adam.param_groups
+        capturable = group["capturable"]
         self._adam.load_state_dict(state)
+        self._adam.param_groups[0]["capturable"] = capturable

@@ -17,6 +17,7 @@ from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.step_loss import MainTerms, StepLoss
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar
 from agents.trajectory import AgentOutput, Trajectory
 
 PHASE = "phase"
@@ -96,7 +97,7 @@ class PhaseGating:
         )
 
     def backward(
-        self, batch: PhaseBatch, progress: float, learning_rate: float
+        self, batch: PhaseBatch, progress: Scalar, learning_rate: float
     ) -> tuple[Bool[Tensor, " L"], dict[str, Tensor]]:
         """Adds the gated gradient of one update to `.grad`.
 

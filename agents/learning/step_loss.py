@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agents.algorithms import Algorithm, MainLoss
 from agents.runtime.distributed import ALONE, Processes
+from agents.runtime.graphs import Scalar
 from agents.statistics import explained_variance
 from agents.trajectory import AgentOutput, Trajectory
 
@@ -37,7 +38,7 @@ class StepLoss:
         """
         return StepLoss(processes.share(steps, valid), steps, valid)
 
-    def times(self, coefficient: float) -> "StepLoss":
+    def times(self, coefficient: Scalar) -> "StepLoss":
         """Multiplies the loss by its coefficient."""
         return StepLoss(coefficient * self.share, coefficient * self.steps, self.valid)
 

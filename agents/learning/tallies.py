@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.gates import Gramian
+from agents.gates import Gramian, main_cosine
 
 LEAST = 3
 """Losses that make a matrix of cosines: the one cosine of a single auxiliary is a curve."""
@@ -37,7 +37,10 @@ class Admissions:
         """
         rows = [passed.nan_to_num(), ~passed.isnan(), cosine > 0, ~cosine.isnan()]
         new = torch.stack([row.float() for row in rows])
-        self._sums = new if self._sums is None else self._sums.to(new) + new
+        if self._sums is None:
+            self._sums = torch.zeros_like(new)
+        # In place, for a CUDA graph; from a checkpoint they come on the host.
+        self._sums = self._sums.to(new).add_(new)
 
     def sentences(self) -> list[str]:
         """Says of each head in one line how much was let in; waits for the device."""
@@ -60,7 +63,8 @@ class Admissions:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`."""
-        self._sums = state.get("sums")
+        sums = state.get("sums")
+        self._sums = None if sums is None else sums.clone()
 
 
 class MeanCosines:
@@ -68,7 +72,7 @@ class MeanCosines:
 
     def __init__(self) -> None:
         self._sum: Float[Tensor, "L L"] | None = None
-        self._count = 0
+        self._count: Float[Tensor, ""] | None = None
 
     def add(self, gramian: Gramian, num_losses: int) -> None:
         """Adds one judgement, if it is one of several auxiliaries; never waits for the device.
@@ -80,15 +84,22 @@ class MeanCosines:
         if num_losses < LEAST:
             return
         cosines = pooled_cosines(gramian)[:num_losses, :num_losses]
-        self._sum = cosines if self._sum is None else self._sum + cosines
-        self._count += 1
+        if self._sum is None or self._count is None:
+            self._sum, self._count = torch.zeros_like(cosines), cosines.new_zeros(())
+        # In place, for a CUDA graph.
+        self._sum.add_(cosines)
+        self._count.add_(1.0)
 
     def drain(self) -> Float[Tensor, "L L"] | None:
-        """Returns the mean since the last call and starts again; None if nothing was weighed."""
-        if self._sum is None:
+        """Returns the mean since the last call and starts again; None if nothing was weighed.
+
+        Waits for the device.
+        """
+        if self._sum is None or self._count is None or not self._count:
             return None
         mean = self._sum / self._count
-        self._sum, self._count = None, 0
+        self._sum.zero_()
+        self._count.zero_()
         return mean
 
 
@@ -102,3 +113,16 @@ def pooled_cosines(gramian: Gramian) -> Float[Tensor, "M M"]:
     relative = torch.where(norm == 0, 0.0, gramian.norm / norm)  # [G, M]
     product = relative.unsqueeze(-1) * relative.unsqueeze(-2)  # [G, M, M]
     return (gramian.cosine * product).sum(-3).clamp(-1.0, 1.0)
+
+
+def sign_differs(
+    rows: Float[Tensor, "L P"], metric: Float[Tensor, " P"] | None
+) -> Float[Tensor, " K"]:
+    """1 where a metric changes the sign of an auxiliary's cosine with the main row, else 0.
+
+    NaN, not measured, without a metric.
+    """
+    plain = main_cosine(rows)
+    if metric is None:
+        return torch.full_like(plain, torch.nan)
+    return (plain.sign() != main_cosine(rows * metric).sign()).to(plain.dtype)

@@ -7,6 +7,7 @@ buffers of the trajectory in progress.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActionSample, ActorCritic
+from agents.runtime.graphs import Capture, Graphs
 from agents.trajectory import Trajectory
 from envs.base import Step, VecEnv, guarding
 from envs.episodes import Episodes
@@ -147,6 +149,7 @@ class Collector:
         self._agent = agent
         self._unroll_length = unroll_length
         self._records_value = records_value
+        self._graphs: Graphs | None = None
         self._slices = tuple(_slices(env.parts))
         with guarding(env.spec.name):
             observation = env.reset()
@@ -161,6 +164,14 @@ class Collector:
             None if core is None else torch.zeros(num_envs, core.state_size, device=device)
         )
 
+    def capture(self, capture: Capture) -> None:
+        """From now on acts by CUDA graphs, or by what stands in for them.
+
+        Args:
+            capture: makes the graphs, in which actions are drawn from `generator`.
+        """
+        self._graphs = Graphs(capture)
+
     def collect(self) -> Trajectory:
         """Plays T agent steps in every environment."""
         record = Record(
@@ -170,7 +181,8 @@ class Collector:
             self._core_state,
             self.env.state,
         )
-        with self._agent.frozen():
+        # A graph casts the weights itself: those that were cast before it would be old ones.
+        with nullcontext() if self._graphs else self._agent.frozen():
             for t in range(self._unroll_length + 1):
                 for part, where in zip(self.env.parts, self._slices, strict=True):
                     if t > 0:
@@ -188,9 +200,11 @@ class Collector:
     def _act(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
         start = time.perf_counter()
         state = None if self._core_state is None else self._core_state[where]
-        choice = self._agent.act(
-            record.observation[t, where], self.generator, state, self._episode_start[where]
-        )
+        seen = (record.observation[t, where], state, self._episode_start[where])
+        if self._graphs is None:
+            choice = self._chosen(*seen)
+        else:
+            choice = self._graphs.run("act", self._chosen, *seen)
         record.action[t, where] = choice.action
         record.log_probability[t, where] = choice.log_probability
         if self._records_value:
@@ -214,12 +228,19 @@ class Collector:
         self._episode_start = _replaced(self._episode_start, where, ~step.valid)
         self.clock.environment += time.perf_counter() - start
 
-    @torch.no_grad()
+    def _chosen(self, observation: Tensor, state: Tensor | None, start: Tensor) -> ActionSample:
+        return self._agent.act(observation, self.generator, state, start)
+
     def _value_of_the_last(self) -> Float[Tensor, " B"]:
         """The value, by the agent as it is now, of the observation after the last step."""
-        value: Tensor = self._agent(
-            self._observation.unsqueeze(0), self._core_state, self._episode_start.unsqueeze(0)
-        ).value
+        seen = (self._observation, self._core_state, self._episode_start)
+        if self._graphs is None:
+            return self._valued(*seen)
+        return self._graphs.run("value", self._valued, *seen)
+
+    @torch.no_grad()
+    def _valued(self, observation: Tensor, state: Tensor | None, start: Tensor) -> Tensor:
+        value: Tensor = self._agent(observation.unsqueeze(0), state, start.unsqueeze(0)).value
         return value[0]
 
     def go_on_from(self, observation: Shaped[Tensor, " B *shape"]) -> None:
@@ -237,6 +258,8 @@ class Collector:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`; the observation is left to `go_on_from`."""
+        if self._graphs is not None:
+            self._graphs.forget()
         self.generator.set_state(state["acting"])
         self.episodes.load_state_dict(state["episodes"])
         self._episode_start = state["opens"].to(self.env.device)
@@ -351,6 +374,10 @@ class Pipeline:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict`."""
         self._collector.load_state_dict(state)
+
+    def capture(self, capture: Capture) -> None:
+        """From now on acts by CUDA graphs; see `Collector.capture`."""
+        self._collector.capture(capture)
 
     def close(self) -> None:
         """Ends the thread after the trajectory that it is playing."""

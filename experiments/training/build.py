@@ -27,6 +27,7 @@ from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
 from envs.base import guarding, is_out_of_memory
+from experiments.training.capturing import capture
 from experiments.training.hardware import Hardware
 from experiments.training.session import Session, identity, policy_card
 
@@ -164,10 +165,11 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     except ValueError as error:
         raise UsageError(str(error)) from error
     player = copy.deepcopy(agent) if run.pipeline else agent
+    acting = seeding.generator(run.seed, f"acting{part}", device)
     collector = parts.collector(
         env,
         player,
-        seeding.generator(run.seed, f"acting{part}", device),
+        acting,
         run.unroll_length,
         records_value=algorithm.needs_value,
     )
@@ -177,14 +179,17 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         functorch_config.donated_buffer = False
         for network in {agent.torso, player.torso}:
             network.compile()
+    plays = Pipeline(collector, player, agent) if run.pipeline else collector
+    graphs = capture(config, hardware, learner, plays, acting, resumes=step > 0)
     return Session(
         env,
-        Pipeline(collector, player, agent) if run.pipeline else collector,
+        plays,
         learner,
         policy_card(config, env.spec),
         processes,
         hardware.threads,
         identity=identity(config),
+        graphs=graphs,
     )
 
 

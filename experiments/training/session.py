@@ -82,6 +82,13 @@ class Session:
     gallery: Gallery = field(default_factory=Gallery)
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What makes the run this one, for its checkpoints: see `identity`."""
+    graphs: str = ""
+    """A sentence on CUDA graphs, where there is anything to say."""
+
+    @property
+    def captured(self) -> bool:
+        """Whether updates run as CUDA graphs."""
+        return self.learner.captured
 
     @property
     def held(self) -> str:
@@ -207,7 +214,7 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
 PRACTICAL = (
     *("steps", "device", "threads", "run_dir", "resume"),
     *("checkpoint_minutes", "log_steps", "picture_steps", "max_skipped"),
-    *("eval_every", "eval_episodes", "eval_step_limit", "track"),
+    *("eval_every", "eval_episodes", "eval_step_limit", "track", "cuda_graphs"),
 )
 """Options of a run that do not make it another one: `--resume` may change them, or they shape no
 number."""

@@ -151,8 +151,9 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     torso = ""
     if preset(choice.family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
-    of_heads = (gated, session.ungated, session.held, session.remarks)
-    return session, " ".join(filter(None, (hardware.reason, torso, spec.note, *of_heads)))
+    heads = (gated, session.ungated, session.held, session.remarks)
+    said = (hardware.reason, session.graphs, torso, spec.note, *heads)
+    return session, " ".join(filter(None, said))
 
 
 class Sink(Protocol):

@@ -1,6 +1,6 @@
 import torch
 
-from agents.learning.learner import Batch, minibatches
+from agents.learning.batches import Batch, minibatches
 from agents.trajectory import Targets
 
 B = 6
