@@ -272,9 +272,19 @@ def test_a_policy_is_played_in_the_precision_of_its_run(capsys):
 def test_a_run_that_no_memory_holds_is_refused_before_its_folder_is_made(line, capsys):
     assert main([*CATCH.split(), *line.split()]) == MISTAKEN
     said = capsys.readouterr().err
-    assert said.startswith(("train.py: The run needs", "train.py: The run does not fit into mem"))
+    sentences = ("The run needs", "The run does not fit into memory", "--num-envs 3 needs")
+    assert said.startswith(tuple(f"train.py: {start}" for start in sentences))
     assert said.count("\n") == 1
     assert not Path("mine").exists()
+
+
+def test_an_evaluation_that_no_memory_holds_is_one_sentence(capsys):
+    pytest.importorskip("envpool")
+    line = "--episodes 1000000 --num-envs 1000000 --device cpu"
+    assert evaluate([str(ROOT / "teachers" / "Breakout"), *line.split()]) == MISTAKEN
+    said = capsys.readouterr().err
+    assert said.startswith("evaluate.py: --num-envs 1000000 needs 1,003.5 GiB or more, but ")
+    assert said.endswith(" GiB are free on cpu: use fewer.\n")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ how many, and how they are seen.
 """
 
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Literal
 
 import torch
 
-from envs.base import EnvSpec
+from envs.base import EnvSpec, check_room
 from envs.gridworld.vec_env import Encoding, GridVecEnv, observation_of
 from envs.gridworld.world_pool import pool
 from envs.names import departures
@@ -147,7 +148,7 @@ class GridConfig:
             render: whether `VecEnv.render` will be called.
 
         Raises:
-            ValueError: no such worlds can be made.
+            ValueError: no such worlds can be made, or the agents do not fit into memory.
         """
         worlds = self.worlds()
         shape, dtype, num_symbols = observation_of(worlds, self.observation)
@@ -162,6 +163,7 @@ class GridConfig:
             num_symbols=num_symbols,
             world_set=self.world_set,
         )
+        check_room(num_envs, prod(shape) * dtype.itemsize, device)
         numbers = (self.first_world, self.num_worlds, self.without_copies_of)
         try:
             known = pool(worlds, self.world_seed, *numbers, device)
