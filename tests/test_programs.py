@@ -283,7 +283,7 @@ def test_an_evaluation_that_no_memory_holds_is_one_sentence(capsys):
     line = "--episodes 1000000 --num-envs 1000000 --device cpu"
     assert evaluate([str(ROOT / "teachers" / "Breakout"), *line.split()]) == MISTAKEN
     said = capsys.readouterr().err
-    assert said.startswith("evaluate.py: --num-envs 1000000 needs 1,003.5 GiB or more, but ")
+    assert said.startswith("evaluate.py: --num-envs 1000000 needs 1,002.8 GiB or more, but ")
     assert said.endswith(" GiB are free on cpu: use fewer.\n")
 
 
