@@ -118,12 +118,12 @@ def test_an_episode_without_end_is_given_up_with_the_cure(odd, capsys, monkeypat
     odd(ends=False)
     assert main(f"--env Odd-v0 --algo a2c {SHORT}".split()) == DONE
     monkeypatch.setattr("experiments.evaluation.command.PROGRESS_SECONDS", 0.0)
-    line = "mine --episodes 2 --device cpu --max-steps 50"
+    line = "mine --episodes 2 --device cpu --max-episode-steps 50"
     assert evaluate(line.split()) == MISTAKEN
     said = capsys.readouterr()
     assert said.err == (
         "evaluate.py: an episode of Odd-v0 has not ended after 50 agent steps: give more "
-        "--max-steps, or train with a limit of the environment (--env.max-episode-steps).\n"
+        "--max-episode-steps, or train with a limit of the environment (--env.max-episode-steps).\n"
     )
     assert "0 of 2 episodes, 50 steps." in said.out  # 25 of each environment
 

@@ -126,12 +126,12 @@ class Pool:
         config = self.worlds.config
         if config.termination_probability == 0:
             return None
-        if config.time_limit == 0:
+        if config.max_episode_steps == 0:
             value = optimal_values(self.worlds, discount=1.0)
         else:
             # As many steps ahead as there are to play.
             value = torch.zeros_like(self.worlds.kind, dtype=torch.float64)
-            for _ in range(config.time_limit):
+            for _ in range(config.max_episode_steps):
                 value = action_values(self.worlds, value, discount=1.0).amax(-1)
         return value.view(-1)[self.worlds.start].float()
 

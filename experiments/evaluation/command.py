@@ -128,11 +128,16 @@ def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Score
     with agent.frozen():
         try:
             return play(
-                env, agent, options.episodes, actions, max_steps=options.max_steps, tell=tell
+                env,
+                agent,
+                options.episodes,
+                actions,
+                max_episode_steps=options.max_episode_steps,
+                tell=tell,
             )
         except EndlessEpisodeError as error:
             raise UsageError(
-                f"{error}: give more --max-steps, or train with a limit of the environment "
+                f"{error}: give more --max-episode-steps, or train with a limit of the environment "
                 "(--env.max-episode-steps)."
             ) from error
 
