@@ -267,6 +267,10 @@ def _read_card(content: Mapping[str, Any]) -> PolicyCard:
         for name in ("torso_options", "env_options")
         if name in content
     }
+    if "world_set" in content:
+        # What the option is called in policies of earlier versions.
+        worlds = content["world_set"].replace("+time_limit=", "+max_episode_steps=")
+        content = {**content, "world_set": worlds}
     shape = tuple(content["observation_shape"])
     plugins = tuple(content.get("plugins", ()))
     return PolicyCard(**{**content, **tuples, "observation_shape": shape, "plugins": plugins})

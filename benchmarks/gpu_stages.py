@@ -277,7 +277,7 @@ def learning(bench: Bench) -> Iterator[Cells]:
         small = ["--num-envs=4"] * bench.quick
         code, seconds, last = bench.run("train.py", *flags, *small, *where, f"--steps={steps}")
         yield " ".join(flags), steps, code, f"{seconds:.1f}", last
-        most = ["--episodes=2", "--max-steps=300"] if bench.quick else ["--episodes=32"]
+        most = ["--episodes=2", "--max-episode-steps=300"] if bench.quick else ["--episodes=32"]
         code, seconds, last = bench.run("evaluate.py", str(folder), *most, *where[:2])
         scores = folder / "evaluation.json"
         if scores.is_file():

@@ -142,7 +142,7 @@ def player(worlds: Worlds, num_envs: int, options: Options) -> Callable[[], None
 def stepping(options: Options) -> list[Line]:
     """Measures steps, with and without chance."""
     config = WorldConfig(view_radius=options.view_radius)
-    calm = replace(config, action_noise=0.0, termination_probability=0.0, time_limit=100)
+    calm = replace(config, action_noise=0.0, termination_probability=0.0, max_episode_steps=100)
     lines = []
     for name, family in (("step", config), ("step, no chance", calm)):
         worlds = generate(family, 1, range(options.pool), options.device)

@@ -14,7 +14,7 @@ from gridworld import Change, WorldConfig
 
 EPISODES, NUM_ENVS = 100, 16
 FILM_STEPS = 2_000
-MAX_STEPS = 200_000
+MAX_EPISODE_STEPS = 200_000
 """Atari's own limit is 27,000."""
 
 
@@ -39,7 +39,7 @@ class EvaluateOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the torso; auto takes what the run was given, else bf16 if the hardware has
     it."""
-    max_steps: int = MAX_STEPS
+    max_episode_steps: int = MAX_EPISODE_STEPS
     """Agent steps after which an episode that does not end is given up, with an error."""
     threads: int = 0
     """Threads that PyTorch computes with on the CPU; 0 chooses."""
@@ -60,7 +60,7 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("RUN is missing: give a run's folder, or a policy.")
-        for name in ("episodes", "num_envs", "max_steps", "video_steps"):
+        for name in ("episodes", "num_envs", "max_episode_steps", "video_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0 or self.threads < 0:
@@ -250,9 +250,9 @@ class SweepConfig:
                 "--teacher-steps has no effect on teachers that are solved for: add --teacher "
                 "q-learning, or drop it."
             )
-        if self.world.time_limit:
+        if self.world.max_episode_steps:
             raise ValueError(
-                "--world.time-limit must be 0 in a sweep: exact returns know of no time limit."
+                "--world.max-episode-steps must be 0 in a sweep: exact returns know of no limit."
             )
         for gate in self.gates:
             parse_gate(gate)

@@ -201,6 +201,7 @@ SECOND: Mapping[str, str] = {
     "steps": "updates",
     "timesteps": "updates",
     "iterations": "updates",
+    "max-steps": "max-episode-steps",
     "processes": "num-envs",
     "n-cpu": "workers",
     "num-workers": "workers",

@@ -21,15 +21,20 @@ invalid step belongs in no loss.  A truncated step bootstraps from the value of
 """
 
 import errno
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
+
+from gridworld.options import OptionError
 
 RewardTransform = Literal["none", "sign"]
 
@@ -238,6 +243,60 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def check_room(count: int, each: int, device: torch.device, option: str = "num_envs") -> None:
+    """Refuses more environments than fit into memory; called before any of them is made.
+
+    Args:
+        count: of environments.
+        each: bytes of one of them, at the very least.
+        device: where they are.
+        option: that says how many.
+
+    Raises:
+        OptionError: they need more memory than is free.
+    """
+    least, free = count * each, free_bytes(device)
+    if free is not None and least > free:
+        cure = "use fewer" if each <= free else "make their observations smaller"
+        raise OptionError(
+            option,
+            f"{count} needs {least / 2**30:,.1f} GiB or more, but {free / 2**30:.1f} GiB are "
+            f"free on {device}: {cure}.",
+        )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Returns the memory that is free now; none where the system does not report it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        stated = next(line for line in lines if line.startswith("MemAvailable:"))
+        return min([int(stated.split()[1]) * 1024, *_left_by_container()])
+    except (OSError, StopIteration):
+        pass
+    try:  # no Linux: of all memory, since what is free is not said
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _left_by_container() -> list[int]:
+    """What a container's limit leaves of its memory; nothing where there is no limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, used = (
+            int((folder / name).read_text("utf-8")) for name in ("memory.max", "memory.current")
+        )
+        # Files that the system keeps in memory are given up when it is needed.
+        cached = re.search(
+            r"^inactive_file (\d+)$", (folder / "memory.stat").read_text("utf-8"), re.M
+        )
+    except (OSError, ValueError):  # "max" is no limit
+        return []
+    return [most - used + (int(cached[1]) if cached else 0)]
 
 
 def check_action(action: Tensor, spec: EnvSpec) -> None:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range
+from envs.base import EnvSpec, Step, VecEnv, check_action, check_action_range, check_room
 from envs.names import departures, separated_seeds
 from gridworld.options import OptionError, at_least, require
 
@@ -62,7 +62,11 @@ class CatchConfig:
             seed: all randomness of the environments follows from it.
             device: where observations, rewards and flags live.
             render: whether `VecEnv.render` will be called.
+
+        Raises:
+            OptionError: the boards do not fit into memory.
         """
+        check_room(num_envs, 4 * self.rows * self.columns, device)
         return CatchVecEnv(self, name, num_envs, seed, device, render)
 
 

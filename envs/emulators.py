@@ -5,6 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from envs.base import (
     VecEnvParts,
     check_action,
     check_action_range,
+    check_room,
     moved,
 )
 from envs.names import separated_seeds
@@ -37,6 +39,9 @@ class PoolOptions:
     pools: int = field(default=0, compare=False)
     """Parts that play in turn while others wait for their actions; 0 for two if that pays."""
 
+    GAME_BYTES: ClassVar[int] = 0
+    """The least memory of one game; families set what they measured."""
+
     def __post_init__(self) -> None:
         for option in ("num_threads", "pools"):
             if getattr(self, option) < 0:
@@ -52,6 +57,7 @@ class PoolOptions:
         seed: int,
         device: torch.device,
         start: Callable[[list[int], int], VecEnv],
+        observation_bytes: int = 0,
     ) -> VecEnv:
         """Starts B environments in as many pools as the options say.
 
@@ -60,10 +66,13 @@ class PoolOptions:
             seed: environment i plays the same whatever the number of pools.
             device: of the learner.
             start: starts one pool, given a seed for each environment and the number of threads.
+            observation_bytes: of one observation, where options can make it large.
 
         Raises:
-            OptionError: B cannot be divided among the pools.
+            OptionError: B cannot be divided among the pools, or needs more memory than is free.
         """
+        # The games are played on the host, wherever the learner is.
+        check_room(num_envs, self.GAME_BYTES + observation_bytes, torch.device("cpu"))
         size = num_envs // self._num_pools(num_envs)
         seeds = separated_seeds(seed, num_envs)
         num_threads = self.num_threads or usual_threads(size, _available_cores(), device)

@@ -48,7 +48,7 @@ class WorldConfig:
     """A move is replaced by a random one of all four with this probability (DPD, as reported)."""
     termination_probability: float = 0.01
     """Probability that the episode ends after a step, whatever it led to (DPD)."""
-    time_limit: int = 0
+    max_episode_steps: int = 0
     """Agent steps until truncation; 0 for none.  Solvers ignore it (our choice)."""
     view_radius: int = 1
     """An observation is the square of cells up to so far away (our choice; DPD varies it)."""
@@ -104,7 +104,7 @@ class WorldConfig:
                 f"episode could be collected for ever; put it among {mention('terminal_rewards')}.",
             )
         require(self, "start", self.start in ("centre", "random"), "centre or random")
-        require(self, "time_limit", self.time_limit >= 0, "0 (none) or more")
+        require(self, "max_episode_steps", self.max_episode_steps >= 0, "0 (none) or more")
         at_least(self, 0, "view_radius")
         require(self, "discount", 0 < self.discount <= 1, "above 0 and at most 1")
         if self.discount == 1 and self.termination_probability == 0:

@@ -100,7 +100,7 @@ def step(
     kind = worlds.state_kind.index_select(0, arrived).int()
     terminated = (kind >= FIRST_TERMINAL).logical_or_(chance.ends)
     later = time + 1
-    limit = worlds.config.time_limit
+    limit = worlds.config.max_episode_steps
     return Transition(
         state=arrived,
         time=later,

@@ -8,7 +8,7 @@ any of them, raises plain `ValueError`s that begin with the option's name, and h
 of its own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from math import inf
 from typing import Any, Protocol, runtime_checkable
@@ -51,10 +51,6 @@ class OptionError(ValueError):
         parts = self._text.split(_MARK)
         parts[1::2] = map(name, parts[1::2])
         return "".join(parts)
-
-    def renamed(self, names: Mapping[str, str]) -> "OptionError":
-        """Returns the error for a config that has the same options under other names."""
-        return OptionError("", self.sentence(lambda option: mention(names.get(option, option))))
 
 
 def mention(option: str) -> str:

@@ -118,12 +118,12 @@ def test_an_episode_without_end_is_given_up_with_the_cure(odd, capsys, monkeypat
     odd(ends=False)
     assert main(f"--env Odd-v0 --algo a2c {SHORT}".split()) == DONE
     monkeypatch.setattr("experiments.evaluation.command.PROGRESS_SECONDS", 0.0)
-    line = "mine --episodes 2 --device cpu --max-steps 50"
+    line = "mine --episodes 2 --device cpu --max-episode-steps 50"
     assert evaluate(line.split()) == MISTAKEN
     said = capsys.readouterr()
     assert said.err == (
         "evaluate.py: an episode of Odd-v0 has not ended after 50 agent steps: give more "
-        "--max-steps, or train with a limit of the environment (--env.max-episode-steps).\n"
+        "--max-episode-steps, or train with a limit of the environment (--env.max-episode-steps).\n"
     )
     assert "0 of 2 episodes, 50 steps." in said.out  # 25 of each environment
 
@@ -272,9 +272,19 @@ def test_a_policy_is_played_in_the_precision_of_its_run(capsys):
 def test_a_run_that_no_memory_holds_is_refused_before_its_folder_is_made(line, capsys):
     assert main([*CATCH.split(), *line.split()]) == MISTAKEN
     said = capsys.readouterr().err
-    assert said.startswith(("train.py: The run needs", "train.py: The run does not fit into mem"))
+    sentences = ("The run needs", "The run does not fit into memory", "--num-envs 3 needs")
+    assert said.startswith(tuple(f"train.py: {start}" for start in sentences))
     assert said.count("\n") == 1
     assert not Path("mine").exists()
+
+
+def test_an_evaluation_that_no_memory_holds_is_one_sentence(capsys):
+    pytest.importorskip("envpool")
+    line = "--episodes 1000000 --num-envs 1000000 --device cpu"
+    assert evaluate([str(ROOT / "teachers" / "Breakout"), *line.split()]) == MISTAKEN
+    said = capsys.readouterr().err
+    assert said.startswith("evaluate.py: --num-envs 1000000 needs 1,002.8 GiB or more, but ")
+    assert said.endswith(" GiB are free on cpu: use fewer.\n")
 
 
 @pytest.mark.parametrize(

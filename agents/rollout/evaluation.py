@@ -93,7 +93,7 @@ def play(
     episodes: int,
     generator: torch.Generator,
     step_limit: int | None = None,
-    max_steps: int | None = None,
+    max_episode_steps: int | None = None,
     tell: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Scores:
     """Plays whole episodes with actions sampled from the policy.
@@ -105,7 +105,7 @@ def play(
         generator: what the actions are drawn from.
         step_limit: agent steps after which an episode is cut.  One environment of several cannot
             be reset, so it plays no other episode after that.
-        max_steps: agent steps after which an episode is an error; none: never.
+        max_episode_steps: agent steps after which an episode is an error; none: never.
         tell: called after every step of all environments with the episodes that are done and the
             agent steps that were made; what it raises ends the episodes.
 
@@ -113,7 +113,7 @@ def play(
         The undiscounted return of every episode.
 
     Raises:
-        EndlessEpisodeError: an episode took longer than `max_steps`.
+        EndlessEpisodeError: an episode took longer than `max_episode_steps`.
         EnvironmentFailedError: the environment's own code failed.
     """
     left = quotas(episodes, env.spec.num_envs)
@@ -144,7 +144,7 @@ def play(
         if not any(left):
             break
         longest = int(length[np.array(left) > 0].max())
-        if max_steps is not None and longest >= max_steps:
+        if max_episode_steps is not None and longest >= max_episode_steps:
             raise EndlessEpisodeError(
                 f"an episode of {env.spec.name} has not ended after {longest:,} agent steps"
             )

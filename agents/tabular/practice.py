@@ -90,8 +90,10 @@ class Practice:
         Raises:
             ValueError: the worlds have a time limit, which exact returns ignore.
         """
-        if students.worlds.config.time_limit:
-            raise ValueError("time_limit must be 0 for tabular students: exact returns ignore it.")
+        if students.worlds.config.max_episode_steps:
+            raise ValueError(
+                "max_episode_steps must be 0 for tabular students: exact returns ignore it."
+            )
         self._students, self._config, self._stream = students, config, stream
         device, envs = students.worlds.device, config.num_envs
         self._generator = generator(seed, "practice", device)

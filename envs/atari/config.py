@@ -22,6 +22,7 @@ from gridworld.options import OptionError
 
 _FULL_ACTIONS = 18
 """The console's actions; every game's set of 18 is the same one, in the same order."""
+_FRAME_BYTES = 84 * 84
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class AtariConfig(AtariOptions):
             seed,
             device,
             lambda seeds, threads: self._part(backend, game, seeds, threads, device, render),
+            self.frame_stack * _FRAME_BYTES,
         )
 
     def protocol(self, backend: Backend) -> str:

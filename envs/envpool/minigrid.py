@@ -11,7 +11,7 @@ is the same in every cell.  The mission, a sentence, is not read.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class MinigridConfig(PoolOptions):
 
     max_episode_steps: int = 0
     """Agent steps until truncation; 0 for the environment's own limit, by which rewards shrink."""
+
+    GAME_BYTES: ClassVar[int] = 2**15  # measured: 46 KiB (DoorKey-6x6) and more
 
     def __post_init__(self) -> None:
         super().__post_init__()

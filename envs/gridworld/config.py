@@ -6,11 +6,12 @@ how many, and how they are seen.
 """
 
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Literal
 
 import torch
 
-from envs.base import EnvSpec
+from envs.base import EnvSpec, check_room
 from envs.gridworld.vec_env import Encoding, GridVecEnv, observation_of
 from envs.gridworld.world_pool import pool
 from envs.names import departures
@@ -19,8 +20,6 @@ from gridworld.options import at_least, mention, require
 
 HELD_OUT_WORLDS = 1000
 """Worlds that a trained policy is scored in (as many as Du et al. 2018, Figure 4, average)."""
-
-_RENAMED = {"time_limit": "max_episode_steps"}
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,7 @@ class GridConfig:
             )
         known = self.observation in ("symbols", "one-hot", "flat")
         require(self, "observation", known, "symbols, one-hot or flat")
-        try:
-            self.worlds()
-        except OptionError as error:
-            raise error.renamed(_RENAMED) from error
+        self.worlds()
 
     def worlds(self) -> WorldConfig:
         """The settings of the worlds themselves.
@@ -94,9 +90,7 @@ class GridConfig:
         Raises:
             ValueError: if they make no sense.
         """
-        shared = {field.name for field in fields(WorldConfig)} - set(_RENAMED)
-        settings = {name: getattr(self, name) for name in shared}
-        return WorldConfig(time_limit=self.max_episode_steps, **settings)
+        return WorldConfig(**{each.name: getattr(self, each.name) for each in fields(WorldConfig)})
 
     @property
     def world_set(self) -> str:
@@ -147,7 +141,7 @@ class GridConfig:
             render: whether `VecEnv.render` will be called.
 
         Raises:
-            ValueError: no such worlds can be made.
+            ValueError: no such worlds can be made, or the agents do not fit into memory.
         """
         worlds = self.worlds()
         shape, dtype, num_symbols = observation_of(worlds, self.observation)
@@ -162,9 +156,7 @@ class GridConfig:
             num_symbols=num_symbols,
             world_set=self.world_set,
         )
+        check_room(num_envs, prod(shape) * dtype.itemsize, device)
         numbers = (self.first_world, self.num_worlds, self.without_copies_of)
-        try:
-            known = pool(worlds, self.world_seed, *numbers, device)
-        except OptionError as error:
-            raise error.renamed(_RENAMED) from error
+        known = pool(worlds, self.world_seed, *numbers, device)
         return GridVecEnv(known, self.observation, spec, seed, render)

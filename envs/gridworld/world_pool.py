@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from envs.base import check_room
 from gridworld import (
     NUM_ACTIONS,
     Chance,
@@ -125,12 +126,12 @@ class Pool:
         config = self.worlds.config
         if config.termination_probability == 0:
             return None
-        if config.time_limit == 0:
+        if config.max_episode_steps == 0:
             value = optimal_values(self.worlds, discount=1.0)
         else:
             # As many steps ahead as there are to play.
             value = torch.zeros_like(self.worlds.kind, dtype=torch.float64)
-            for _ in range(config.time_limit):
+            for _ in range(config.max_episode_steps):
                 value = action_values(self.worlds, value, discount=1.0).amax(-1)
         return value.view(-1)[self.worlds.start].float()
 
@@ -173,8 +174,10 @@ def pool(
         device: where they are.
 
     Raises:
-        ValueError: if no such world can be made, or all are left out.
+        ValueError: if no such world can be made, all are left out, or they do not fit into memory.
     """
+    # Of each cell: the window and the free ways, its kind, whether it is a wall, its number.
+    check_room(count, config.cells * (config.view_size**2 + 1 + 1 + 1 + 8), device, "num_worlds")
     worlds = generate(config, seed, range(first, first + count), device)
     if without_copies_of:
         before = pool(config, seed, first - without_copies_of, without_copies_of, 0, device).worlds

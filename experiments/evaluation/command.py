@@ -14,7 +14,7 @@ from agents.rollout.evaluation import EndlessEpisodeError, Scores, play
 from agents.runtime.checkpoint import remove_leftovers
 from agents.runtime.random import generator
 from configs.cli import parse_evaluate
-from configs.errors import UsageError, blame
+from configs.errors import UsageError, blame, naming
 from configs.programs import EvaluateOptions
 from envs import VecEnv
 from envs.base import EnvironmentFailedError, is_out_of_memory
@@ -81,9 +81,13 @@ def score(player: Player, options: EvaluateOptions, hardware: Hardware) -> Resul
 
     Returns:
         Its scores, with how it was played.
+
+    Raises:
+        UsageError: the environments do not fit into memory, or the policy is not finite.
     """
     num_envs = min(options.num_envs, options.episodes)
-    env = player.build(num_envs, options.seed, hardware, render=False)
+    with naming(options):
+        env = player.build(num_envs, options.seed, hardware, render=False)
     try:
         scores = play_all(env, player.agent, options)
     except NotFiniteError as error:
@@ -124,11 +128,16 @@ def play_all(env: VecEnv, agent: ActorCritic, options: EvaluateOptions) -> Score
     with agent.frozen():
         try:
             return play(
-                env, agent, options.episodes, actions, max_steps=options.max_steps, tell=tell
+                env,
+                agent,
+                options.episodes,
+                actions,
+                max_episode_steps=options.max_episode_steps,
+                tell=tell,
             )
         except EndlessEpisodeError as error:
             raise UsageError(
-                f"{error}: give more --max-steps, or train with a limit of the environment "
+                f"{error}: give more --max-episode-steps, or train with a limit of the environment "
                 "(--env.max-episode-steps)."
             ) from error
 

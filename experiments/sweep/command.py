@@ -10,11 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agents.heads.components.replay import free_bytes
 from configs.cli import parse_sweep
 from configs.errors import UsageError, quoted
 from configs.programs import SweepConfig
-from envs.base import is_out_of_memory
+from envs.base import free_bytes, is_out_of_memory
 from experiments.running.backends import Backend, Local, choose
 from experiments.sweep import folder as folders
 from experiments.sweep.arms import arms

@@ -150,7 +150,7 @@ def create(config: SweepConfig) -> Path:
     content = to_json(config)
     try:
         if (folder / CONFIG).is_file():
-            if json.loads(read_text(folder / CONFIG)) != content:
+            if modern(json.loads(read_text(folder / CONFIG))) != content:
                 raise UsageError(
                     f"--output {folder} holds a sweep or run with other options: choose another "
                     f"folder, or go on with it by --resume {quoted(folder)}."
@@ -211,7 +211,7 @@ def resumed(config: SweepConfig) -> SweepConfig:
             "--on."
         )
     try:
-        content = json.loads(read_text(folder / CONFIG))
+        content = modern(json.loads(read_text(folder / CONFIG)))
         begun = from_json(content)
         if to_json(begun) != content:
             raise ValueError("options are missing")
@@ -226,6 +226,15 @@ def to_json(config: SweepConfig) -> dict[str, Any]:
     content = {name: value for name, value in asdict(config).items() if name not in ELSEWHERE}
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
+
+
+def modern(content: Any) -> Any:
+    """Options as `to_json` writes them today, from those that an earlier version wrote."""
+    world = content.get("world") if isinstance(content, dict) else None
+    if not isinstance(world, dict) or "time_limit" not in world:
+        return content
+    renamed = {"max_episode_steps" if name == "time_limit" else name: world[name] for name in world}
+    return {**content, "world": renamed}
 
 
 def from_json(content: dict[str, Any]) -> SweepConfig:
@@ -262,8 +271,10 @@ def load(folder: Path, number: int, config: SweepConfig | None = None) -> Chunk 
         tensors, content = load_tensors(_path(folder, number))
     except (OSError, DamagedFileError):
         return None
-    if config is not None and content and content != _identity(number, config):
-        return None
+    if config is not None and content:
+        content = {**content, "config": modern(content.get("config"))}
+        if content != _identity(number, config):
+            return None
     names = {field.name for field in fields(Chunk)}
     return Chunk(**tensors) if tensors.keys() == names else None
 

@@ -15,7 +15,6 @@ from agents.gates import Gate, make
 from agents.gates.base import GatingContext
 from agents.gates.checks import check_at_features
 from agents.heads import AuxiliaryHead, HeadContext
-from agents.heads.components.replay import free_bytes
 from agents.learning.learner import Learner, LearnerConfig
 from agents.networks.actor_critic import ActorCritic
 from agents.rollout.collector import Collector, Pipeline
@@ -26,7 +25,7 @@ from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher
 from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
-from envs.base import guarding, is_out_of_memory
+from envs.base import free_bytes, guarding, is_out_of_memory
 from experiments.training.capturing import capture
 from experiments.training.hardware import Hardware
 from experiments.training.session import Session, identity, policy_card

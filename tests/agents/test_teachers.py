@@ -437,6 +437,14 @@ def test_a_teacher_of_other_worlds_is_refused(tmp_path, agent, catch):
     load_teacher(path, replace(spec, world_set="4 worlds from number 0 of seed 0"), CPU)
 
 
+def test_the_worlds_of_an_older_teacher_are_known_by_what_their_limit_was_called(
+    tmp_path, agent, catch
+):
+    path = tmp_path / POLICY_FILE
+    export_policy(path, agent, card_of(catch.spec, world_set="4 worlds+time_limit=9"))
+    load_teacher(path, replace(catch.spec, world_set="4 worlds+max_episode_steps=9"), CPU)
+
+
 def test_a_policy_that_reads_symbols_is_loaded_as_one(tmp_path, catch):
     torso = MlpConfig(widths=(7, 5)).build((3, 5), num_symbols=4)
     symbols = {"observation_dtype": "torch.uint8", "num_symbols": 4}

@@ -7,6 +7,8 @@ It takes hours on two cores, and needs Ray, unless --ray-studies is 0.
 """
 
 import argparse
+import functools
+import inspect
 import sys
 import tempfile
 import time
@@ -32,6 +34,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 def main() -> int:
     """Tries all faults; returns 1 if something went wrong."""
+    # For every command line, tyro parses the sources of the options, which stay what they are.
+    inspect.findsource = functools.cache(inspect.findsource)
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     for name, (_, usual) in FAULTS.items():

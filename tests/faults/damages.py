@@ -2,16 +2,21 @@
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from agents.teachers import POLICY_FILE
 from experiments.training.command import main as train
+from experiments.training.run_folder import CHECKPOINTS
 from tests.faults.harness import run
 from tests.faults.kills import SMALL
 
 FOREIGN = "notes.txt"
 """A file of the user's in the run's folder."""
+ONWARD = "--resume job --steps 84"
 
 
 def _flip(path: Path, rng: random.Random) -> None:
@@ -77,6 +82,54 @@ DAMAGES: tuple[Damage, ...] = (
 
 EARLIER = ("is damaged (", "): continuing from step ")
 """What a run says that goes on from an earlier checkpoint than its last."""
+RESUMED = re.compile(r"Resumed at step (\d+), exactly")
+LAST = 60
+"""The step of the last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a run must become that goes on from one of its checkpoints.
+
+    It is prolonged, and its schedules with it, so its policy depends on the checkpoint: that of
+    an undisturbed run whose last checkpoint was this one.
+    """
+
+    template: Path
+    """Holds the run, in `job`."""
+    folder: Path
+    """Where the undisturbed runs are made."""
+    policies: dict[int, bytes] = field(default_factory=dict)
+
+    def policy(self, step: int) -> bytes:
+        """The policy of a run that nobody disturbed and that went on from `step`."""
+        if step not in self.policies:
+            place = self.folder / str(step)
+            shutil.copytree(self.template, place)
+            for path in (place / "job" / CHECKPOINTS).iterdir():
+                if int(path.stem.removeprefix("step-")) > step:
+                    path.unlink()
+            assert run(train, ONWARD, place).code == 0
+            self.policies[step] = (place / "job" / POLICY_FILE).read_bytes()
+        return self.policies[step]
+
+    def broken(self, said: str, job: Path, removed: bool) -> str:
+        """What was promised and not kept by a run that ended well, or nothing.
+
+        Args:
+            said: by the run.
+            job: its folder.
+            removed: whether its last checkpoint was removed, which no program can know.
+        """
+        resumed = RESUMED.search(said)
+        if resumed is None:
+            return "did not go on"
+        step = int(resumed[1])
+        if step < LAST and not removed and not all(part in said for part in EARLIER):
+            return "went back without a word"
+        policy = job / POLICY_FILE
+        same = policy.is_file() and policy.read_bytes() == self.policy(step)
+        return "" if same else "a silent ruin"
 
 
 def damage(seed: int, number: int, folder: Path) -> Iterator[str]:
@@ -88,14 +141,11 @@ def damage(seed: int, number: int, folder: Path) -> Iterator[str]:
         folder: an empty one.
     """
     rng = random.Random(seed)
-    template, usual = folder / "template", folder / "usual"
+    template = folder / "template"
     template.mkdir()
     assert run(train, f"{SMALL} --run-dir job", template).code == 0
     (template / "job" / FOREIGN).write_text("theirs")
-    shutil.copytree(template, usual)
-    onward = "--resume job --steps 84"
-    assert run(train, onward, usual).code == 0
-    expected = (usual / "job" / "policy.safetensors").read_bytes()
+    promise = Promise(template, folder)
     for _ in range(number):
         place = folder / "place"
         shutil.copytree(template, place)
@@ -105,13 +155,11 @@ def damage(seed: int, number: int, folder: Path) -> Iterator[str]:
         kind = rng.choice(DAMAGES)
         for path in struck:
             kind(path, rng)
-        ended = run(train, onward, place)
+        ended = run(train, ONWARD, place)
         wrong = ended.trouble
         if not wrong and ended.code == 0:
-            policy = job / "policy.safetensors"
-            same = policy.is_file() and policy.read_bytes() == expected
-            # From an earlier checkpoint, steps are made again, with the longer run's schedules.
-            wrong = "" if same or all(part in ended.said for part in EARLIER) else "a silent ruin"
+            removed = kind is _remove and any(path.match(f"step-*{LAST}.*") for path in struck)
+            wrong = promise.broken(ended.said, job, removed)
         elif not wrong and len(ended.said.strip().splitlines()) < 1:
             wrong = f"exit code {ended.code} without a word"
         if not wrong and (job / FOREIGN).read_text() != "theirs":

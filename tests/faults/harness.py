@@ -1,6 +1,7 @@
 """Runs the programs in processes that may die, and judges how they ended.
 
-A process is forked, so that nothing is imported anew.  It dies by SIGKILL before one of the
+A process is forked, so that nothing is imported anew; `torch._dynamo`, which an optimizer imports
+late and slowly, is therefore imported here.  The process dies by SIGKILL before one of the
 operations on files that it would do next, which is where a program can lose something, or after a
 while.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch._dynamo
 
 Main = Callable[[Sequence[str]], int]
 

@@ -31,7 +31,7 @@ NAN = float("nan")
         ({"terminal_rewards": (1.0,) * 26}, "at most 25 finite numbers"),
         ({"penalty": 0.5}, "penalty must be 0 or less, not 0.5: .* put it among terminal_rewards"),
         ({"penalty": NAN}, "penalty must be 0 or less"),
-        ({"time_limit": -1}, "time_limit must be 0"),
+        ({"max_episode_steps": -1}, "max_episode_steps must be 0"),
         ({"view_radius": -1}, "view_radius must be 0 or more"),
         ({"discount": 0.0}, "discount must be above 0"),
         ({"discount": 1.1}, "discount must be above 0"),

@@ -28,7 +28,7 @@ def test_every_step_is_the_one_of_a_slow_scalar_simulator(
 ):
     count, num_envs, length = 3, 5, 25
     worlds = build_worlds(
-        count, seed, height=height, width=width, time_limit=limit, terminal_probability=0.12
+        count, seed, height=height, width=width, max_episode_steps=limit, terminal_probability=0.12
     )
     config, kinds = worlds.config, worlds.kind.tolist()
     generator = torch.Generator().manual_seed(seed)
@@ -151,7 +151,7 @@ def test_probabilities_of_nought_and_one_are_exact(noise, termination):
 
 
 def test_arguments_stay_as_they_are(build_worlds):
-    worlds = build_worlds(time_limit=1)
+    worlds = build_worlds(max_episode_steps=1)
     state, time = worlds.start.clone(), torch.zeros(3, dtype=torch.int64)
     action, chance = torch.tensor([0, 1, 2]), still(3)
     after = step(worlds, state, time, action, chance)

@@ -21,7 +21,7 @@ from gridworld import (
     ("agents", "decay", "limit"), [(1, 0.6, 0), (1, 0.0, 4), (3, 0.6, 0), (3, 0.0, 0)]
 )
 def test_tables_are_those_of_a_slow_learner(build_worlds, slow, agents, decay, limit):
-    worlds = build_worlds(2, time_limit=limit)
+    worlds = build_worlds(2, max_episode_steps=limit)
     config, steps = worlds.config, 40
     options = QLearningConfig(
         steps=steps, agents=agents, decay=decay, epsilon=0.4, learning_rate=0.3, initial_value=0.5

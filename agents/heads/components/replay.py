@@ -5,10 +5,7 @@ replay holds only the latest experience, so that it stays close to the current p
 """
 
 import math
-import os
-import re
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from agents.trajectory import Trajectory
-from envs.base import EnvSpec
+from envs.base import EnvSpec, free_bytes
 from gridworld.options import OptionError
 
 _TIMELESS = ("core_state", "episode_start")
@@ -193,35 +190,3 @@ def trajectory_bytes(spec: EnvSpec, unroll_length: int) -> int:
     observation = math.prod(spec.observation_shape) * spec.observation_dtype.itemsize
     steps = unroll_length * _BYTES_PER_STEP
     return spec.num_envs * ((unroll_length + 1) * observation + steps)
-
-
-def _left_by_container() -> list[int]:
-    """What a container's limit leaves of its memory; nothing where there is no limit."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, used = (
-            int((folder / name).read_text("utf-8")) for name in ("memory.max", "memory.current")
-        )
-        # Files that the system keeps in memory are given up when it is needed.
-        cached = re.search(
-            r"^inactive_file (\d+)$", (folder / "memory.stat").read_text("utf-8"), re.M
-        )
-    except (OSError, ValueError):  # "max" is no limit
-        return []
-    return [most - used + (int(cached[1]) if cached else 0)]
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Returns the memory that is free now; none where the system does not report it."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        stated = next(line for line in lines if line.startswith("MemAvailable:"))
-        return min([int(stated.split()[1]) * 1024, *_left_by_container()])
-    except (OSError, StopIteration):
-        pass
-    try:  # no Linux: of all memory, since what is free is not said
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None

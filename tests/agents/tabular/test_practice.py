@@ -132,9 +132,9 @@ def test_without_discount_weights_as_in_practice_it_is_not(build_students):
     assert deviations(rows, exact).amax() > 10
 
 
-def test_worlds_with_a_time_limit_are_refused(build_students):
-    with pytest.raises(ValueError, match="time_limit must be 0"):
-        Practice(build_students(time_limit=9), SHORT, torch.tensor([0, 1, 2]), seed=0)
+def test_worlds_with_a_max_episode_steps_are_refused(build_students):
+    with pytest.raises(ValueError, match="max_episode_steps must be 0"):
+        Practice(build_students(max_episode_steps=9), SHORT, torch.tensor([0, 1, 2]), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,13 @@ def build(num_envs=3, seed=0, render=False, **options):
 def test_every_setting_of_the_worlds_is_an_option_with_the_same_default():
     options = {field.name: field.default for field in fields(GridConfig)}
     settings = {field.name: field.default for field in fields(WorldConfig)}
-    assert options["max_episode_steps"] == settings.pop("time_limit")
     assert {name: options[name] for name in settings} == settings
     assert GridConfig().worlds() == WorldConfig()
 
 
 def test_options_reach_the_worlds():
     worlds = GridConfig(max_episode_steps=9, layout="maze", penalty=-0.5, view_radius=2).worlds()
-    assert worlds == WorldConfig(time_limit=9, layout="maze", penalty=-0.5, view_radius=2)
+    assert worlds == WorldConfig(max_episode_steps=9, layout="maze", penalty=-0.5, view_radius=2)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,6 @@ def test_options_that_make_no_sense_are_refused_by_their_name(options, message):
     with pytest.raises(ValueError, match=message) as refused:
         GridConfig(**options)
     assert "\n" not in str(refused.value)
-    assert "time_limit" not in str(refused.value)
 
 
 def test_an_unknown_encoding_is_refused(monkeypatch):

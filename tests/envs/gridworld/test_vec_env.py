@@ -51,7 +51,7 @@ def slow_step(worlds, state, time, action, slip, ends):
     target = (row + down) * config.width + column + right
     cell = cell if kinds[target] == WALL else target
     terminated = kinds[cell] >= FIRST_TERMINAL or ends
-    truncated = not terminated and 0 < config.time_limit <= time + 1
+    truncated = not terminated and 0 < config.max_episode_steps <= time + 1
     return world * config.cells + cell, config.kind_rewards[kinds[cell]], terminated, truncated
 
 

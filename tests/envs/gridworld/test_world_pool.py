@@ -73,8 +73,8 @@ def test_a_pool_of_copies_alone_is_refused():
         build(count=2, first=50, without_copies_of=50, **only, penalty_probability=0.0)
 
 
-def test_the_optimum_under_a_time_limit_is_that_of_trying_everything():
-    made = build(count=4, time_limit=4, termination_probability=0.1)
+def test_the_optimum_under_a_max_episode_steps_is_that_of_trying_everything():
+    made = build(count=4, max_episode_steps=4, termination_probability=0.1)
     expected = [
         slow_best(made.worlds.config, kinds, cell, 4)
         for kinds, cell in zip(
@@ -85,10 +85,10 @@ def test_the_optimum_under_a_time_limit_is_that_of_trying_everything():
     assert_close(made.optimum, torch.tensor(expected))
 
 
-def test_the_optimum_without_a_time_limit_is_that_of_a_very_long_one():
+def test_the_optimum_without_a_max_episode_steps_is_that_of_a_very_long_one():
     # One episode in 10**7 lasts longer than 150 steps.
     free = build(termination_probability=0.1).optimum
-    limited = build(termination_probability=0.1, time_limit=150).optimum
+    limited = build(termination_probability=0.1, max_episode_steps=150).optimum
     assert_close(free, limited)
 
 

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from agents.runtime.checkpoint import save_tensors, write_json
 from configs.errors import UsageError
 from configs.programs import SweepConfig
 from experiments.sweep.folder import Chunk, create, from_json, load, resumed, save, settle, to_json
@@ -127,3 +128,17 @@ def test_an_empty_folder_of_chunks_that_no_sweep_made_is_left_alone(tmp_path, ti
     (tmp_path / "new" / "chunks").mkdir(parents=True)
     with pytest.raises(UsageError, match="is not empty"):
         create(replace(tiny, output=str(tmp_path / "new")))
+
+
+def test_a_sweep_whose_limit_had_another_name_goes_on_with_its_chunks(tmp_path, tiny, chunk):
+    config = replace(tiny, output=str(tmp_path / "new"))
+    folder = create(config)
+    older = to_json(config)
+    older["world"]["time_limit"] = older["world"].pop("max_episode_steps")
+    write_json(folder / "config.json", older)
+    save_tensors(
+        folder / "chunks" / "00000.safetensors", vars(chunk), {"number": 0, "config": older}
+    )
+    assert create(config) == folder
+    assert resumed(SweepConfig(resume=str(folder))) == config
+    assert load(folder, 0, config) is not None

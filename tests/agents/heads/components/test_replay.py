@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.heads.components import replay as replays
-from agents.heads.components.replay import Replay, draw, free_bytes, make_replay, trajectory_bytes
+from agents.heads.components.replay import Replay, draw, make_replay, trajectory_bytes
 from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
 from configs.presets import preset
-from envs.base import EnvSpec
+from envs.base import EnvSpec, free_bytes
 
 T, B = 3, 2
 CPU = torch.device("cpu")
