@@ -76,11 +76,7 @@ def read_pictures(folder: Path, side: int = 0, classes: Sequence[str] = ()) -> P
         return _resized(_read_cifar(folder, CIFAR_10, "batches.meta.txt", 1), side)
     if names & set(CIFAR_100):
         return _resized(_read_cifar(folder, CIFAR_100, "fine_label_names.txt", 2), side)
-    if (
-        "data_batch_1" in names
-        or {"train", "test", "meta"} <= names
-        and (folder / "meta").is_file()
-    ):
+    if "data_batch_1" in names or (folder / "meta").is_file():
         raise UsageError(f"--data {folder} is CIFAR's version for Python: get the binary one.")
     if any("ubyte" in name for name in names):
         return _resized(_read_idx(folder), side)
@@ -149,8 +145,8 @@ def _read_folders(folder: Path, side: int, classes: Sequence[str]) -> Pictures:
         train += found
     if not train or not test:
         raise UsageError(
-            f"--data {folder} has neither IDX files, nor CIFAR's binary ones, nor folders of images "
-            f"({', '.join(SUFFIXES)}) for training and tests: give a folder that has."
+            f"--data {folder} has neither IDX files, nor CIFAR's binary ones, nor folders of "
+            f"images ({', '.join(SUFFIXES)}) for training and tests: give a folder that has."
         )
     first = read_image(train[0][0], side, "RGB")
     side = side or first.shape[1]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agents.gates import Gate, make, registered
+from agents.gates.methods.rotograd import RotoGrad
 from configs.errors import UsageError
 from configs.programs import read_gate
 from examples.arms import MAIN
@@ -56,7 +57,7 @@ class Options:
         if len(set(self.gates)) < len(self.gates):
             raise ValueError("--gates names a gate twice: drop one.")
         for gate in self.gates:
-            _make(gate)
+            gate_of(gate)
 
     def names(self, width: int = 0) -> list[str]:
         """The gates to compare.
@@ -71,7 +72,7 @@ class Options:
         asked = [LEARNT if name == "auxinash" and ALL in self.gates else name for name in asked]
         if width > 0:
             return asked
-        rotating = [name for name in asked if _make(name).needs_network]
+        rotating = [name for name in asked if isinstance(gate_of(name), RotoGrad)]
         if rotating and ALL not in self.gates:
             raise UsageError(
                 f"--gates {rotating[0]} rotates features of inputs that all tasks share, and here "
@@ -80,7 +81,7 @@ class Options:
         return [name for name in asked if name not in rotating]
 
 
-def _make(text: str) -> Gate:
+def gate_of(text: str) -> Gate:
     """Builds the gate that a text names.
 
     Raises:
@@ -211,7 +212,7 @@ def compare(
                 trained[condition, arm] = trained[conditions[0], arm]
                 continue
             trained[condition, arm] = [
-                train(each, None if arm == MAIN else _make(arm), seed, steps)
+                train(each, None if arm == MAIN else gate_of(arm), seed, steps)
                 for seed, each in enumerate(made)
             ]
     return Results(conditions, arms, trained)
