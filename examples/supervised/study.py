@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, TypeVar
@@ -203,19 +204,114 @@ def compare(
         same_main: whether conditions differ in the auxiliary task alone, so that main-only
             learning is the same in all.
     """
+
+    def trainer(made: Sequence[Problem], gate: Gate | None, seed: int) -> Trained:
+        return train(made[seed], gate, seed, steps)
+
+    trainers = {
+        condition: partial(trainer, [problem(seed) for seed in range(seeds)])
+        for condition, problem in problems.items()
+    }
+    return train_all(trainers, gates, seeds, same_main)
+
+
+def train_all(
+    trainers: Mapping[str, Callable[[Gate | None, int], Trained]],
+    gates: Sequence[str],
+    seeds: int,
+    same_main: bool = True,
+) -> Results:
+    """Calls a trainer for each condition, gate and seed.
+
+    Args:
+        trainers: by condition; each takes a gate, or none for main-only learning, and a seed.
+        gates: beside main-only learning.
+        seeds: how many.
+        same_main: whether main-only learning is the same in all conditions.
+    """
     trained: dict[tuple[str, str], list[Trained]] = {}
-    conditions, arms = list(problems), [MAIN, *gates]
-    for condition, problem in problems.items():
-        made = [problem(seed) for seed in range(seeds)]
+    conditions, arms = list(trainers), [MAIN, *gates]
+    for condition, trainer in trainers.items():
         for arm in arms:
             if arm == MAIN and same_main and condition != conditions[0]:
                 trained[condition, arm] = trained[conditions[0], arm]
                 continue
             trained[condition, arm] = [
-                train(each, None if arm == MAIN else gate_of(arm), seed, steps)
-                for seed, each in enumerate(made)
+                trainer(None if arm == MAIN else gate_of(arm), seed) for seed in range(seeds)
             ]
     return Results(conditions, arms, trained)
+
+
+@dataclass(frozen=True)
+class Lambdas(Options):
+    """Options of a script that compares weights of the auxiliary losses."""
+
+    gates: Gated = ("sum", "cosine", "projection", "projection(decay=0.99)")
+    """To compare with main-only learning, with options if wanted; all: every gate."""
+    lambdas: tuple[float, ...] = (0.1, 1.0, 10.0)
+    """By which the auxiliary losses are multiplied."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.lambdas or not min(self.lambdas) > 0:
+            raise ValueError("--lambdas must be numbers above 0.")
+        if sorted(set(self.lambdas)) != list(self.lambdas):
+            raise ValueError("--lambdas must rise, each once.")
+
+
+def best(found: Results, gate: str) -> tuple[str, Seeds]:
+    """The lambda with the highest validation score, mean of the seeds, and the test scores there."""
+    means = {each: found.score(each, gate, "validation").mean() for each in found.conditions}
+    chosen = max(found.conditions, key=means.__getitem__)
+    return chosen, found.score(chosen, gate, "test")
+
+
+def judge_lambdas(found: Results, what: str) -> list[Verdict]:
+    """What Tran-Thien found, each gate at the lambda that suits it; and at the largest one.
+
+    Args:
+        found: lambdas are the conditions; scores are `validation` and `test`, more is better.
+        what: was measured.
+    """
+    verdicts = []
+    projections = [name for name in found.gates if name.startswith("projection")]
+    largest = found.conditions[-1]
+    for gate, others in {"sum": [MAIN], **{name: [MAIN, "sum"] for name in projections}}.items():
+        for other in others:
+            if gate in found.gates and other in found.gates:
+                (chosen, scores), (against, theirs) = best(found, gate), best(found, other)
+                source = " (Tran-Thien)" if other == "sum" else ""
+                beside = "" if other == MAIN else f" at {against}"
+                verdicts.append(
+                    positive(
+                        f"{what}: {gate} is better than {other}{source}",
+                        scores - theirs,
+                        f"{scores.mean():.4f} at lambda {chosen} against "
+                        f"{theirs.mean():.4f}{beside}; difference",
+                    )
+                )
+    verdicts += [
+        positive(
+            f"{what}: at the largest lambda, {largest}, {name} is better than sum",
+            found.score(largest, name, "test") - found.score(largest, "sum", "test"),
+            "Difference",
+        )
+        for name in projections
+        if "sum" in found.gates
+    ]
+    return verdicts
+
+
+def draw_lambdas(found: Results, what: str) -> Figure:
+    """Draws the test scores by lambda.
+
+    Args:
+        found: lambdas are the conditions.
+        what: the scores are.
+    """
+    panels = {what: found.lines("test", gain=False), f"gain over {MAIN}": found.lines("test")}
+    title = "Bands: 95 % bootstrap intervals over seeds"
+    return draw_lines(title, panels, "lambda", ticks=found.conditions)
 
 
 def by_gate(title: str, panels: Mapping[str, Mapping[str, Float[np.ndarray, " seeds"]]]) -> Figure:
