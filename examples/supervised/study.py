@@ -19,7 +19,7 @@ from configs.errors import UsageError
 from configs.programs import read_gate
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
-from examples.report import Row, Verdict, folder_of, publish, run
+from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.supervised.loop import POINTS, Problem, Trained, train
 from experiments.results import options_of
 
@@ -260,7 +260,7 @@ class Lambdas(Options):
 
 
 def best(found: Results, gate: str) -> tuple[str, Seeds]:
-    """The lambda with the highest validation score, mean of the seeds, and the test scores there."""
+    """The lambda whose mean validation score is highest, and the test scores with it."""
     means = {each: found.score(each, gate, "validation").mean() for each in found.conditions}
     chosen = max(found.conditions, key=means.__getitem__)
     return chosen, found.score(chosen, gate, "test")
