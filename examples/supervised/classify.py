@@ -73,5 +73,10 @@ def accuracy(network: Network, data: Set, task: int) -> float:
     """
     parts = data.pixels.split(AT_ONCE)
     said = torch.cat([network.answer(network.features(part), task).argmax(-1) for part in parts])
-    right = (said == data.labels).float()
-    return float(torch.stack([right[data.labels == c].mean() for c in data.labels.unique()]).mean())
+    return accuracy_of(said, data.labels)
+
+
+def accuracy_of(said: Int[Tensor, " n"], right: Int[Tensor, " n"]) -> float:
+    """Accuracy of answers, the mean over the classes that occur."""
+    hit = (said == right).float()
+    return float(torch.stack([hit[right == each].mean() for each in right.unique()]).mean())

@@ -83,9 +83,8 @@ def read(options: Options, folder: Path) -> Data:
     """Reads the reviews, and counts the words of those for training."""
     found, tests = (read_reviews(folder, part) for part in ("train", "test"))
     held = torch.arange(len(found.texts)) % HELD_OUT == 0
-    words = Vocabulary(
-        [t for t, out in zip(found.texts, held, strict=True) if not out], options.words
-    )
+    kept = [text for text, out in zip(found.texts, held, strict=True) if not out]
+    words = Vocabulary(kept, options.words)
 
     def numbered(data: Reviews) -> tuple[Tensor, Tensor]:
         return words.multi_hot(data.texts), data.positive

@@ -104,6 +104,8 @@ def normal_errors(said: Float[Tensor, "n 3"], right: Float[Tensor, "n 3"]) -> di
 def delta_m(scores: Mapping[str, float], alone: Mapping[str, float]) -> float:
     """Mean relative change against learning each task alone, in percent; lower is better.
 
+    A measure that is 0 alone, which nothing can be relative to, does not count.
+
     Args:
         scores: measures of a network.
         alone: the same measures of networks that learnt one task each.
@@ -111,6 +113,6 @@ def delta_m(scores: Mapping[str, float], alone: Mapping[str, float]) -> float:
     changes = [
         (-1 if HIGHER_IS_BETTER[name] else 1) * (scores[name] - alone[name]) / alone[name]
         for name in scores
-        if name in HIGHER_IS_BETTER
+        if name in HIGHER_IS_BETTER and alone[name] != 0
     ]
     return 100 * float(np.mean(changes))

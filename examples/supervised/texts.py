@@ -43,17 +43,15 @@ def read_columns(folder: Path, name: str) -> list[Sentence]:
     """
     path = next((each for each in (folder / f"{name}.txt", folder / name) if each.is_file()), None)
     if path is None:
-        raise UsageError(
-            f"--data {folder} has no {name}.txt: give the folder of CoNLL-2000's files."
-        )
+        raise UsageError(f"--data {folder} has no {name}.txt: give the folder of CoNLL-2000.")
     sentences, rows = [], []
     for number, line in enumerate([*_text(path).splitlines(), ""], start=1):
         row = line.split()
         if row and row[0] != "-DOCSTART-":
             if len(row) < 3:
                 raise UsageError(
-                    f"--data: line {number} of {path} has no word, part of speech and chunk: get it "
-                    "again."
+                    f"--data: line {number} of {path} must have a word, a part of speech and a "
+                    "chunk: get it again."
                 )
             rows.append(row)
         elif rows:
