@@ -136,10 +136,10 @@ class Dense(Problem):
                 scores |= segmentation(confusion)
             else:
                 said, right = (torch.cat(each) for each in zip(*pairs, strict=True))
-                measure = depth_errors if task == "depth" else normal_errors
-                scores |= (
-                    measure(said[:, 0], right[:, 0]) if task == "depth" else measure(said, right)
-                )
+                if task == "depth":
+                    scores |= depth_errors(said[:, 0], right[:, 0])
+                else:
+                    scores |= normal_errors(said, right)
         return scores
 
 

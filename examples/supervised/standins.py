@@ -204,7 +204,7 @@ def _room(generator: torch.Generator, side: int) -> dict[str, np.ndarray]:
     depth = torch.where(floor, 3.5 - 2.5 * (down - 0.7), depth)
     label[floor], normal[floor] = 1.0, torch.tensor([0.0, 1.0, 0.0])
     for _ in range(3):
-        kind = int(number(2, 5))
+        kind = int(number(2.0, 5.0))
         x, y, size = number(0.2, 0.8), number(0.3, 0.8), number(0.12, 0.25)
         where = ((across - x).abs() < size) & ((down - y).abs() < size)
         near = number(1.0, 2.5)
