@@ -58,7 +58,8 @@ class Options(study.Options):
     """Of the convolutions; the paper has a WRN-22-4."""
     features: int = 64
     """That the heads read."""
-    steps: int = 200
+    steps: int = 150
+    seeds: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -67,7 +67,10 @@ class Options(study.Options):
     """Channels of the network's first stage, a multiple of 4."""
     blocks: tuple[int, ...] = (1, 1)
     """Residual blocks of each stage."""
-    steps: int = 200
+    gates: study.Gated = ("sum", "cosine", "cosine_unweighted")
+    """To compare with main-only learning, with options if wanted; all: every gate."""
+    steps: int = 150
+    seeds: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,7 +48,7 @@ class Options(study.Options):
     """Least preference of either digit."""
     units: int = 32
     """Of each of two layers."""
-    steps: int = 200
+    steps: int = 100
     seeds: int = 6
     """Fronts of each kind; every one has its own overlaid digits."""
 
@@ -70,6 +70,7 @@ class Overlaid(Problem):
     weights: tuple[float, float] = (1.0, 1.0)
     """Of both losses."""
     batch: int = 64
+    learning_rate: float = 3e-3
 
     @property
     def width(self) -> int:

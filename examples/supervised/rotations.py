@@ -46,7 +46,8 @@ class Options(study.Options):
     gate."""
     units: int = 32
     """Of each of two layers."""
-    seeds: int = 8
+    steps: int = 150
+    seeds: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,6 +87,7 @@ class Several(Problem):
     units: int
     tasks: Sequence[str]
     batch: int = 64
+    learning_rate: float = 3e-3
 
     @property
     def width(self) -> int:

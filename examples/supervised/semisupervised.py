@@ -57,6 +57,8 @@ class Options(study.Options):
     """Of the convolutions."""
     features: int = 64
     """That the heads read."""
+    steps: int = 200
+    seeds: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
