@@ -183,12 +183,12 @@ def read(options: Options, folder: Path) -> list[Part]:
 def work(options: Options) -> Report:
     """Trains with every lambda, and says what came out."""
     with data_of(options.data, faces, "CelebA's lists and images") as folder:
-        parts = read(options, folder)
-    if parts[0].pixels.shape[-1] < 2 ** len(options.channels):
+        learnt, validation, tests = read(options, folder)
+    if learnt.pixels.shape[-1] < 2 ** len(options.channels):
         raise UsageError("--side is too small for so many --channels: give a larger one.")
 
     def of(factor: float, seed: int) -> Attributes:
-        return Attributes(options, *parts, coefficient=factor)
+        return Attributes(options, learnt, validation, tests, factor)
 
     problems = {f"{factor:g}": partial(of, factor) for factor in options.lambdas}
     found = compare(problems, options.names(options.features), options.seeds, options.steps)

@@ -170,9 +170,18 @@ def problem(options: Options, folder: Path) -> "partial[Chunking]":
         sorted({tag for each in kept for tag in each.parts_of_speech}),
     ]
     numbers = [{name: place for place, name in enumerate(tags)} for tags in names]
-    parts = [tagged(each, words, numbers) for each in (kept, train[::HELD_OUT], test)]
+    mine, validation, tests = (
+        tagged(each, words, numbers) for each in (kept, train[::HELD_OUT], test)
+    )
     return partial(
-        Chunking, options, *parts, len(words), names, learning_rate=options.learning_rate
+        Chunking,
+        options,
+        mine,
+        validation,
+        tests,
+        len(words),
+        names,
+        learning_rate=options.learning_rate,
     )
 
 

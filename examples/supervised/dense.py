@@ -12,6 +12,7 @@ depth and normal. The tables' network is larger: `--widths 64 128 256 512 512`.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.errors import UsageError
 from examples.arms import MAIN
-from examples.report import Verdict, positive
+from examples.report import Row, Verdict, positive
 from examples.supervised import study
 from examples.supervised.formats import Scenes, read_scenes
 from examples.supervised.loop import Network, Problem
@@ -125,8 +126,8 @@ class Dense(Problem):
                 said, right = network.answer(features, number), batch[task]
                 known = _known(task, right)
                 if task == "label":
-                    pairs = right[:, 0].long()[known] * self.classes + said.argmax(1)[known]
-                    counts = torch.bincount(pairs, minlength=confusion.numel())
+                    cells = right[:, 0].long()[known] * self.classes + said.argmax(1)[known]
+                    counts = torch.bincount(cells, minlength=confusion.numel())
                     confusion += counts.view_as(confusion)
                 else:
                     kept[task].append((said.movedim(1, -1)[known], right.movedim(1, -1)[known]))
@@ -156,6 +157,11 @@ def classes_of(scenes: Scenes) -> int:
     return largest + 1
 
 
+def _same(problem: Dense, seed: int) -> Dense:
+    """All seeds have the same data."""
+    return problem
+
+
 def judge(deltas: Mapping[str, study.Seeds]) -> list[Verdict]:
     """What AuxiNash's table says of Delta-m."""
     return [
@@ -182,12 +188,14 @@ def work(options: Options) -> Report:
         made = [Dense(options, train, val, classes, [task]) for task in tasks]
         # A single task each; the first of them is main-only learning.
         alone = [
-            compare({task: lambda _, single=single: single}, [], options.seeds, options.steps)
+            compare({task: partial(_same, single)}, [], options.seeds, options.steps)
             for task, single in zip(tasks, made, strict=True)
         ]
         together = Dense(options, train, val, classes, tasks)
-        found = compare({"": lambda _: together}, options.names(), options.seeds, options.steps)
-    rows: list[study.Row] = []
+        found = compare(
+            {"": partial(_same, together)}, options.names(), options.seeds, options.steps
+        )
+    rows: list[Row] = []
     deltas: dict[str, list[float]] = {gate: [] for gate in found.gates[1:]}
     for seed in range(options.seeds):
         parts = [

@@ -7,7 +7,7 @@ samples, slices of the batch, a preference that is learnt, rotated features.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -53,12 +53,15 @@ class Network(nn.Module):
 class Problem(ABC):
     """A main task and auxiliary tasks, with their data."""
 
-    width: ClassVar[int] = 0
-    """Of the features, where all losses read those of the same inputs; 0 elsewhere."""
     learning_rate: float = 1e-3
     """Of Adam."""
     longest: float = 0.0
     """Gradients are clipped to this length after the gate; 0: they are not."""
+
+    @property
+    def width(self) -> int:
+        """Of the features, where all losses read those of the same inputs; 0 elsewhere."""
+        return 0
 
     @abstractmethod
     def network(self) -> Network:
@@ -120,7 +123,7 @@ def train(problem: Problem, gate: Gate | None, seed: int, steps: int) -> Trained
     with torch.no_grad():
         scores = problem.score(network)
     curve = torch.stack([part.mean() for part in torch.stack(cosines).tensor_split(POINTS)])
-    learnt = gate.preference.tolist() if step_of.preference is not None else []
+    learnt = [] if step_of.preference is None else step_of.preference.gate.preference.tolist()
     return Trained(network, scores, curve, learnt)
 
 
@@ -133,8 +136,9 @@ class _Step:
         self._mixing = torch.Generator().manual_seed(seed + 1)
         self._shared = [*network.trunk.parameters()]
         self._private = [*network.heads.parameters()]
-        learns = isinstance(gate, AuxiNash) and gate.learn_every > 0
-        self.preference = LearnedPreference.of(gate) if learns else None
+        self.preference: LearnedPreference | None = None
+        if isinstance(gate, AuxiNash) and gate.learn_every > 0:
+            self.preference = LearnedPreference.of(gate)
         if isinstance(gate, RotoGrad):
             network.rotations = Rotations(len(network.heads), problem.width, gate.block)
 

@@ -31,7 +31,8 @@ class Block(nn.Module):
         normed = self.first_norm(inputs).relu()
         kept: Tensor = inputs if self.skip is None else self.skip(normed)
         inner = self.second_norm(self.first(normed)).relu()
-        return kept + self.second(inner)
+        total: Tensor = kept + self.second(inner)
+        return total
 
 
 def residual_network(channels: int, width: int, blocks: Sequence[int]) -> nn.Sequential:
@@ -102,7 +103,8 @@ class Tagger(nn.Module):
     def forward(self, words: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
         """Reads sentences from both sides."""
         features: Tensor = self.lstm(self.embedding(words))[0]
-        return self.dropout(features)
+        dropped: Tensor = self.dropout(features)
+        return dropped
 
 
 class SegNet(nn.Module):
@@ -124,14 +126,14 @@ class SegNet(nn.Module):
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F H W"]:
         """Features of every pixel."""
         places, sizes = [], []
-        for stage in self.down:
-            images = stage(images)
+        for down in self.down:
+            images = down(images)
             sizes.append(images.shape)
             images, place = F.max_pool2d(images, 2, return_indices=True)
             places.append(place)
         for stage in reversed(range(len(places))):
             size = list(sizes[stage][-2:])
-            images = F.max_unpool2d(images, places[stage], 2, output_size=size)
+            images = F.max_unpool2d(images, places[stage], [2], output_size=size)
             images = self.up[stage](images)
         return images
 
@@ -157,4 +159,5 @@ def jigsaw(
     cut = images.unflatten(2, (row, height // row)).unflatten(4, (row, width // row))
     tiles = cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [B, tiles, C, h, w]
     moved = tiles[torch.arange(batch)[:, None], order].unflatten(1, (row, row))
-    return moved.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
+    whole: Tensor = moved.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
+    return whole

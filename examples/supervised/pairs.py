@@ -99,7 +99,8 @@ def read(options: Options, folder: Path) -> tuple[Pictures, Mapping[str, Sequenc
     distance = torch.cdist(torch.stack(means), torch.stack(means))
     first, second = torch.triu_indices(len(kinds), len(kinds), 1).unbind()
     order = distance[first, second].argsort().tolist()
-    pairs = [(data.names[first[index]], data.names[second[index]]) for index in order]
+    ends = list(zip(first.tolist(), second.tolist(), strict=True))
+    pairs = [(data.names[ends[index][0]], data.names[ends[index][1]]) for index in order]
     count = min(options.pairs, len(pairs) // 2)
     return data, {"near": pairs[:count], "far": pairs[-count:][::-1]}
 

@@ -9,6 +9,7 @@ Real data: `--data` with four files in MNIST's format (MNIST, Fashion-MNIST), pl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents.gates import Gate, make
-from examples.report import Verdict, positive
+from examples.report import Row, Verdict, positive
 from examples.supervised import study
 from examples.supervised.classify import Set, accuracy
 from examples.supervised.formats import Pictures, read_pictures
@@ -129,13 +130,13 @@ def fronts(options: Options, data: Pictures) -> dict[str, Front]:
         plans: dict[str, list[tuple[Callable[[], Gate], tuple[float, float], int]]] = {
             BARGAINED: [(bargaining(power), (1.0, 1.0), seed) for power in powers],
             WEIGHTED: [
-                (lambda: make("sum"), (2 * power, 2 * (1 - power)), seed) for power in powers
+                (partial(make, "sum"), (2 * power, 2 * (1 - power)), seed) for power in powers
             ],
         }
         for name in options.names(width=options.units):
             first = (seed + 1) * 1000
             plans[name] = [
-                (lambda name=name: gate_of(name), (1.0, 1.0), first + number)
+                (partial(gate_of, name), (1.0, 1.0), first + number)
                 for number in range(options.preferences)
             ]
         for name, plan in plans.items():
@@ -213,7 +214,7 @@ def work(options: Options) -> Report:
     """Trains all fronts, and says what came out."""
     with data_of(options.data, idx_digits, "four files in MNIST's format") as folder:
         found = fronts(options, read_pictures(folder))
-    rows: list[study.Row] = [
+    rows: list[Row] = [
         {"front": name, "seed": seed, "point": point, "first": f"{x:.4f}", "second": f"{y:.4f}"}
         for name, front in found.items()
         for seed, points in enumerate(front)

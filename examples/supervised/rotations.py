@@ -24,7 +24,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.arms import MAIN
-from examples.report import Verdict, positive
+from examples.report import Row, Verdict, positive
 from examples.supervised import study
 from examples.supervised.classify import accuracy_of
 from examples.supervised.formats import Pictures, read_pictures
@@ -157,14 +157,15 @@ def work(options: Options) -> Report:
         parts.append([Targets.of(data, part, generator) for part in (data.train, data.test)])
 
     def problem(tasks: Sequence[str], seed: int) -> Several:
-        return Several(*parts[seed], units=options.units, tasks=tasks)
+        learnt, tests = parts[seed]
+        return Several(learnt, tests, options.units, tasks)
 
     length = options.seeds, options.steps
     singles = {task: partial(problem, [task]) for task in TARGETS}
     alone = compare(singles, [], *length, same_main=False)
     together = {"": partial(problem, list(TARGETS))}
     found = compare(together, options.names(options.units), *length)
-    rows: list[study.Row] = []
+    rows: list[Row] = []
     changes: dict[str, study.Seeds] = {}
     single = {task: alone.score(task, MAIN, task) for task in TARGETS}
     for gate in ("one target each", *found.gates[1:]):

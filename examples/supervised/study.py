@@ -152,7 +152,8 @@ class Results:
 
     def cosine(self, condition: str, gate: str) -> Float[np.ndarray, "seeds points"]:
         """Of the gradients, while the networks learnt."""
-        return np.stack([each.cosine.numpy() for each in self.trained[condition, gate]])
+        curves = [each.cosine.tolist() for each in self.trained[condition, gate]]
+        return np.array(curves)
 
     def rows(self) -> list[Row]:
         """One for each condition, gate and seed."""
