@@ -133,7 +133,7 @@ class SegNet(nn.Module):
             places.append(place)
         for stage in reversed(range(len(places))):
             size = list(sizes[stage][-2:])
-            images = F.max_unpool2d(images, places[stage], [2], output_size=size)
+            images = F.max_unpool2d(images, places[stage], [2, 2], output_size=size)
             images = self.up[stage](images)
         return images
 
