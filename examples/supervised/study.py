@@ -148,7 +148,8 @@ class Results:
             gate: by which the networks were trained.
             metric: one of the scores of the problem.
         """
-        return self.score(condition, gate, metric) - self.score(condition, MAIN, metric)
+        difference = self.score(condition, gate, metric) - self.score(condition, MAIN, metric)
+        return np.asarray(difference)
 
     def cosine(self, condition: str, gate: str) -> Float[np.ndarray, "seeds points"]:
         """Of the gradients, while the networks learnt."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs.errors import UsageError
-from examples.supervised import standins, study
+from examples.supervised import dense, pareto, rotated, rotations, standins, study
 from examples.supervised.loop import Network, Trained
 from examples.supervised.standins import FEATURES, faces, rooms
 from examples.supervised.study import LEARNT, Results, best, judge_lambdas
@@ -150,17 +150,18 @@ def test_all_gates_are_those_that_can_be_served():
         study.Options(gates=("rotograd",)).names()
 
 
-def results(values):
-    """Validation and test scores of six seeds, by condition and gate."""
+def results(values, metrics=("validation", "test"), cosines=None):
+    """Scores of six seeds, by condition and gate; cosines by condition."""
     spread, network = np.linspace(0, 0.001, 6).tolist(), Network(torch.nn.Identity(), [])
 
-    def trained(value):
-        scores = [{"validation": value + each, "test": value + each} for each in spread]
-        return [Trained(network, each, torch.zeros(10), ()) for each in scores]
+    def trained(condition, value):
+        cosine = torch.full((10,), (cosines or {}).get(condition, 0.0))
+        scores = [dict.fromkeys(metrics, value + each) for each in spread]
+        return [Trained(network, each, cosine + 0.01 * each[metrics[0]], ()) for each in scores]
 
     conditions = list(dict.fromkeys(condition for condition, _ in values))
     gates = list(dict.fromkeys(gate for _, gate in values))
-    return Results(conditions, gates, {key: trained(value) for key, value in values.items()})
+    return Results(conditions, gates, {key: trained(key[0], each) for key, each in values.items()})
 
 
 def test_every_gate_is_judged_at_the_lambda_that_suits_it():
@@ -181,6 +182,49 @@ def test_every_gate_is_judged_at_the_lambda_that_suits_it():
     assert "10, projection is better than sum" in verdicts[-1].claim
     swapped = {("1", "main only"): 0.7, ("1", "sum"): 0.6, ("1", "projection"): 0.5}
     assert {each.outcome for each in judge_lambdas(results(swapped), "it")} == {"reversed"}
+
+
+ARMS = ("main only", "sum", "cosine", "cosine_unweighted")
+
+
+def test_claims_about_turned_images_follow_the_numbers():
+    def found(gains, cosines):
+        values = {
+            (angle, gate): 0.8 + gain
+            for angle, row in gains.items()
+            for gate, gain in zip(ARMS, row, strict=True)
+        }
+        return results(values, ("accuracy",), cosines)
+
+    as_claimed = {"0": (0, 0.05, 0.02, 0.03), "90": (0, -0.03, 0.0, -0.005)}
+    verdicts = rotated.judge(found(as_claimed, {"0": 0.09, "90": 0.04}))
+    assert [each.outcome for each in verdicts] == ["shown"] * 5
+    opposite = {"0": (0, -0.05, 0, 0), "90": (0, 0.03, -0.03, -0.02)}
+    verdicts = rotated.judge(found(opposite, {"0": 0.04, "90": 0.09}))
+    assert [each.outcome for each in verdicts] == ["reversed"] * 5
+
+
+def test_claims_about_fronts_follow_the_numbers():
+    jitter = np.linspace(0, 0.001, 6)[:, None, None]
+    wide = jitter + np.array([[0.2, 0.9], [0.7, 0.7], [0.9, 0.2]])
+    narrow = jitter / 2 + np.array([[0.6, 0.6], [0.61, 0.6], [0.6, 0.61]])
+    fronts = {"auxinash": wide, "weighted sum": narrow, "nash": narrow}
+    # The preference, the hypervolume against both, and the reach against nash.
+    assert [each.outcome for each in pareto.judge(fronts)] == ["shown"] * 4
+    turned = {"auxinash": narrow[:, ::-1], "weighted sum": wide, "nash": wide}
+    outcomes = [each.outcome for each in pareto.judge(turned)]
+    assert outcomes[1:] == ["reversed"] * 3
+
+
+def test_claims_about_means_of_all_tasks_follow_the_numbers():
+    jitter = np.linspace(0, 0.1, 6)
+    deltas = {"sum": 3 + jitter, "nash": 1 + jitter / 2, LEARNT: jitter / 3}
+    deltas |= {"cosine_unweighted": 9 + jitter}
+    assert [each.outcome for each in dense.judge(deltas)] == ["shown"] * 3
+    assert dense.judge({"sum": jitter, "nash": 5 + jitter / 2})[0].outcome == "reversed"
+    changes = {"sum": jitter, "rotograd": 1 + jitter / 2, "gradnorm(alpha=1.0)": jitter / 2 - 1}
+    outcomes = [each.outcome for each in rotations.judge(changes)]
+    assert outcomes == ["shown", "reversed"]
 
 
 def test_the_attributes_of_the_faces_are_ten():
