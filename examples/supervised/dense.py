@@ -210,11 +210,11 @@ def work(options: Options) -> Report:
             measures = {name: f"{value:.4f}" for name, value in scores.items()}
             rows.append({"gate": gate, "seed": seed, **measures, "delta_m": f"{change:.3f}"})
     changes = {gate: np.array(values) for gate, values in deltas.items()}
-    panels = {"Delta-m in percent, lower is better": changes} | {
+    panels = {"Delta-m in percent": changes} | {
         MEASURE[task]: {gate: found.score("", gate, MEASURE[task]) for gate in deltas}
         for task in tasks
     }
-    figure = by_gate("Bands: 95 % bootstrap intervals over seeds", panels)
+    figure = by_gate("Means and 95 % bootstrap intervals over seeds", panels)
     return Report(rows, {"dense": figure}, judge(changes))
 
 

@@ -1,7 +1,7 @@
-"""Several targets from the same two digits: RotoGrad and GradNorm next to the other gates.
+"""Several targets from the same two digits: RotoGrad, GradNorm and Nash-MTL next to the others.
 
 RotoGrad (Javaloy and Valera, https://arxiv.org/abs/2103.02631) and GradNorm (Chen et al.,
-https://arxiv.org/abs/1711.02257) treat all tasks alike. The targets are the first digit, the second
+https://arxiv.org/abs/1711.02257) treat all tasks alike, as does Nash-MTL. The targets are the first digit, the second
 one, whether their sum is odd, and how bright the image is; the four tasks, the network and all
 sizes are ours, in the manner of RotoGrad's experiments with digits. Compared is the mean change
 against networks that learn one target each, in percent (higher is better).
@@ -35,6 +35,10 @@ from examples.supervised.study import Report, by_gate, compare, data_of, run_scr
 
 TARGETS = {"first": 10, "second": 10, "odd": 2, "brightness": 1}
 """Numbers of answers; the last is a number itself."""
+
+
+SOURCES = {"gradnorm": "GradNorm", "rotograd": "RotoGrad", "nash": "Nash-MTL"}
+"""Papers that say that their gate is better than the sum."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def judge(changes: Mapping[str, study.Seeds]) -> list[Verdict]:
             f"{changes[gate].mean():.2f} against {changes['sum'].mean():.2f}; difference",
         )
         for gate in changes
-        for name, source in (("gradnorm", "GradNorm"), ("rotograd", "RotoGrad"))
+        for name, source in SOURCES.items()
         if gate.partition("(")[0] == name and "sum" in changes
     ]
 
@@ -183,10 +187,10 @@ def work(options: Options) -> Report:
             | {"change": f"{change[seed]:.3f}"}
             for seed in range(options.seeds)
         ]
-    panels = {"mean change in percent, higher is better": changes} | {
+    panels = {"mean change in percent": changes} | {
         task: {gate: found.score("", gate, task) for gate in changes} for task in TARGETS
     }
-    figure = by_gate("Bands: 95 % bootstrap intervals over seeds", panels)
+    figure = by_gate("Means and 95 % bootstrap intervals over seeds", panels)
     return Report(rows, {"rotations": figure}, judge(changes))
 
 

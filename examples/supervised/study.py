@@ -21,7 +21,9 @@ from examples.arms import MAIN
 from examples.figures import Line, draw_lines
 from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.supervised.loop import POINTS, Problem, Trained, train
+from experiments.figures import BLUE, tidy
 from experiments.results import options_of
+from experiments.statistics import bootstrap_means
 
 ALL = "all"
 LEARNT = "auxinash(learn_every=25)"
@@ -324,15 +326,19 @@ def by_gate(title: str, panels: Mapping[str, Mapping[str, Float[np.ndarray, " se
         panels: values by gate, by the panel's name; the same gates in all.
     """
     gates = [*next(iter(panels.values()))]
-    drawn = {
-        name: [Line("mean of the seeds", list(range(len(gates))), np.stack([*values.values()], 1))]
-        for name, values in panels.items()
-    }
-    figure = draw_lines(title, drawn, "", ticks=gates)
-    for axes in figure.axes:
-        axes.tick_params(axis="x", rotation=60, labelsize=8)
-        for line in axes.lines:
-            line.set_linestyle("none")
+    figure = Figure(figsize=(1.8 + 2.4 * len(panels), 1.4 + 0.3 * len(gates)), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    places = np.arange(len(gates))
+    for axes, (name, values) in zip(all_axes, panels.items(), strict=True):
+        every = np.stack([values[gate] for gate in gates], 1)
+        low, high = bootstrap_means(every)
+        axes.hlines(places, low, high, color=BLUE)
+        axes.plot(every.mean(0), places, "o", color=BLUE)
+        axes.set_title(name, fontsize=9)
+        axes.set_yticks(places, gates)
+        tidy(axes)
+    all_axes[0].invert_yaxis()
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
