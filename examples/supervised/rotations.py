@@ -1,10 +1,10 @@
 """Several targets from the same two digits: RotoGrad, GradNorm and Nash-MTL next to the others.
 
 RotoGrad (Javaloy and Valera, https://arxiv.org/abs/2103.02631) and GradNorm (Chen et al.,
-https://arxiv.org/abs/1711.02257) treat all tasks alike, as does Nash-MTL. The targets are the first digit, the second
-one, whether their sum is odd, and how bright the image is; the four tasks, the network and all
-sizes are ours, in the manner of RotoGrad's experiments with digits. Compared is the mean change
-against networks that learn one target each, in percent (higher is better).
+https://arxiv.org/abs/1711.02257) treat all tasks alike, as does Nash-MTL. The targets are the
+first digit, the second one, whether their sum is odd, and how bright the image is. These tasks, the
+network and all sizes are ours, in the manner of RotoGrad's experiments with digits. Compared is the
+mean change against networks that learn one target each, in percent (higher is better).
 Real data: `--data` with four files in MNIST's format, plain or .gz.
 """
 
