@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 GROUPS = 4
 """Of channels that are normalised together: unlike batch normalisation, nothing leaks from the
@@ -102,7 +103,14 @@ class Tagger(nn.Module):
 
     def forward(self, words: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
         """Reads sentences from both sides."""
-        features: Tensor = self.lstm(self.embedding(words))[0]
+        lengths = (words > 0).sum(1)
+        # Packed: what fills a sentence up must not be read on the way back.
+        packed = pack_padded_sequence(
+            self.embedding(words), lengths, batch_first=True, enforce_sorted=False
+        )
+        features, _ = pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=words.shape[1]
+        )
         dropped: Tensor = self.dropout(features)
         return dropped
 

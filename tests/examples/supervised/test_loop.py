@@ -4,7 +4,7 @@ from torch import nn
 from agents.gates import make
 from examples.supervised.classify import Classification, Set, accuracy_of
 from examples.supervised.loop import Network, train
-from examples.supervised.networks import Block, SegNet, jigsaw, residual_network
+from examples.supervised.networks import Block, SegNet, Tagger, jigsaw, residual_network
 
 
 def problem(opposed=False):
@@ -106,3 +106,11 @@ def test_networks_end_in_the_features_that_are_expected():
     assert Block(4, 8, 2)(torch.randn(2, 4, 8, 8)).shape == (2, 8, 4, 4)
     # An odd side, as 288 becomes after five poolings.
     assert SegNet(3, (4, 8))(torch.randn(2, 3, 9, 10)).shape == (2, 4, 9, 10)
+
+
+def test_a_tagger_does_not_read_what_fills_a_sentence_up():
+    tagger = Tagger(words=9, embedding=3, units=2, layers=1, dropout=0.0)
+    alone = tagger(torch.tensor([[4, 2, 7]]))
+    filled = tagger(torch.tensor([[4, 2, 7, 0, 0], [1, 1, 1, 1, 1]]))
+    torch.testing.assert_close(filled[0, :3], alone[0])
+    assert filled[0, 3:].abs().max() == 0
