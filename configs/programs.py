@@ -98,7 +98,7 @@ def parse_gate(text: str) -> Gate:
         ValueError: if it names none, or one that needs more than gradients.
     """
     where = next(filter(text.endswith, WHERE), "")
-    name, options = _read(text.removesuffix(where))
+    name, options = read_gate(text.removesuffix(where))
     for option, value in options.items():
         check_number(f"--gates {text}: {option}", option, value)
     try:
@@ -120,7 +120,12 @@ def parse_gate(text: str) -> Gate:
     return gate
 
 
-def _read(text: str) -> tuple[str, dict[str, Any]]:
+def read_gate(text: str) -> tuple[str, dict[str, Any]]:
+    """Reads a gate's name and its options, as in "projection(decay=0.99)".
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
     name, bracket, rest = text.partition("(")
     name = name.strip()
     if not bracket:

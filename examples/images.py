@@ -60,7 +60,7 @@ def load(folder: str) -> Images:
         pixels = torch.tensor(digits.images, dtype=torch.float32) / 16
         return Images(pixels, torch.tensor(digits.target))
     shown, named = (
-        np.concatenate([_read(Path(folder), name) for name in names])
+        np.concatenate([read_array(Path(folder), name) for name in names])
         for names in zip(*FILES, strict=True)
     )
     if shown.ndim != 3 or named.shape != shown.shape[:1]:
@@ -69,8 +69,12 @@ def load(folder: str) -> Images:
     return Images(pixels, torch.tensor(named, dtype=torch.int64))
 
 
-def _read(folder: Path, name: str) -> np.ndarray:
-    """The array in a file of MNIST's format, unsigned bytes alone."""
+def read_array(folder: Path, name: str) -> np.ndarray:
+    """The array in a file of MNIST's format, unsigned bytes alone.
+
+    Raises:
+        UsageError: the file is not there, or is no such file.
+    """
     path = next((each for each in (folder / name, folder / f"{name}.gz") if each.is_file()), None)
     if path is None:
         raise UsageError(

@@ -12,7 +12,7 @@ PACKAGES = ("gridworld", "envs", "agents", "configs", "experiments")
 SCRIPTS = tuple(sorted(path for path in ROOT.glob("*.py")))
 MODULES = tuple(sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")))
 
-EXAMPLES = tuple(sorted((ROOT / "examples").glob("*.py")))
+EXAMPLES = tuple(sorted((ROOT / "examples").rglob("*.py")))
 
 BELOW = {
     "gridworld": (),

@@ -68,7 +68,7 @@ def test_every_script_of_the_readme_is_there_and_all_modules_are_named():
         "digits.py",
     }
     table = set(re.findall(r"`(\w+\.py)`", README))
-    assert table == {path.name for path in EXAMPLES.glob("*.py")}
+    assert table == {path.name for path in EXAMPLES.rglob("*.py")}
 
 
 def test_the_page_of_the_gates_shows_the_same_change():
