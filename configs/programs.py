@@ -26,7 +26,7 @@ class EvaluateOptions:
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint=""),
     ]
-    """A run's folder, a shipped teacher's folder, or an exported policy; several are compared."""
+    """A run's folder, a shipped teacher's name, or an exported policy; several are compared."""
     episodes: int = EPISODES
     """Whole episodes per RUN, divided among environments beforehand so that short ones are not
     favoured."""

@@ -154,8 +154,9 @@ class DistillConfig:
     """Imitates a frozen teacher on the student's own states."""
 
     teacher: str = ""
-    """A run directory or exported policy; empty: the one shipped for the environment, or its own
-    (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
+    """A run directory, an exported policy, or a shipped teacher's name, as Breakout/weak; empty:
+    the usual one of the environment (gridworld: optimal; others: q-learning, redraw, swap,
+    remove)."""
     temperature: float = 1.0
     """The teacher's policy is softmax(logits / temperature); 0 = greedy."""
     smoothing: float = 0.0

@@ -15,6 +15,7 @@ from configs.training import absent
 from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
+from experiments.training.teachers import locate_policy
 
 EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
 
@@ -97,7 +98,7 @@ def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "la
     """Loads a policy, and builds its environment once to check that the two still fit.
 
     Args:
-        run: a run's folder, a shipped teacher's folder, or an exported policy.
+        run: a run's folder, a shipped teacher's name or folder, or an exported policy.
         hardware: what to compute on.
         render: whether pictures will be asked for.
         policy: best for the one that did best in the evaluations of a run's folder.
@@ -105,9 +106,9 @@ def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "la
     Raises:
         UsageError: there is no such policy, or its environment cannot be built.
     """
-    path = Path(run)
+    path = locate_policy(run)
     if policy == "best":
-        path /= BEST_FILE
+        path = Path(run) / BEST_FILE
         if not path.is_file():
             raise UsageError(
                 f"--policy best needs {path}, which is not there: name the folder of a run that "

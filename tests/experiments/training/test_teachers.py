@@ -3,7 +3,7 @@ import pytest
 from agents.teachers import export_policy
 from configs.cli import parse
 from configs.errors import UsageError
-from experiments.training import build as teachers
+from experiments.training import teachers
 from experiments.training.build import build
 from tests.experiments.sessions import HARDWARE, SMALL, WORLDS, complaint, session_of
 
