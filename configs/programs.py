@@ -46,6 +46,8 @@ class EvaluateOptions:
     policy: Literal["last", "best"] = "last"
     """Which policy of a run's folder: as exported last, or the best of its evaluations
     while it was trained."""
+    env: str = ""
+    """Environment of another library's policy (Stable-Baselines3, CleanRL), which names none."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """File for all scores, JSON or .csv; without it they go to evaluation.json in each run's
     folder."""

@@ -13,6 +13,7 @@ import torch
 
 from agents.teachers import (
     POLICY_FILE,
+    NetworkTeacher,
     OtherActionsError,
     PolicyCard,
     Teacher,
@@ -23,6 +24,7 @@ from agents.teachers import (
 from configs.errors import UsageError, nearest_first
 from envs import EnvSpec
 from envs.names import canonical, nearest
+from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 
 SHIPPED_TEACHERS = Path(__file__).resolve().parents[2] / "teachers"
@@ -64,8 +66,8 @@ def find_teacher(text: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
     """Loads a teacher, or the usual one that is shipped for the environment.
 
     Args:
-        text: a run's folder, an exported policy or a shipped teacher's name; empty for the usual
-            one.
+        text: a run's folder, an exported policy, another library's file or a shipped teacher's
+            name; empty for the usual one.
         spec: of the student's environment.
         hardware: what the teacher computes on.
         own: names of the teachers that the environment itself has, for the error message.
@@ -84,6 +86,11 @@ def find_teacher(text: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
             f"--teacher runs/teacher-{spec.name}."
         )
     try:
+        if is_foreign(path):
+            agent, card, said = load_foreign(path, spec, hardware.device, hardware.precision)
+            if hardware.processes.leads:
+                print(f"The teacher {said}", flush=True)
+            return NetworkTeacher(agent, card)
         return load_teacher(path, spec, hardware.device, hardware.precision)
     except OtherActionsError as error:
         raise UsageError(
