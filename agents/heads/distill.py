@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agents.algorithms import log_probability
 from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.components.answers import WrongAnswers, mirrored
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
@@ -154,13 +155,17 @@ class DistillConfig:
     """Imitates a frozen teacher on the student's own states."""
 
     teacher: str = ""
-    """A run directory, an exported policy, or a shipped teacher's name, as Breakout/weak; empty:
-    the usual one of the environment (gridworld: optimal; others: q-learning, redraw, swap,
-    remove)."""
+    """A run directory, an exported policy, or the name of a shipped teacher; empty: the usual one of
+    the environment (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
     temperature: float = 1.0
     """The teacher's policy is softmax(logits / temperature); 0 = greedy."""
     smoothing: float = 0.0
     """Share of the uniform policy mixed into the teacher's."""
+    mirror: bool = False
+    """Exchange LEFT and RIGHT in what the teacher says, for a teacher that misleads."""
+    random_answers: float = 0.0
+    """Share of states, drawn anew at every step, at which the teacher's answer is dealt out to the
+    actions at random."""
     loss: DistillLoss = "student"
     """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
@@ -179,6 +184,8 @@ class DistillConfig:
         finite = 0 <= self.temperature < float("inf")
         require(self, "temperature", finite, "0 (greedy) or more")
         require(self, "smoothing", 0 <= self.smoothing < 1, "0 or more and below 1")
+        share = 0 <= self.random_answers <= 1
+        require(self, "random_answers", share, "from 0 to 1")
         if "entropy" in self.loss and self.temperature == self.smoothing == 0:
             raise OptionError(
                 "loss",
@@ -211,7 +218,8 @@ class DistillConfig:
         """Makes the head; loads the teacher.
 
         Raises:
-            ValueError: the teacher knows no values, and they are asked for.
+            ValueError: the teacher knows no values, and they are asked for; or there is no LEFT
+                and RIGHT to exchange.
         """
         teacher = context.load_teacher(self.teacher)
         if self.where == "better" and not teacher.logits_are_values:
@@ -234,7 +242,25 @@ class DistillConfig:
             advantage=TeacherAdvantage(context.num_features, context.discount)
             if self.where == "advantage"
             else None,
+            wrong=self._wrong(context),
         )
+
+    def _wrong(self, context: HeadContext) -> WrongAnswers | None:
+        if not self.mirror and not self.random_answers:
+            return None
+        order = None
+        if self.mirror:
+            names = context.action_names()
+            order = mirrored(names)
+            if order is None:
+                actions = f"has {', '.join(names)}" if names else "does not name its actions"
+                raise OptionError(
+                    "mirror",
+                    f"exchanges LEFT and RIGHT, but {context.spec.name} {actions}: drop it, or "
+                    "choose an environment that has both.",
+                )
+        stream = context.stream("answers") if self.random_answers else None
+        return WrongAnswers(order, self.random_answers, stream)
 
 
 @dataclass(frozen=True)
@@ -260,6 +286,7 @@ class Distill(AuxiliaryHead):
         loss: a line of the table above.
         where: everywhere, or only where the teacher expects more (`better`).
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
+        wrong: changes what the teacher says; None: it is heard as it is.
     """
 
     trains = ("torso", "core", "policy")
@@ -274,6 +301,7 @@ class Distill(AuxiliaryHead):
         loss: DistillLoss = "student",
         where: Where = "everywhere",
         advantage: TeacherAdvantage | None = None,
+        wrong: WrongAnswers | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
@@ -285,6 +313,7 @@ class Distill(AuxiliaryHead):
         self._loss: DistillLoss = loss
         self._compares = where == "better"
         self.advantage = advantage
+        self.wrong = wrong
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""
@@ -304,6 +333,8 @@ class Distill(AuxiliaryHead):
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
         """Runs the teacher, once per trajectory."""
         logits = self._teacher[0](trajectory)
+        if self.wrong is not None:
+            logits = self.wrong(logits)
         probabilities = teacher_policy(logits, self.temperature, self._smoothing)
         entropy = -probabilities.xlogy(probabilities).sum(-1)
         value = (probabilities * logits).sum(-1) if self._compares else None

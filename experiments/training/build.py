@@ -238,6 +238,7 @@ def build_heads(
             stream=partial(stream_of, name),
             discount=run.discount,
             unroll_length=run.unroll_length,
+            action_names=lambda: env.action_names,
         )
         with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{name}"):
             heads[name] = head.build(context).to(hardware.device)
