@@ -168,38 +168,54 @@ def load_policy(
     Raises:
         ValueError: there is none, or it is damaged or foreign.
     """
-    file = find_policy(path)
     try:
-        weights, content = load_tensors(file)
+        weights, content = load_tensors(find_policy(path))
         card = _read_card(content)
-        known = torsos.registered(), recurrent.registered()
-        if card.torso not in known[0] or card.core not in known[1]:
-            trained = f" it was trained with the plugin {', '.join(card.plugins)}"
-            raise DamagedFileError(
-                f"torso {card.torso} or core {card.core} is unknown here;"
-                f"{trained if card.plugins else ' a plugin may have been removed'}"
-            )
-        _check_sizes(card, weights)
-        agent = _network(card, precision)
-        for name, own in agent.state_dict().items():
-            given = weights.get(name, own)
-            if own.is_floating_point() and not given.is_floating_point():
-                raise DamagedFileError(f"the weights {name} are {given.dtype}")
-        held = {name: tensor.float() for name, tensor in weights.items()}
-        check_finite(held)
-        missing, unknown = agent.load_state_dict(held, strict=False)
-        if unknown or any(not name.startswith("value") for name in missing):
-            raise DamagedFileError(f"{file} lacks weights of the {card.torso} torso")
-        with torch.no_grad():
-            for name, parameter in agent.named_parameters():
-                if name in missing:
-                    parameter.fill_(torch.nan)
+        agent = policy_from(weights, card, precision)
     except FileNotFoundError as error:
         raise ValueError(f"there is no policy at {path}") from error
     except NONSENSE as error:
         reason = " ".join(str(error).split())  # torch writes a line per weight
         raise ValueError(f"the policy at {path} is damaged or foreign: {reason}") from error
     return agent.to(device), card
+
+
+def policy_from(
+    weights: Mapping[str, Tensor], card: PolicyCard, precision: Precision = "fp32"
+) -> ActorCritic:
+    """Builds the network that a card describes and gives it weights; its value head is NaN.
+
+    Args:
+        weights: of torso, core and policy, by the names of `policy_weights`.
+        card: says how the network is built.
+        precision: of the torso's arithmetic.
+
+    Raises:
+        ValueError: the network has other weights, or some are NaN or infinite.
+    """
+    known = torsos.registered(), recurrent.registered()
+    if card.torso not in known[0] or card.core not in known[1]:
+        trained = f" it was trained with the plugin {', '.join(card.plugins)}"
+        raise DamagedFileError(
+            f"torso {card.torso} or core {card.core} is unknown here;"
+            f"{trained if card.plugins else ' a plugin may have been removed'}"
+        )
+    _check_sizes(card, weights)
+    agent = _network(card, precision)
+    for name, own in agent.state_dict().items():
+        given = weights.get(name, own)
+        if own.is_floating_point() and not given.is_floating_point():
+            raise DamagedFileError(f"the weights {name} are {given.dtype}")
+    held = {name: tensor.float() for name, tensor in weights.items()}
+    check_finite(held)
+    missing, unknown = agent.load_state_dict(held, strict=False)
+    if unknown or any(not name.startswith("value") for name in missing):
+        raise DamagedFileError(f"it lacks weights of the {card.torso} torso, or has others")
+    with torch.no_grad():
+        for name, parameter in agent.named_parameters():
+            if name in missing:
+                parameter.fill_(torch.nan)
+    return agent
 
 
 NONSENSE = (

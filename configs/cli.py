@@ -28,6 +28,7 @@ components chosen on this command line. To see those of other components, choose
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
   python train.py --resume runs/NAME --steps 20000000
+  python train.py --list-teachers                              (what --teacher can name)
 """
 
 COMMON = (
@@ -51,7 +52,7 @@ train.py needs to know what to train. For instance:
 EVALUATE_EXAMPLES = """\
 Plays whole episodes with trained policies and prints their scores, or films one episode.
 
-  python evaluate.py teachers/Breakout
+  python evaluate.py Breakout
   python evaluate.py runs/NAME runs/OTHER --output scores.csv
   python evaluate.py runs/NAME --video film.mp4
 """
@@ -134,6 +135,23 @@ INDENTED: dict[str, Any] = {
     "subsequent_indent": "    ",
     "break_on_hyphens": False,
 }
+
+
+LIST_TEACHERS = "--list-teachers"
+
+
+def lists_teachers(arguments: Sequence[str]) -> bool:
+    """Whether the arguments of `train.py` ask for the shipped teachers.
+
+    Raises:
+        UsageError: they ask for something else as well.
+    """
+    if LIST_TEACHERS not in arguments:
+        return False
+    others = [argument for argument in arguments if argument != LIST_TEACHERS]
+    if others:
+        raise UsageError(f"{LIST_TEACHERS} trains nothing: drop {others[0]} and what follows it.")
+    return True
 
 
 RESUME = "--resume"

@@ -26,7 +26,7 @@ class EvaluateOptions:
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint=""),
     ]
-    """A run's folder, a shipped teacher's folder, or an exported policy; several are compared."""
+    """A run's folder, a shipped teacher's name, or an exported policy; several are compared."""
     episodes: int = EPISODES
     """Whole episodes per RUN, divided among environments beforehand so that short ones are not
     favoured."""
@@ -46,6 +46,8 @@ class EvaluateOptions:
     policy: Literal["last", "best"] = "last"
     """Which policy of a run's folder: as exported last, or the best of its evaluations
     while it was trained."""
+    env: str = ""
+    """Environment of another library's policy (Stable-Baselines3, CleanRL), which names none."""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
     """File for all scores, JSON or .csv; without it they go to evaluation.json in each run's
     folder."""

@@ -301,7 +301,7 @@ def flags(choice: Choice, *, gpu: bool = False) -> type:
     text = "A module that registers components of its own; may be given several times."
     add("plugin", Annotated[str, tyro.conf.arg(metavar="MODULE", help=text)], "")
     if "distill" in choice.aux:
-        text = "Short for --aux.distill.teacher."
+        text = "Short for --aux.distill.teacher; --list-teachers shows those shipped with the code."
         add("teacher", Annotated[str, tyro.conf.arg(help=text)], "")
     if choice.family == "atari":
         text = "Short for --env.backend."

@@ -150,6 +150,11 @@ class VecEnv(ABC):
         """Names of the teachers that the environment has itself, the usual one first."""
         return ()
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action does, in capitals, as LEFT or UPLEFT; empty where that is not known."""
+        return ()
+
     def teacher_logits(self, name: str) -> Float[Tensor, "states A"]:
         """Logits of one of the `teachers`, by `state`.
 
@@ -351,6 +356,11 @@ class VecEnvParts(VecEnv):
     def parts(self) -> Sequence[VecEnv]:
         """The parts, which can be sent to and received from one by one."""
         return self._parts
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Those of the parts, which are alike."""
+        return self._parts[0].action_names
 
     def reset(self) -> Shaped[Tensor, " B *shape"]:
         """Starts a fresh episode everywhere."""

@@ -112,6 +112,11 @@ class CatchVecEnv(VecEnv):
         self._generator = torch.Generator(device).manual_seed(separated_seeds(seed, 1)[0])
         self.reset()
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Where the paddle goes."""
+        return ("LEFT", "STAY", "RIGHT")
+
     def reset(self) -> Float[Tensor, "B rows columns"]:
         """Drops a new ball everywhere."""
         num_envs = self.spec.num_envs

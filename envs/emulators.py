@@ -112,6 +112,11 @@ class Emulators(ABC):
     observation_shape: tuple[int, ...]
     num_actions: int
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action does, in capitals; empty where that is not known."""
+        return ()
+
     @abstractmethod
     def reset(self) -> Shaped[np.ndarray, " B *shape"]:
         """Starts a new game everywhere."""
@@ -159,6 +164,11 @@ class EmulatedVecEnv(VecEnv):
         self._renders = render
         self._playing = False
         self._process = os.getpid()
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action of the games does."""
+        return self._emulators.action_names
 
     def reset(self) -> Shaped[Tensor, " B *shape"]:
         """Starts a new game everywhere."""

@@ -1,12 +1,15 @@
-"""Turns a run into a shipped teacher: `python teachers/ship.py RUN --note "..."`.
+"""Turns a run into a shipped teacher: `python teachers/ship.py RUN --name Breakout/weak`.
 
 Writes the policy in float16 without the value head, scores the file as stored, and
-makes the card (README.md) with command, seed, steps, score and curve.
+makes the card (README.md) with command, seed, steps, score, digest and curve.
 """
 
 import csv
+import hashlib
 import json
+import re
 import sys
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,33 +22,33 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 mpl.use("Agg")
 
-from configs.evaluation import EvaluateOptions  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 from agents.runtime.checkpoint import write_json  # noqa: E402
 from agents.teachers import POLICY_FILE, export_policy, load_policy  # noqa: E402
+from configs.programs import EvaluateOptions  # noqa: E402
 from experiments.evaluation.command import evaluate  # noqa: E402
 from experiments.report.command import command  # noqa: E402
 from experiments.results import options_of  # noqa: E402
 
 CARD = """\
-# A deliberately sub-optimal teacher for {env}
+# {title}
 
-Its training was stopped long before the algorithm's limit, so a student can gain from it and can
-also lose by trusting it too long.
+{about}
 
 | | |
 |---|---|
 | file | `policy.safetensors`: torso and policy in float16, no value head, {size:.1f} MiB |
-| score of this file | mean **{mean:.1f}** (95 % interval {low:.1f} to {high:.1f}), \
-median {median:.1f} |
-| measured by | `python evaluate.py teachers/{env} --episodes {episodes}`: {episodes} episodes, \
+| SHA-256 | `{digest}` |
+| score of this file | mean **{mean:.3g}** (95 % interval {low:.3g} to {high:.3g}), \
+median {median:.3g} |
+| measured by | `python evaluate.py {name} --episodes {episodes}`: {episodes} episodes, \
 actions sampled, {precision} |
 | protocol | {protocol}, raw score |
 | human-normalised | {human} |
 | trained by | `{command}` |
 | seed | {seed} |
-| agent steps | {steps:,} ({frames:,} frames) |
+| agent steps | {steps} |
 | commit | {commit} |
 | hardware | {cpu}, {cores} cores, GPU {gpu} |
 {note}
@@ -54,6 +57,11 @@ actions sampled, {precision} |
 `evaluation.json` holds the score of every episode, `curve.csv` the curve. `python teachers/ship.py`
 makes this folder from a run.
 """
+
+ABOUT = (
+    "Its training was stopped long before the algorithm's limit, so a student can gain from it "
+    "and can also lose by trusting it too long."
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,13 @@ class Options:
     """Played with the stored file."""
     note: str = ""
     """A further row of the card."""
+    name: str = ""
+    """By which --teacher finds it: the environment, or a name below it, as Breakout/weak; empty:
+    the environment."""
+    about: str = ABOUT
+    """What the card says of it first."""
+    num_envs: int = 16
+    """Environments stepped together while it is scored."""
 
 
 def main(options: Options) -> None:
@@ -74,17 +89,21 @@ def main(options: Options) -> None:
     config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
     versions: dict[str, Any] = json.loads((run / "versions.json").read_text(encoding="utf-8"))
     agent, card = load_policy(run, torch.device("cpu"))
-    folder = ROOT / "teachers" / card.env
-    folder.mkdir(exist_ok=True)
+    name = options.name or card.env
+    if name != card.env and not re.fullmatch(rf"{re.escape(card.env)}/[\w-]+", name):
+        sys.exit(f"ship.py: --name must be {card.env} or {card.env}/NAME, not {name}.")
+    folder = ROOT / "teachers" / name
+    folder.mkdir(parents=True, exist_ok=True)
     # How many threads play does not belong to the environment's definition.
     env_options = {k: v for k, v in config["env"].items() if k != "num_threads"}
     file = folder / POLICY_FILE
     export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
 
-    (scored,) = evaluate(EvaluateOptions((str(folder),), episodes=options.episodes))
+    playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
+    (scored,) = evaluate(playing)
     result = scored.to_json()
     write_json(folder / "evaluation.json", result)
-    draw(run, folder, card.env)
+    draw(run, folder, name)
     low, high = result["interval_95"]
     human = result["human_normalised"]
     text = CARD.format(
@@ -92,15 +111,19 @@ def main(options: Options) -> None:
             key: result[key]
             for key in ("env", "mean", "median", "episodes", "precision", "protocol")
         },
+        title=f"A teacher for {card.env}" + (f": {name}" if name != card.env else ""),
+        about=textwrap.fill(options.about, 100),
+        name=name,
+        digest=hashlib.sha256(file.read_bytes()).hexdigest(),
         size=file.stat().st_size / 2**20,
         low=low,
         high=high,
         human="-" if human is None else f"{100 * human:.0f} %",
         command=command(config),
         seed=config["run"]["seed"],
-        steps=card.steps,
-        frames=card.steps * config["env"].get("frame_skip", 1),
-        commit=versions["commit"],
+        steps=f"{card.steps:,}"
+        + (f" ({card.steps * skip:,} frames)" if (skip := config["env"].get("frame_skip")) else ""),
+        commit=f"{versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         cpu=versions["cpu"],
         cores=versions["cores"],
         gpu=versions["gpu"] or "none",
@@ -110,8 +133,14 @@ def main(options: Options) -> None:
     print(scored.summary())
 
 
-def draw(run: Path, folder: Path, env: str) -> None:
-    """Copies the return's curve and draws it."""
+def draw(run: Path, folder: Path, name: str) -> None:
+    """Copies the return's curve and draws it.
+
+    Args:
+        run: folder of the run.
+        folder: of the teacher.
+        name: of the teacher, for the title.
+    """
     with (run / "metrics.csv").open(encoding="utf-8") as source:
         rows = [row for row in csv.DictReader(source) if row["return"]]
     rows = rows[:: max(1, len(rows) // 200)]
@@ -124,7 +153,7 @@ def draw(run: Path, folder: Path, env: str) -> None:
     axes.plot(steps, [float(row["return"]) for row in rows], color="#4c72b0")
     axes.set_xlabel("thousand agent steps")
     axes.set_ylabel("return, last 100 episodes")
-    axes.set_title(f"{env}: the shipped teacher while training", fontsize=11)
+    axes.set_title(f"{name}: the shipped teacher while training", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     figure.savefig(folder / "curve.png", dpi=120)

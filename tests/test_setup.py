@@ -189,7 +189,7 @@ def test_other_peoples_packages_stay_what_they_are_and_all_of_ours_can_be_import
                 __import__(module.name)
         ours = {"configs", "envs", "experiments", "gridworld", "sweep"}
         assert not ours & set(sys.modules)
-        from auxgate.experiments.training.build import SHIPPED_TEACHERS
+        from auxgate.experiments.training.teachers import SHIPPED_TEACHERS
         print(auxgate.__file__, SHIPPED_TEACHERS)
     """
     code, said, error = python("-c", textwrap.dedent(check))

@@ -66,6 +66,10 @@ RUNS = {
     "heads": 230,
     "gates": 55,
     "gates_heads": 21,
+    "teachers": 8,
+    "breakout_teachers": 26,
+    "temperature_breakout": 18,
+    "atari100k": 45,
 }
 """Of every shipped study: seeds times arms."""
 

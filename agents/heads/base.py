@@ -141,6 +141,11 @@ class AuxiliaryHead(nn.Module, ABC):
         return sum(buffer.nbytes for buffer in self.buffers())
 
 
+def nameless() -> tuple[str, ...]:
+    """The names of actions that have none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class HeadContext:
     """What a head may ask for when it is built."""
@@ -159,3 +164,5 @@ class HeadContext:
     """Gamma of the main loss, per agent step."""
     unroll_length: int
     """T, agent steps of a trajectory."""
+    action_names: Callable[[], tuple[str, ...]] = nameless
+    """What the environment's actions do, as LEFT; empty where it does not say."""

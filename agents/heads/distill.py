@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.algorithms import log_probability
-from agents.algorithms.returns import gae
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
-from agents.heads.components.trial import Trial
+from agents.heads.components.answers import WrongAnswers, mirrored
+from agents.heads.components.trust import TeacherAdvantage, Trial
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
@@ -95,73 +95,23 @@ def after(value: Float[Tensor, "T B"], trajectory: Trajectory) -> Float[Tensor, 
 
 Where = Literal["everywhere", "better", "advantage", "ahead"]
 
-TRACE = 0.95
-"""Lambda of the advantages from which the teacher's is estimated."""
-ENOUGH = 0.2
-"""The teacher's advantage at which the loss counts in full, in root mean squares of all."""
-LARGEST_RATIO = 20.0
-"""Bound of the ratio of the teacher's to the student's probability of an action."""
-
-
-class TeacherAdvantage(nn.Module):
-    """Estimates how much better the teacher's actions are than the student's, state by state.
-
-        u(x) = E_{a ~ pi_T}[A(x, a)] / s,    learnt from  pi_T(a_t | x_t) / mu(a_t | x_t) A_t / s
-
-    by least squares, linearly in the agent's features, which it does not train.  A_t are
-    generalised advantages of the student with its own values, mu is the policy that acted, and s
-    the root mean square of the A_t.  By the policy improvement theorem a student that moves
-    towards the teacher wherever u > 0, and only there, improves (Kakade and Langford 2002,
-    "Approximately Optimal Approximate Reinforcement Learning", for small moves).  It starts at 0:
-    nothing is followed before it is known to help.
-    """
-
-    def __init__(self, num_features: int, discount: float) -> None:
-        super().__init__()
-        self._discount = discount
-        self.layer = nn.Linear(num_features, 1)
-        nn.init.zeros_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
-
-    def forward(
-        self, output: AgentOutput, trajectory: Trajectory, teacher: Float[Tensor, "T B A"]
-    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"]]:
-        """Returns the weights of the steps, from 0 to 1, and the loss of the estimate.
-
-        Args:
-            output: of the agent.
-            trajectory: that it was unrolled over.
-            teacher: its probabilities.
-        """
-        advantage = gae(
-            trajectory.reward,
-            output.value.detach(),
-            trajectory.terminated,
-            trajectory.truncated,
-            discount=self._discount,
-            trace=TRACE,
-        )
-        likely = teacher.gather(-1, trajectory.action.unsqueeze(-1)).squeeze(-1)
-        ratio = (likely / trajectory.log_probability.exp()).clamp(max=LARGEST_RATIO)
-        valid = trajectory.valid
-        spread = masked_mean(advantage.square(), valid).sqrt()
-        drawn = torch.where(valid & (spread > 0), ratio * advantage / spread, 0.0)
-        estimate = self.layer(output.features[:-1].detach()).squeeze(-1)
-        weight = (estimate.detach() / ENOUGH).clamp(0.0, 1.0)
-        return weight, 0.5 * (estimate - drawn).square()
-
 
 @dataclass(frozen=True)
 class DistillConfig:
     """Imitates a frozen teacher on the student's own states."""
 
     teacher: str = ""
-    """A run directory or exported policy; empty: the one shipped for the environment, or its own
-    (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
+    """A run directory, an exported policy, or the name of a shipped teacher; empty: the usual one
+    of the environment (gridworld: optimal; others: q-learning, redraw, swap, remove)."""
     temperature: float = 1.0
     """The teacher's policy is softmax(logits / temperature); 0 = greedy."""
     smoothing: float = 0.0
     """Share of the uniform policy mixed into the teacher's."""
+    mirror: bool = False
+    """Exchange LEFT and RIGHT in what the teacher says, for a teacher that misleads."""
+    random_answers: float = 0.0
+    """Share of states, drawn anew at every step, at which the teacher's answer is dealt out to the
+    actions at random."""
     loss: DistillLoss = "student"
     """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
@@ -181,6 +131,8 @@ class DistillConfig:
         finite = 0 <= self.temperature < float("inf")
         require(self, "temperature", finite, "0 (greedy) or more")
         require(self, "smoothing", 0 <= self.smoothing < 1, "0 or more and below 1")
+        share = 0 <= self.random_answers <= 1
+        require(self, "random_answers", share, "from 0 to 1")
         if "entropy" in self.loss and self.temperature == self.smoothing == 0:
             raise OptionError(
                 "loss",
@@ -213,7 +165,8 @@ class DistillConfig:
         """Makes the head; loads the teacher.
 
         Raises:
-            ValueError: the teacher knows no values, and they are asked for.
+            ValueError: the teacher knows no values, and they are asked for; or there is no LEFT
+                and RIGHT to exchange.
         """
         teacher = context.load_teacher(self.teacher)
         if self.where == "better" and not teacher.logits_are_values:
@@ -237,7 +190,25 @@ class DistillConfig:
             if self.where == "advantage"
             else None,
             trial=Trial(context.spec.num_envs, context.device) if self.where == "ahead" else None,
+            wrong=self._wrong(context),
         )
+
+    def _wrong(self, context: HeadContext) -> WrongAnswers | None:
+        if not self.mirror and not self.random_answers:
+            return None
+        order = None
+        if self.mirror:
+            names = context.action_names()
+            order = mirrored(names)
+            if order is None:
+                actions = f"has {', '.join(names)}" if names else "does not name its actions"
+                raise OptionError(
+                    "mirror",
+                    f"exchanges LEFT and RIGHT, but {context.spec.name} {actions}: drop it, or "
+                    "choose an environment that has both.",
+                )
+        stream = context.stream("answers") if self.random_answers else None
+        return WrongAnswers(order, self.random_answers, stream)
 
 
 @dataclass(frozen=True)
@@ -268,6 +239,7 @@ class Distill(AuxiliaryHead):
         where: everywhere, or only where the teacher expects more (`better`).
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
         trial: compares the teacher's return with the student's; None: it is not tried.
+        wrong: changes what the teacher says; None: it is heard as it is.
     """
 
     trains = ("torso", "core", "policy")
@@ -284,6 +256,7 @@ class Distill(AuxiliaryHead):
         where: Where = "everywhere",
         advantage: TeacherAdvantage | None = None,
         trial: Trial | None = None,
+        wrong: WrongAnswers | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, so that the teacher is no submodule: it is not trained, not saved.
@@ -296,11 +269,14 @@ class Distill(AuxiliaryHead):
         self._compares = where == "better"
         self.advantage = advantage
         self.trial = trial
+        self.wrong = wrong
 
     def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
         """Tries the teacher, where it is followed only while it is ahead."""
         if self.trial is not None:
-            self.remark = self.trial.hold(self._teacher[0], self._policy, env, generator)
+            self.remark = self.trial.hold(
+                self._teacher[0], lambda logits: self._policy(self._heard(logits)), env, generator
+            )
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""
@@ -316,13 +292,16 @@ class Distill(AuxiliaryHead):
             raise ChangedTeacherError("the teacher is not the one that the run began with")
         self._teacher[0].memory = state["memory"]
 
-    def _policy(self, logits: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
-        return teacher_policy(logits, self.temperature, self._smoothing)
+    def _heard(self, logits: Float[Tensor, "T B A"]) -> Float[Tensor, "T B A"]:
+        return logits if self.wrong is None else self.wrong(logits)
+
+    def _policy(self, heard: Float[Tensor, "T B A"]) -> Float[Tensor, "T B A"]:
+        return teacher_policy(heard, self.temperature, self._smoothing)
 
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
         """Runs the teacher, once per trajectory."""
-        logits = self._teacher[0](trajectory)
+        logits = self._heard(self._teacher[0](trajectory))
         probabilities = self._policy(logits)
         entropy = -probabilities.xlogy(probabilities).sum(-1)
         value = (probabilities * logits).sum(-1) if self._compares else None

@@ -218,7 +218,7 @@ class TeacherAdvantage:
 
 
 class TeacherLead:
-    """How far each teacher is known to earn more than its student, as `heads.components.trial`.
+    """How far each teacher is known to earn more than its student, as `heads.components.trust`.
 
     The teacher's return is the exact one, which a trial of many episodes would find; the
     student's mean is that of its latest episodes.

@@ -38,6 +38,23 @@ def games() -> tuple[str, ...]:
     return tuple(_camel_case(rom) for rom in roms.get_all_rom_ids() if rom not in _FOR_TWO)
 
 
+def minimal_actions(game: str) -> tuple[str, ...]:
+    """Names the actions that a game uses, in their order; empty for a game that is not here.
+
+    Loads the game, which takes up to a second.
+    """
+    from ale_py import ALEInterface, LoggerMode, roms
+
+    rom = next((rom for rom in roms.get_all_rom_ids() if _camel_case(rom) == game), None)
+    path = None if rom is None else roms.get_rom_path(rom)
+    if path is None:
+        return ()
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    ale = ALEInterface()
+    ale.loadROM(path)
+    return tuple(action.name for action in ale.getMinimalActionSet())
+
+
 class AleEmulators(Emulators):
     """Games in ale-py's vector environment, with lives and time limit kept here.
 
@@ -90,6 +107,11 @@ class AleEmulators(Emulators):
         self._seeds: Any = np.array(seeds)
         self._lives: Int[np.ndarray, " B"]
         self._observation: UInt8[np.ndarray, "B S H W"]
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The names that ale-py gives them."""
+        return tuple(action.name for action in self._pool.ale.get_action_set())
 
     def reset(self) -> UInt8[np.ndarray, "B S H W"]:
         """Starts a new game everywhere; the first call seeds the games."""

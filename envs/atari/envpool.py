@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from envs.atari.games import action_names
 from envs.atari.options import AtariOptions
 from envs.envpool.pool import EnvpoolEmulators, tasks
 
@@ -47,6 +48,12 @@ class EnvpoolAtari(EnvpoolEmulators):
             "reward_clip": False,
         }
         super().__init__(f"{game}-v5", seeds, num_threads, render, options=played)
+        self._game = game
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Those of ale-py, whose order envpool has too; empty where ale-py is not installed."""
+        return action_names(self._game, self.num_actions)
 
     def _is_over(
         self,

@@ -103,6 +103,32 @@ STANDARD_GAMES = (
 )
 
 
+FULL_ACTIONS = (
+    *("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN"),
+    *("UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNLEFT"),
+    *("UPFIRE", "RIGHTFIRE", "LEFTFIRE", "DOWNFIRE"),
+    *("UPRIGHTFIRE", "UPLEFTFIRE", "DOWNRIGHTFIRE", "DOWNLEFTFIRE"),
+)
+"""The console's actions in the order of the Arcade Learning Environment; games have some or all."""
+
+
+def action_names(game: str, num_actions: int) -> tuple[str, ...]:
+    """What the actions of a game do; empty where only ale-py, which is not installed, knows.
+
+    Args:
+        game: as envpool spells it.
+        num_actions: how many the game is played with.
+    """
+    if num_actions == len(FULL_ACTIONS):
+        return FULL_ACTIONS
+    if "ale" not in installed_backends():
+        return ()
+    from envs.atari.ale import minimal_actions
+
+    names = minimal_actions(game)
+    return names if len(names) == num_actions else ()
+
+
 def installed_backends() -> tuple[Backend, ...]:
     """The backends that can play here, the preferred one first."""
     return tuple(name for name in get_args(Backend) if find_spec(PACKAGES[name]) is not None)

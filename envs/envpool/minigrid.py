@@ -112,6 +112,12 @@ class MinigridConfig(PoolOptions):
 class _MinigridEmulators(EnvpoolEmulators):
     """Worlds whose cells are told by one-hot planes."""
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """MiniGrid's own; LEFT and RIGHT turn the agent."""
+        names = ("LEFT", "RIGHT", "FORWARD", "PICKUP", "DROP", "TOGGLE", "DONE")
+        return names[: self.num_actions]
+
     def _shape(self, space: spaces.Space[Any]) -> tuple[int, ...]:
         assert isinstance(space, spaces.Dict)
         assert space["image"].shape == (_VIEW, _VIEW, 3)

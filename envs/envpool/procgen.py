@@ -164,6 +164,12 @@ class ProcgenConfig(PoolOptions):
 class _ProcgenEmulators(EnvpoolEmulators):
     """Games that say whether a level was solved on the last step that its time allows."""
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The console's directions, and the keys that some games use (Cobbe et al. 2020)."""
+        directions = ("DOWNLEFT", "LEFT", "UPLEFT", "DOWN", "NOOP", "UP")
+        return (*directions, "DOWNRIGHT", "RIGHT", "UPRIGHT", "D", "A", "W", "S", "Q", "E")
+
     def _is_over(
         self,
         terminated: Bool[np.ndarray, " B"],

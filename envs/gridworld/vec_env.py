@@ -104,6 +104,11 @@ class GridVecEnv(VecEnv):
         return None if optimum is None else optimum.index_select(0, self._world())
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        """Where the agent goes."""
+        return ("UP", "RIGHT", "DOWN", "LEFT")
+
+    @property
     def teachers(self) -> tuple[str, ...]:
         """Names of the teachers, each of which knows every world of the pool."""
         return TEACHERS

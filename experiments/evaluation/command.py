@@ -47,7 +47,13 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
             remove_leftovers(path.parent, path.name.__eq__)
     hardware = prepare(options)
     players = [
-        load_player(run, as_trained(run, options, hardware), render=False, policy=options.policy)
+        load_player(
+            run,
+            as_trained(run, options, hardware),
+            render=False,
+            policy=options.policy,
+            env=options.env,
+        )
         for run in options.runs
     ]
     results: list[Result] = []

@@ -310,7 +310,7 @@ def film(options: EvaluateOptions, hardware: Hardware) -> str:
     """
     (run,) = options.runs
     hardware = as_trained(run, options, hardware)
-    player = load_player(run, hardware, render=True, policy=options.policy)
+    player = load_player(run, hardware, render=True, policy=options.policy, env=options.env)
     env = player.build(1, options.seed, hardware, render=True)
     path = Path(options.video)
     try:

@@ -1,6 +1,6 @@
 """Trained policies with the environments that they were trained in, and where scores go."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -13,8 +13,10 @@ from configs.errors import UsageError
 from configs.programs import EvaluateOptions
 from configs.training import absent
 from envs import HELD_OUT, VecEnv, find, registered
+from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
+from experiments.training.teachers import locate_policy
 
 EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
 
@@ -93,35 +95,59 @@ class Player:
         return env
 
 
-def load_player(run: str, hardware: Hardware, *, render: bool, policy: str = "last") -> Player:
+def load_player(
+    run: str, hardware: Hardware, *, render: bool, policy: str = "last", env: str = ""
+) -> Player:
     """Loads a policy, and builds its environment once to check that the two still fit.
 
     Args:
-        run: a run's folder, a shipped teacher's folder, or an exported policy.
+        run: a run's folder, a shipped teacher's name or folder, or an exported policy.
         hardware: what to compute on.
         render: whether pictures will be asked for.
         policy: best for the one that did best in the evaluations of a run's folder.
+        env: the environment of another library's policy, whose file does not name it.
 
     Raises:
         UsageError: there is no such policy, or its environment cannot be built.
     """
-    path = Path(run)
+    path = locate_policy(run)
     if policy == "best":
-        path /= BEST_FILE
+        path = Path(run) / BEST_FILE
         if not path.is_file():
             raise UsageError(
                 f"--policy best needs {path}, which is not there: name the folder of a run that "
                 "was trained with --eval-every, or drop it."
             )
+    if is_foreign(path) != bool(env):
+        raise UsageError(
+            f"--env is for policies of other libraries, and {run} names its own: drop it."
+            if env
+            else f"{run} does not name its environment: add --env."
+        )
     load_plugins_of(run)
     try:
+        if env:
+            return _foreign_player(run, path, env, hardware)
         player = Player(run, *load_policy(path, hardware.device, hardware.precision))
-        env = player.build(1, 0, hardware, render=render)
-        env.close()
-        _check(player.card, env)
+        played = player.build(1, 0, hardware, render=render)
+        played.close()
+        _check(player.card, played)
     except NONSENSE as error:
         raise UsageError(f"{run} cannot be played: {str(error).rstrip('.')}.") from error
     return player
+
+
+def _foreign_player(run: str, path: Path, name: str, hardware: Hardware) -> Player:
+    """A policy of another library, in an environment with its usual options."""
+    known, family = find(name)
+    config: Any = registered()[family]
+    env: VecEnv = config.build(known, 1, 0, hardware.device)
+    env.close()
+    agent, card, said = load_foreign(
+        path, env.spec, hardware.device, hardware.precision, asdict(config)
+    )
+    print(said, flush=True)
+    return Player(run, agent, card)
 
 
 def as_trained(run: str, options: EvaluateOptions, hardware: Hardware) -> Hardware:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from agents.runtime.checkpoint import CONTENT
 from agents.teachers import POLICY_FILE, find_policy
 from experiments.report.command import command, description
-from experiments.training.build import SHIPPED_TEACHERS
+from experiments.training.teachers import SHIPPED_TEACHERS, locate_policy
 
 FIRST_LINE = "# auxgate run 1"
 LATE = 0.9
@@ -225,8 +225,11 @@ def _evaluation(folder: Path) -> dict[str, Any] | None:
 def _teacher_score(config: Mapping[str, Any]) -> float | None:
     """The score in the folder of the teacher's policy, if there is one."""
     for head in config["heads"].values():
-        if "teacher" in head:
-            path = Path(head["teacher"] or SHIPPED_TEACHERS / config["choice"]["env"])
+        # The score of a teacher's file says nothing of what is heard where its answers are changed.
+        changed = head.get("mirror") or head.get("random_answers")
+        if "teacher" in head and not changed:
+            given = head["teacher"]
+            path = locate_policy(given) if given else SHIPPED_TEACHERS / config["choice"]["env"]
             file = find_policy(path).parent / "evaluation.json"
             if file.is_file():
                 return float(json.loads(file.read_text(encoding="utf-8"))["mean"])

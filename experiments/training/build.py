@@ -1,11 +1,10 @@
 """Builds the objects of a run from its config, and refuses what does not fit together."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import prod
-from pathlib import Path
 
 import torch
 from torch._functorch import config as functorch_config
@@ -21,7 +20,7 @@ from agents.rollout.collector import Collector, Pipeline
 from agents.runtime import random as seeding
 from agents.runtime.distributed import Processes
 from agents.runtime.random import Stream
-from agents.teachers import OtherActionsError, PolicyCard, TableTeacher, Teacher, load_teacher
+from agents.teachers import TableTeacher, Teacher
 from configs.errors import UsageError, naming
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
@@ -29,59 +28,7 @@ from envs.base import free_bytes, guarding, is_out_of_memory
 from experiments.training.capturing import capture
 from experiments.training.hardware import Hardware
 from experiments.training.session import Session, identity, policy_card
-
-SHIPPED_TEACHERS = Path(__file__).resolve().parents[2] / "teachers"
-
-
-def find_teacher(path: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str] = ()) -> Teacher:
-    """Loads the teacher at `path`, or the one that is shipped for the environment.
-
-    Args:
-        path: a run's folder or an exported policy; empty for the shipped one.
-        spec: of the student's environment.
-        hardware: what the teacher computes on.
-        own: names of the teachers that the environment itself has, for the error message.
-
-    Returns:
-        The teacher.
-
-    Raises:
-        UsageError: there is none, or it does not fit; the message says how to get one.
-    """
-    shipped = SHIPPED_TEACHERS / spec.name
-    if not path and not shipped.is_dir():
-        raise UsageError(
-            f"--aux distill needs a teacher and none is shipped for {spec.name}: train one with "
-            f"'python train.py --env {spec.name} --run-dir runs/teacher-{spec.name}' and give "
-            f"--teacher runs/teacher-{spec.name}."
-        )
-    try:
-        return load_teacher(
-            Path(path) if path else shipped, spec, hardware.device, hardware.precision
-        )
-    except OtherActionsError as error:
-        raise UsageError(
-            f"--teacher {path or shipped}: {error}; {_fitting_teacher(error.card, spec)}."
-        ) from error
-    except ValueError as error:
-        others = f" in the same worlds, or one of {', '.join(own)}" if own else ""
-        raise UsageError(
-            f"--teacher {path or shipped}: {error}; give a run or an exported policy of "
-            f"{spec.name}{others}."
-        ) from error
-
-
-def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
-    """How to get a teacher that has the student's actions."""
-    theirs, ours = (protocol.partition("+")[0] for protocol in (card.protocol, spec.protocol))
-    if card.env != spec.name or theirs == ours:
-        return f"give a run or an exported policy of {spec.name} with the same actions"
-    folder = f"runs/teacher-{spec.name}-{ours}"
-    return (
-        f"play by its protocol (--protocol {theirs}), or train a teacher by yours ('python "
-        f"train.py --env {spec.name} --protocol {ours} --run-dir {folder}') and give --teacher "
-        f"{folder}"
-    )
+from experiments.training.teachers import find_teacher
 
 
 @dataclass(frozen=True)
@@ -298,6 +245,7 @@ def build_heads(
             stream=partial(stream_of, name),
             discount=run.discount,
             unroll_length=run.unroll_length,
+            action_names=lambda: env.action_names,
         )
         with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{name}"):
             heads[name] = head.build(context).to(hardware.device)

@@ -4,14 +4,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from agents.runtime.distributed import leave
-from configs.cli import SHORT_HELP
+from configs.cli import SHORT_HELP, lists_teachers
 from configs.errors import UsageError, blame, quoted
 from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.training.build import USUAL, Parts
 from experiments.training.endings import culprit, ruin, skipped, trouble
 from experiments.training.evaluating import best_so_far
 from experiments.training.lock import VanishedError
-from experiments.training.trainer import DIVERGED, MISTAKEN, STOPPED, Run, Trainer, prepare
+from experiments.training.teachers import teacher_table
+from experiments.training.trainer import DIVERGED, DONE, MISTAKEN, STOPPED, Run, Trainer, prepare
 
 
 def farewell(run: Run, code: int) -> None:
@@ -63,6 +64,9 @@ def main(
         print(SHORT_HELP, end="")
         return MISTAKEN
     try:
+        if lists_teachers(given):
+            print(teacher_table())
+            return DONE
         run = prepare(given, parts)
         try:
             code = trainer(run).train()

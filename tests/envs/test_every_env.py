@@ -212,6 +212,11 @@ def test_what_comes_out_is_what_the_spec_says(build):
         assert getattr(step, name).dtype == torch.bool
 
 
+def test_every_action_has_a_name_or_none_has(build):
+    env = build()
+    assert len(set(env.action_names)) in (0, env.spec.num_actions)
+
+
 def test_every_action_of_the_spec_is_playable(build):
     env = build()
     env.reset()

@@ -118,7 +118,7 @@ def test_the_teacher_s_score_goes_along(write_run, tmp_path, monkeypatch):
 
 
 def test_the_shipped_teacher_s_score_is_that_of_its_evaluation(write_run, tmp_path):
-    from experiments.training.build import SHIPPED_TEACHERS
+    from experiments.training.teachers import SHIPPED_TEACHERS
 
     evaluation = json.loads((SHIPPED_TEACHERS / "Breakout" / "evaluation.json").read_text())
     found = thinned(write_run(tmp_path / "run", DISTILL)).teacher

@@ -25,9 +25,9 @@ from torch.testing import assert_close
 
 from agents.runtime.checkpoint import load_tensors
 from agents.teachers import load_policy
-from experiments.training.build import SHIPPED_TEACHERS
 from experiments.training.command import main
 from experiments.training.run_folder import read_config
+from experiments.training.teachers import SHIPPED_TEACHERS
 from experiments.training.trainer import DONE
 
 ARCHIVES = Path(__file__).parent / "previous_layout"

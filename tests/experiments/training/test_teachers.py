@@ -3,7 +3,7 @@ import pytest
 from agents.teachers import export_policy
 from configs.cli import parse
 from configs.errors import UsageError
-from experiments.training import build as teachers
+from experiments.training import teachers
 from experiments.training.build import build
 from tests.experiments.sessions import HARDWARE, SMALL, WORLDS, complaint, session_of
 
@@ -81,3 +81,14 @@ def test_a_run_teaches_in_its_own_worlds_and_no_others(tmp_path):
     assert ": the teacher at " in said
     assert "learnt in 4 worlds from number 0 of seed 0+height=6+width=7, but " in said
     assert said.endswith("in the same worlds, or one of optimal, q-learning, redraw, swap, remove.")
+
+
+def test_a_wrong_teacher_is_asked_for_by_its_flags(teacher):
+    line = f"--aux distill --teacher {teacher}"
+    wrong = session_of(f"{line} --aux.distill.mirror --aux.distill.random-answers 0.2")
+    wrong.update()
+    assert wrong.learner.heads["distill"].wrong.order.tolist() == [2, 1, 0]
+    assert session_of(line).learner.heads["distill"].wrong is None
+    world = session_of("--aux distill --aux.distill.mirror", WORLDS)
+    assert world.learner.heads["distill"].wrong.order.tolist() == [0, 3, 2, 1]
+    world.update()

@@ -1,4 +1,4 @@
-"""A teacher is tried before the run: it is followed as long as it earns more than its student."""
+"""How far a teacher is followed: by its estimated advantage, or as long as it earns more."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,68 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from agents.algorithms.returns import gae
 from agents.networks.actor_critic import sample
-from agents.statistics import ReturnSums, certainty, returns_so_far
+from agents.statistics import ReturnSums, certainty, masked_mean, returns_so_far
 from agents.teachers import Teacher
-from agents.trajectory import Trajectory
+from agents.trajectory import AgentOutput, Trajectory
 from envs.base import VecEnv, guarding
+
+TRACE = 0.95
+"""Lambda of the advantages from which the teacher's is estimated."""
+ENOUGH = 0.2
+"""The teacher's advantage at which the loss counts in full, in root mean squares of all."""
+LARGEST_RATIO = 20.0
+"""Bound of the ratio of the teacher's to the student's probability of an action."""
+
+
+class TeacherAdvantage(nn.Module):
+    """Estimates how much better the teacher's actions are than the student's, state by state.
+
+        u(x) = E_{a ~ pi_T}[A(x, a)] / s,    learnt from  pi_T(a_t | x_t) / mu(a_t | x_t) A_t / s
+
+    by least squares, linearly in the agent's features, which it does not train.  A_t are
+    generalised advantages of the student with its own values, mu is the policy that acted, and s
+    the root mean square of the A_t.  By the policy improvement theorem a student that moves
+    towards the teacher wherever u > 0, and only there, improves (Kakade and Langford 2002,
+    "Approximately Optimal Approximate Reinforcement Learning", for small moves).  It starts at 0:
+    nothing is followed before it is known to help.
+    """
+
+    def __init__(self, num_features: int, discount: float) -> None:
+        super().__init__()
+        self._discount = discount
+        self.layer = nn.Linear(num_features, 1)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(
+        self, output: AgentOutput, trajectory: Trajectory, teacher: Float[Tensor, "T B A"]
+    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"]]:
+        """Returns the weights of the steps, from 0 to 1, and the loss of the estimate.
+
+        Args:
+            output: of the agent.
+            trajectory: that it was unrolled over.
+            teacher: its probabilities.
+        """
+        advantage = gae(
+            trajectory.reward,
+            output.value.detach(),
+            trajectory.terminated,
+            trajectory.truncated,
+            discount=self._discount,
+            trace=TRACE,
+        )
+        likely = teacher.gather(-1, trajectory.action.unsqueeze(-1)).squeeze(-1)
+        ratio = (likely / trajectory.log_probability.exp()).clamp(max=LARGEST_RATIO)
+        valid = trajectory.valid
+        spread = masked_mean(advantage.square(), valid).sqrt()
+        drawn = torch.where(valid & (spread > 0), ratio * advantage / spread, 0.0)
+        estimate = self.layer(output.features[:-1].detach()).squeeze(-1)
+        weight = (estimate.detach() / ENOUGH).clamp(0.0, 1.0)
+        return weight, 0.5 * (estimate - drawn).square()
+
 
 STEP_LIMIT = 2_000
 """Agent steps after which a trial counts the episodes that go on with what they have earned."""
@@ -83,7 +140,7 @@ class Trial(nn.Module):
                 state=None if env.state is None else torch.stack([env.state, env.state]),
                 episode_start=opens,
             )
-            action = sample(policy(teacher(moment)[0]).log(), generator).action
+            action = sample(policy(teacher(moment))[0].log(), generator).action
             teacher.acted(action)
             with guarding(env.spec.name):
                 step = env.step(action)

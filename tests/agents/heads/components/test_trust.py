@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.components.trial import STEP_LIMIT, Trial
+from agents.heads.components.trust import STEP_LIMIT, Trial
 from agents.runtime.random import generator
 from agents.statistics import WINDOW, ReturnSums, certainty, returns_so_far
 from agents.teachers import Teacher
