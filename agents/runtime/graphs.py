@@ -9,9 +9,11 @@ Without a GPU, `NoCapture` takes the place of the capture: the function runs ane
 same fixed inputs and numbers, so that all but the capture itself can be tested.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -79,14 +81,23 @@ class CudaCapture(Capture):
 
     _one_at_a_time = Lock()  # a pipeline acts in a thread of its own, and captures wait for the GPU
 
-    def __init__(self, device: torch.device, generators: Sequence[torch.Generator] = ()) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        generators: Sequence[torch.Generator] = (),
+        *,
+        lenient: bool = False,
+    ) -> None:
         """Captures nothing yet.
 
         Args:
             device: a GPU.
             generators: of random numbers that captured functions draw, besides the default one.
+            lenient: whether a function that cannot be captured runs without a graph, with a
+                warning, instead of ending the run.
         """
         self._device = device
+        self._lenient = lenient
         self._generators = tuple(generators)
         self._stream: torch.cuda.Stream | None = None
         self._pool = torch.cuda.graph_pool_handle()
@@ -112,8 +123,9 @@ class CudaCapture(Capture):
         """Captures a function, which is not computed yet.
 
         Raises:
-            RuntimeError: the function does what a graph cannot.
+            RuntimeError: the function does what a graph cannot, unless that is only warned of.
         """
+        now = torch.cuda.current_stream(self._device)
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
@@ -124,7 +136,13 @@ class CudaCapture(Capture):
             with self._one_at_a_time, capturing:
                 result = function()
         except RuntimeError as error:
-            raise RuntimeError(f"{error}; a run without cuda_graphs does not capture it") from error
+            said = f"no CUDA graph could be captured ({' '.join(str(error).split())})"
+            if not self._lenient:
+                raise RuntimeError(f"{said}; without cuda_graphs nothing is captured") from error
+            # A capture that fails leaves its stream the current one.
+            torch.cuda.set_stream(now)
+            warnings.warn(f"{said}; this part of the run goes on without one", stacklevel=2)
+            return partial(self.warm_up, function)
 
         def replay() -> T:
             graph.replay()

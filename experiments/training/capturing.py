@@ -83,6 +83,7 @@ def capture(
         raise UsageError(f"--cuda-graphs on cannot capture {reason}: drop one of the two.")
     if reason:
         return f"No CUDA graphs, which cannot capture {reason}."
-    learner.capture(CudaCapture(device))
-    collector.capture(CudaCapture(device, [acting]))
+    lenient = asked == "auto"
+    learner.capture(CudaCapture(device, lenient=lenient))
+    collector.capture(CudaCapture(device, [acting], lenient=lenient))
     return "Acting and updates run as CUDA graphs."

@@ -18,11 +18,11 @@ ON_GPU = replace(HARDWARE, device=torch.device("cuda"))
 
 @pytest.fixture(autouse=True)
 def made(monkeypatch):
-    """The generators of each capture that was made."""
+    """The generators of each capture that was made, and whether it is lenient."""
     found = []
 
-    def capture(device, generators=()):
-        found.append(list(generators))
+    def capture(device, generators=(), *, lenient):
+        found.append((list(generators), lenient))
         return NoCapture()
 
     monkeypatch.setattr(capturing, "CudaCapture", capture)
@@ -40,7 +40,10 @@ def said(line, hardware=ON_GPU, asked="auto", resumes=False, **changes):
 @pytest.mark.parametrize("asked", ["auto", "on"])
 def test_learner_and_collector_are_captured_on_a_gpu(asked, made):
     assert said("--aux inverse", asked=asked) == "Acting and updates run as CUDA graphs."
-    assert [len(generators) for generators in made] == [0, 1]
+    assert [(len(generators), lenient) for generators, lenient in made] == [
+        (0, asked == "auto"),
+        (1, asked == "auto"),
+    ]
 
 
 UNFIT = {
