@@ -167,8 +167,9 @@ def create(config: SweepConfig) -> Path:
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
+        reason = error.strerror or error if isinstance(error, OSError) else error
         raise UsageError(
-            f"--output {folder} cannot be written ({error}): choose another folder."
+            f"--output {folder} cannot be written ({reason}): choose another folder."
         ) from error
     return folder
 

@@ -290,7 +290,7 @@ def _whole_or_absent(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if new:
+        if new and folder.is_dir():  # a pipe of that name would be waited for
             shutil.rmtree(folder, ignore_errors=True)
         raise UsageError(
             f"--run-dir {folder} cannot be written ({error.strerror or error}): choose another "

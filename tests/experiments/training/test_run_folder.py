@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import signal
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -153,6 +154,22 @@ def test_a_folder_below_a_file_is_refused_and_the_file_survives(tmp_path):
             rundir.create(config_of(run_dir=folder))
     assert everything(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
+    def late(*_):
+        raise AssertionError("it waits for the pipe")
+
+    os.mkfifo(tmp_path / "pipe")
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        with pytest.raises(UsageError, match="--run-dir pipe cannot be written"):
+            rundir.create(config_of(run_dir="pipe"))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_where_runs_is_a_file_the_default_folder_is_refused(tmp_path):
