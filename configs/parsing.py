@@ -119,9 +119,11 @@ class Option:
 
 
 def _read_one(flag: str, kind: Any, default: Any, words: Sequence[str]) -> Any:
+    # The field has the option's name, which says how large a number may be.
+    name = flag.rpartition(".")[2].replace("-", "_")
     hint = Annotated[kind, tyro.conf.arg(name=flag)]
-    holder = make_dataclass("Values", [("values", hint, field(default=default))], frozen=True)
-    return read(holder, [f"--{flag}", *words], prog="study.py").values
+    holder = make_dataclass("Values", [(name, hint, field(default=default))], frozen=True)
+    return getattr(read(holder, [f"--{flag}", *words], prog="study.py"), name)
 
 
 def options(kind: Any, component: str = "", path: tuple[str, ...] = ()) -> dict[str, Option]:
