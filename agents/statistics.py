@@ -15,7 +15,10 @@ from agents.runtime.distributed import ALONE, Processes
 
 
 def normalized(
-    advantage: Float[Tensor, "T B"], valid: Bool[Tensor, "T B"], processes: Processes = ALONE
+    advantage: Float[Tensor, "T B"],
+    valid: Bool[Tensor, "T B"],
+    processes: Processes = ALONE,
+    least: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, "T B"]:
     """Shifts and scales to zero mean and unit variance over the valid steps; 0 at the others.
 
@@ -26,11 +29,16 @@ def normalized(
         advantage: of every step; may hold anything where `valid` is False.
         valid: the steps that count.
         processes: share the batch.
+        least: deviation to divide by where the advantages' own is smaller; the variance is then
+            below 1.  None: their own in any case.
     """
     centred = torch.where(valid, advantage - processes.mean(advantage, valid), 0.0)
     variance = processes.mean(centred.square(), valid)
+    deviation = variance.sqrt()
+    if least is not None:
+        deviation = torch.maximum(deviation, least)
     # As in PPO's codes; the constant matters only where all advantages are alike.
-    return centred / (variance.sqrt() + 1e-8)
+    return centred / (deviation + 1e-8)
 
 
 def returns_so_far(

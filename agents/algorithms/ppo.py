@@ -9,6 +9,7 @@ https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,9 @@ from gridworld.options import at_least, require
 @dataclass(frozen=True)
 class PPOConfig:
     """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    ABSENT: ClassVar[Mapping[str, Any]] = {"advantage_floor": 0.0}
+    """What runs did whose `config.json` has no such option yet."""
 
     epochs: int = 4
     """Passes over each trajectory (Baselines, Atari: 4; 3 in the paper)."""
@@ -46,12 +50,15 @@ class PPOConfig:
     normalize_advantage: bool = True
     """Zero mean and unit variance over the valid steps of each minibatch, by the population's
     deviation (Baselines)."""
+    advantage_floor: float = 0.0
+    """Least deviation that advantages are divided by, as a share of the spread of values; 0: none.
+    Else the updates of a task that is solved are noise of full size."""
     max_kl: float | None = None
     """End the epochs early once the mean KL of one is above this; none: never (Baselines)."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "minibatches")
-        at_least(self, 0, "entropy_coefficient", "value_coefficient")
+        at_least(self, 0, "entropy_coefficient", "value_coefficient", "advantage_floor")
         require(self, "clip", self.clip > 0, "above 0")
         require(self, "clip_end", self.clip_end is None or self.clip_end >= 0, "0 or more")
         require(self, "trace", 0 <= self.trace <= 1, "between 0 and 1")
@@ -157,7 +164,9 @@ class PPO(Algorithm):
         ratio = log_ratio.exp()
         advantage = targets.advantage
         if self._config.normalize_advantage:
-            advantage = normalized(advantage, trajectory.valid, self._processes)
+            floor = self._config.advantage_floor
+            least = floor * output.value_unit if floor > 0 else None
+            advantage = normalized(advantage, trajectory.valid, self._processes, least)
         bounded = ratio.clamp(1 - clip, 1 + clip)  # type: ignore[arg-type]
         return PolicyLoss(
             loss=-torch.minimum(ratio * advantage, bounded * advantage),

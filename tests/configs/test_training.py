@@ -297,7 +297,8 @@ def test_a_config_from_before_value_normalisation_goes_on_without_it():
     assert not TrainConfig.from_json(content).run.normalize_value
 
 
-def test_a_config_from_before_beta_1_was_an_option_goes_on_with_that_of_then():
+def test_a_config_from_before_later_options_goes_on_with_what_was_done_then():
     content = defaults(Choice("minigrid/Empty-8x8", "minigrid", "ppo", "mlp", (), None)).to_json()
-    del content["run"]["adam_beta_1"]
-    assert TrainConfig.from_json(content).run.adam_beta_1 == 0.9
+    del content["run"]["adam_beta_1"], content["algo"]["advantage_floor"]
+    old = TrainConfig.from_json(content)
+    assert (old.run.adam_beta_1, old.algo.advantage_floor) == (0.9, 0.0)

@@ -228,6 +228,25 @@ def build_trajectory_of():
     return build_trajectory_of
 
 
+@pytest.mark.parametrize("floor", [0.1, 3.0])
+def test_advantages_with_hardly_any_spread_are_not_blown_up(build_trajectory_of, floor):
+    trajectory = build_trajectory_of({(1, 0)}, {(2, 1)}, seed=0)
+    features = torch.zeros(7, 2, 5)
+    # Values whose spread is 2: the floor is a share of that.
+    output = AgentOutput(
+        *(None, features, features, torch.zeros(7, 2, 4), torch.zeros(7, 2)),
+        value_unit=torch.tensor(2.0),
+    )
+    plain, floored = (PPOConfig(advantage_floor=least).build(discount=0.9) for least in (0.0, floor))
+    targets = plain.prepare(trajectory)
+    kept = targets.advantage[trajectory.valid]
+    deviation = float(kept.std(correction=0))
+    losses = [each.loss(output, trajectory, targets).policy for each in (plain, floored)]
+    shrunk = deviation / max(deviation, 2 * floor)
+    assert (shrunk < 1) == (floor == 3.0), "one floor above the deviation, one below"
+    assert_close(losses[1], shrunk * losses[0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_minibatch_is_normalized_by_itself_and_has_the_targets_of_the_whole(build_trajectory_of):
     trajectory = build_trajectory_of({(1, 0)}, {(2, 1)}, seed=0)
     algorithm = PPOConfig().build(discount=0.9)
