@@ -91,8 +91,12 @@ PRESETS = {
     "minigrid": Preset(
         *("ppo", "mlp", 500_000, 16, 128),
         learning_rate=1e-3,
-        # Rewards come at the goal alone: without more entropy some seeds never meet one.
-        options={"epochs": 4, "minibatches": 8, "clip": 0.2, "entropy_coefficient": 0.03},
+        # Rewards come at the goal alone: without more entropy some seeds never meet one, and
+        # without a floor some unlearn what they have solved.
+        options={
+            **{"epochs": 4, "minibatches": 8, "clip": 0.2},
+            **{"entropy_coefficient": 0.03, "advantage_floor": 0.3},
+        },
         source="DoorKey-6x6 in benchmarks/results/value_scale/minigrid.csv",
     ),
     "envpool": CONTROL,

@@ -64,10 +64,11 @@ RUNS = {
     "catch_gates": 30,
     "gridworld_heads": 45,
     "heads": 230,
-    "gates": 55,
+    "gates": 75,
     "gates_heads": 21,
+    "gates_privileged": 18,
     "teachers": 8,
-    "breakout_teachers": 26,
+    "breakout_teachers": 44,
     "temperature_breakout": 18,
     "atari100k": 45,
 }

@@ -66,7 +66,11 @@ SWEEPS: Mapping[str, Sequence[str]] = {
 }
 """Sweeps in the same worlds, each with main-only and `sum`: their gates, and what is particular.
 Gates judge exact gradients in the last: what is missing to (1, 0) there is not due to noise."""
-STUDIES = {"network": "gates", "network heads": "gates_heads"}
+STUDIES = {
+    "network": "gates",
+    "network heads": "gates_heads",
+    "network privileged": "gates_privileged",
+}
 """Files in configs/studies."""
 TEACHER = "runs/gates_teacher"
 TEACHER_FLAGS = ("--env", "Gridworld", "--steps", "1000000", "--seed", "101")
