@@ -1,6 +1,7 @@
 """How far a teacher is followed: by its estimated advantage, or as long as it earns more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -104,6 +105,13 @@ class Trial(nn.Module):
         self.register_buffer("sums", torch.zeros((3, 1), device=device))
         self.register_buffer("standard", torch.full((2,), torch.nan, device=device))
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Loads what was learnt with another number of environments, too: new episodes begin."""
+        name = f"{prefix}earned"
+        if name in state and state[name].shape != self.earned.shape:
+            state[name] = torch.zeros_like(self.earned)
+        super()._load_from_state_dict(state, prefix, *others)
+
     @torch.no_grad()
     def hold(
         self,
@@ -167,7 +175,10 @@ class Trial(nn.Module):
         """Takes in the student's trajectory; returns the weight, and how far the teacher leads."""
         valid = trajectory.valid
         ends = (trajectory.terminated | trajectory.truncated) & valid
-        returned = returns_so_far(self.earned, torch.where(valid, trajectory.reward, 0.0), ends)
+        earned, opens = self.earned, trajectory.episode_start
+        if opens is not None:  # a run that was resumed may have begun new episodes
+            earned = torch.where(opens, 0.0, earned)
+        returned = returns_so_far(earned, torch.where(valid, trajectory.reward, 0.0), ends)
         self.earned.copy_(torch.where(ends[-1], 0.0, returned[-1]))
         student = ReturnSums(self.sums)
         student.add(returned.view(-1, 1), ends.view(-1, 1))

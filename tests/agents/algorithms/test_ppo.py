@@ -237,7 +237,9 @@ def test_advantages_with_hardly_any_spread_are_not_blown_up(build_trajectory_of,
         *(None, features, features, torch.zeros(7, 2, 4), torch.zeros(7, 2)),
         value_unit=torch.tensor(2.0),
     )
-    plain, floored = (PPOConfig(advantage_floor=least).build(discount=0.9) for least in (0.0, floor))
+    plain, floored = (
+        PPOConfig(advantage_floor=least).build(discount=0.9) for least in (0.0, floor)
+    )
     targets = plain.prepare(trajectory)
     kept = targets.advantage[trajectory.valid]
     deviation = float(kept.std(correction=0))

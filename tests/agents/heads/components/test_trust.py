@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,23 @@ def test_nothing_is_followed_before_two_episodes_of_the_student_have_ended():
     # Episodes of 1 + 1 and, across two trajectories, 1 + 1.
     assert weight == 1
     assert_close(lead, torch.tensor(5.0 - 2.0))
+
+
+def test_episodes_that_begin_anew_forget_what_was_earned():
+    trial = Trial(1, CPU)
+    trial(student([7.0], [False]))
+    fresh = replace(student([1.0, 1.0], [True, True]), episode_start=torch.tensor([True]))
+    trial(fresh)
+    assert_close(trial.sums[1, 0], torch.tensor(2.0))
+
+
+def test_a_trial_is_loaded_with_another_number_of_environments():
+    whole, part = Trial(4, CPU), Trial(2, CPU)
+    whole.standard.copy_(torch.tensor([5.0, 0.1]))
+    whole.earned.fill_(3.0)
+    part.load_state_dict(whole.state_dict())
+    assert torch.equal(part.standard, whole.standard)
+    assert not part.earned.any()
 
 
 def test_a_student_that_has_caught_up_follows_no_longer():
