@@ -28,7 +28,7 @@ components chosen on this command line. To see those of other components, choose
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
   python train.py --resume runs/NAME --steps 20000000
-  python train.py --list-teachers                              (what --teacher can name)
+  python train.py --list-teachers                              (the teachers that are shipped)
 """
 
 COMMON = (

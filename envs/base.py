@@ -240,14 +240,12 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Moves what an environment computed on the host to the device of the agent.
+    """Moves what an environment computed on the host to the agent's device.
 
-    To a GPU it goes through pinned memory, since nothing else is copied without waiting; PyTorch
-    keeps that memory until the copy is done.
+    To a GPU through pinned memory, which PyTorch keeps until the copy is done: nothing waits.
     """
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=device.type == "cuda")
 
 
 def check_room(count: int, each: int, device: torch.device, option: str = "num_envs") -> None:
