@@ -55,8 +55,8 @@ class Options(study.Lambdas):
     """Sentences."""
     learning_rate: float = 3e-3
     """Of Adam."""
-    steps: int = 150
-    seeds: int = 6
+    steps: int = 120
+    seeds: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
