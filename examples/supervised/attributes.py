@@ -55,8 +55,8 @@ class Options(study.Lambdas):
     """Of the convolutions; the paper's: 16 48 64 64."""
     features: int = 32
     """That the heads read; the paper's: 100."""
-    steps: int = 150
-    seeds: int = 6
+    steps: int = 120
+    seeds: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
