@@ -51,8 +51,8 @@ class Options(study.Options):
     """Channels of SegNet's stages, multiples of 4."""
     batch: int = 2
     """Images, as in the tables."""
-    steps: int = 150
-    seeds: int = 6
+    steps: int = 100
+    seeds: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
