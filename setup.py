@@ -156,8 +156,9 @@ def sources() -> dict[Path, Path]:
             if path.name not in ONLY_IN_A_CHECKOUT and path.suffix in (".py", ".typed"):
                 found[below / path.relative_to(ROOT / name)] = path
     found |= {Path("_scripts") / f"{name}.py": ROOT / f"{name}.py" for name in sorted(PROGRAMS)}
-    for path in sorted((ROOT / "teachers").glob("*/*")):
-        found[path.relative_to(ROOT)] = path
+    for path in sorted((ROOT / "teachers").glob("*/**/*")):
+        if path.is_file():
+            found[path.relative_to(ROOT)] = path
     return found
 
 
