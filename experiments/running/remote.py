@@ -58,7 +58,7 @@ class RayTasks:
             _meet(address)
         started: dict[str, Any] = {"num_cpus": jobs or cores(), "include_dashboard": False}
         try:
-            ray.init(
+            self._ray.init(
                 address=address or "local",
                 logging_level="ERROR",
                 log_to_driver=False,
@@ -70,8 +70,8 @@ class RayTasks:
                 f"({str(error).splitlines()[0]}): start it by 'ray start --head'."
             ) from error
         share = {"num_cpus": 1, "num_gpus": gpus}
-        self._work = ray.remote(max_retries=SYSTEM_RETRIES, **share)(work)
-        self._resolve = ray.remote(**share)(resolve)
+        self._work = self._ray.remote(max_retries=SYSTEM_RETRIES, **share)(work)
+        self._resolve = self._ray.remote(**share)(resolve)
         self._limit = jobs or 100_000
         self._running: dict[Any, str] = {}
         total = ray.cluster_resources()
