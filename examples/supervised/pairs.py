@@ -70,7 +70,7 @@ class Options(study.Options):
     gates: study.Gated = ("sum", "cosine", "cosine_unweighted")
     """To compare with main-only learning, with options if wanted; all: every gate."""
     steps: int = 150
-    seeds: int = 6
+    seeds: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

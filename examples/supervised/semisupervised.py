@@ -58,7 +58,7 @@ class Options(study.Options):
     features: int = 64
     """That the heads read."""
     steps: int = 200
-    seeds: int = 6
+    seeds: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

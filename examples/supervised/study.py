@@ -47,7 +47,7 @@ class Options:
     every gate."""
     steps: int = 300
     """Of Adam."""
-    seeds: int = 8
+    seeds: int = 5
     """Each has its own initial weights, batches and choice of data."""
     output: Folder = "runs/examples"
     """For the table and the figures."""
