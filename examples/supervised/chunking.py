@@ -55,7 +55,7 @@ class Options(study.Lambdas):
     """Sentences."""
     learning_rate: float = 3e-3
     """Of Adam."""
-    steps: int = 120
+    steps: int = 80
     seeds: int = 4
 
     def __post_init__(self) -> None:
