@@ -87,7 +87,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-WHERE = (" where advantage", " where ahead")
+ADVANTAGE, AHEAD = WHERE = (" where advantage", " where ahead")
 """What may follow a gate in a sweep: students follow their teacher only where its actions are
 estimated to be better than their own, or only as long as its return is above theirs, as with
 --aux.distill.where."""

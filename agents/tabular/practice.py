@@ -77,7 +77,13 @@ class Practice:
     """
 
     def __init__(
-        self, students: Students, config: SampledConfig, stream: Int64[Tensor, " S"], seed: int
+        self,
+        students: Students,
+        config: SampledConfig,
+        stream: Int64[Tensor, " S"],
+        seed: int,
+        *,
+        tells_returns: bool = False,
     ) -> None:
         """Starts an episode in every environment of every student.
 
@@ -86,6 +92,7 @@ class Practice:
             config: how much is played and how the critics learn.
             stream: the number of the randomness that each student meets, from 0 on.
             seed: of all randomness.
+            tells_returns: whether its signals say what the students' latest episodes earned.
 
         Raises:
             ValueError: the worlds have a time limit, which exact returns ignore.
@@ -95,6 +102,7 @@ class Practice:
                 "max_episode_steps must be 0 for tabular students: exact returns ignore it."
             )
         self._students, self._config, self._stream = students, config, stream
+        self._tells_returns = tells_returns
         device, envs = students.worlds.device, config.num_envs
         self._generator = generator(seed, "practice", device)
         # Before any update: a wait for the device.
@@ -143,7 +151,7 @@ class Practice:
         visits = error.new_zeros(size * cells)
         visits.scatter_add_(0, unroll.place.view(-1), weight)
         steps = config.unroll_length * config.num_envs
-        mean, variance = self._latest_returns()
+        mean, variance = self._latest_returns() if self._tells_returns else (None, None)
         return Signal(
             credit=credit.div_(steps).view(NUM_ACTIONS, size, -1).transpose(0, 1),
             visits=visits.div_(steps).view(size, cells),

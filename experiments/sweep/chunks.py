@@ -22,12 +22,13 @@ from agents.tabular import (
     GateGroup,
     Lesson,
     Practice,
+    Signal,
     Students,
     TeacherAdvantage,
     TeacherLead,
     exact_signal,
 )
-from configs.programs import WHERE, SweepConfig, parse_gate
+from configs.programs import ADVANTAGE, AHEAD, SweepConfig, parse_gate
 from envs.base import is_out_of_memory
 from experiments.running.backends import Backend, cores
 from experiments.running.folder import LOGS
@@ -105,27 +106,34 @@ def _begin(config: SweepConfig, worlds: Worlds, teachers: list[Tensor], seed: in
         ),
     )
     streams = numbers.repeat(len(everyone))
-    signal = (
-        partial(exact_signal, students)
-        if config.gradients == "exact"
-        else Practice(students, config.practice, streams, seed).signal
-    )
+    signal: Callable[[], Signal]
+    if config.gradients == "exact":
+        signal = partial(exact_signal, students)
+    else:
+        told = any(gate.endswith(AHEAD) for gate in config.gates)
+        signal = Practice(students, config.practice, streams, seed, tells_returns=told).signal
     taught = len(teachers) * len(worlds)
-    standard = torch.cat(
-        [evaluate(worlds, policy, worlds.config.discount).expected_return for policy in teachers]
-    ).float()
-    trusts: dict[str, Callable[[], TeacherAdvantage | TeacherLead]] = dict(
-        zip(WHERE, (TeacherAdvantage, partial(TeacherLead, standard)), strict=True)
-    )
     gated = [
-        GateGroup(
-            taught,
-            parse_gate(gate),
-            next((make() for end, make in trusts.items() if gate.endswith(end)), None),
-        )
-        for gate in config.gates
+        GateGroup(taught, parse_gate(gate), _trust(gate, worlds, teachers)) for gate in config.gates
     ]
     return Lesson(students, [GateGroup(len(worlds), None), *gated], signal, config.rate)
+
+
+def _trust(
+    gate: str, worlds: Worlds, teachers: list[Tensor]
+) -> TeacherAdvantage | TeacherLead | None:
+    """How far the students of a gate follow their teachers; None: all the way."""
+    if gate.endswith(ADVANTAGE):
+        return TeacherAdvantage()
+    if gate.endswith(AHEAD):
+        return TeacherLead(torch.cat(_returns(worlds, teachers)).float())
+    return None
+
+
+def _returns(worlds: Worlds, teachers: list[Tensor]) -> list[Tensor]:
+    """What each teacher is expected to earn in the worlds of its students."""
+    discount = worlds.config.discount
+    return [evaluate(worlds, policy, discount).expected_return for policy in teachers]
 
 
 def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
@@ -139,9 +147,8 @@ def _levels(worlds: Worlds, teachers: list[Tensor]) -> dict[str, Tensor]:
     seen.scatter_add_(1, worlds.observation, live.long())
     alike = live & (seen.gather(1, worlds.observation) > 1)
     optimum = optimal_values(worlds, discount).gather(1, worlds.start_cell[:, None]).squeeze(1)
-    returns = [evaluate(worlds, policy, discount).expected_return for policy in teachers]
     levels = {
-        "teacher": torch.stack(returns),
+        "teacher": torch.stack(_returns(worlds, teachers)),
         "optimum": optimum,
         "random": idle.expected_return,
         "cells": live.sum(1),

@@ -136,13 +136,15 @@ class Trial(nn.Module):
         alive = torch.ones(num_envs, dtype=torch.bool, device=device)
         opens = alive
         none = torch.zeros((1, num_envs), device=device)
+        never, nothing = none.bool(), none.long()
         for played in range(1, STEP_LIMIT + 1):
+            # A teacher reads all observations but the last.
             moment = Trajectory(
-                action=none.long(),
+                action=nothing,
                 reward=none,
-                terminated=none.bool(),
-                truncated=none.bool(),
-                valid=~none.bool(),
+                terminated=never,
+                truncated=never,
+                valid=~never,
                 log_probability=none,
                 observation=torch.stack([observation, observation]),
                 state=None if env.state is None else torch.stack([env.state, env.state]),
@@ -160,9 +162,10 @@ class Trial(nn.Module):
             if played % 32 == 0 and not alive.any():  # waits for the device
                 break
         teacher.memory = None
-        variance = earned.var(correction=min(1, num_envs - 1)) / num_envs
-        if num_envs == 1:  # nobody knows
-            variance = torch.full_like(variance, torch.inf)
+        # A single episode says nothing of the spread.
+        variance = (
+            earned.var() / num_envs if num_envs > 1 else torch.full_like(earned[0], torch.inf)
+        )
         self.standard.copy_(torch.stack([earned.mean(), variance]))
         mean, error = float(self.standard[0]), float(self.standard[1].sqrt())
         return (
