@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.errors import UsageError
 from examples.arms import MAIN
-from examples.figures import draw_lines
 from examples.report import Verdict, positive
 from examples.supervised import study
 from examples.supervised.classify import Classification, Set
@@ -31,7 +30,7 @@ from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network
 from examples.supervised.networks import convolutions
 from examples.supervised.standins import cifar_100_digits
-from examples.supervised.study import Report, Results, compare, data_of, run_script
+from examples.supervised.study import Report, Results, compare, data_of, draw_accuracy, run_script
 
 ETAS = {
     "attittud(eta=(1.0,1.0,-1.0),fresh=True)": "best on MultiCifar100",
@@ -170,12 +169,7 @@ def work(options: Options) -> Report:
 
     problems = {f"{each:g}": partial(of, each) for each in options.coefficients}
     found = compare(problems, options.names(), options.seeds, options.steps)
-    panels = {
-        "accuracy": found.lines("accuracy", gain=False),
-        f"accuracy gained over {MAIN}": found.lines("accuracy"),
-    }
-    title = "Bands: 95 % bootstrap intervals over seeds"
-    figure = draw_lines(title, panels, "coefficient of the auxiliary loss", ticks=found.conditions)
+    figure = draw_accuracy(found, "coefficient of the auxiliary loss")
     return Report(found.rows(), {"images_text": figure}, judge(found))
 
 

@@ -32,7 +32,15 @@ from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network
 from examples.supervised.networks import residual_network
 from examples.supervised.standins import idx_digits
-from examples.supervised.study import Report, Results, compare, data_of, run_script
+from examples.supervised.study import (
+    BANDS,
+    Report,
+    Results,
+    compare,
+    data_of,
+    draw_accuracy,
+    run_script,
+)
 
 Pair = tuple[str, str]
 NEAR: Sequence[Pair] = (
@@ -204,14 +212,10 @@ def work(options: Options) -> Report:
     problems = {kind: partial(problem, options, data, chosen) for kind, chosen in kinds.items()}
     found = compare(problems, options.names(), options.seeds, options.steps, same_main=False)
     figures = {
-        "pairs": draw_lines(
-            "Bands: 95 % bootstrap intervals over seeds, each with its pair of classes",
-            {
-                "accuracy": found.lines("accuracy", gain=False),
-                f"accuracy gained over {MAIN}": found.lines("accuracy"),
-            },
+        "pairs": draw_accuracy(
+            found,
             "classes of main and auxiliary task",
-            ticks=found.conditions,
+            f"{BANDS}, each with its pair of classes",
         )
     }
     if found.measures("cosine"):

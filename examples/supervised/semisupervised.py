@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.errors import UsageError
 from examples.arms import MAIN
-from examples.figures import draw_lines
 from examples.report import Verdict, no_less, positive
 from examples.supervised import study
 from examples.supervised.classify import Set, accuracy
@@ -31,7 +30,15 @@ from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network, Problem
 from examples.supervised.networks import convolutions, jigsaw
 from examples.supervised.standins import cifar_digits
-from examples.supervised.study import LEARNT, Report, Results, compare, data_of, run_script
+from examples.supervised.study import (
+    LEARNT,
+    Report,
+    Results,
+    compare,
+    data_of,
+    draw_accuracy,
+    run_script,
+)
 
 TURNS = 4
 ORDERS = torch.tensor(list(permutations(range(4))))
@@ -181,12 +188,7 @@ def work(options: Options) -> Report:
         )
     problems = {f"{labels:,}": partial(problem, options, data, labels) for labels in wanted}
     found = compare(problems, options.names(), options.seeds, options.steps, same_main=False)
-    panels = {
-        "accuracy": found.lines("accuracy", gain=False),
-        f"accuracy gained over {MAIN}": found.lines("accuracy"),
-    }
-    title = "Bands: 95 % bootstrap intervals over seeds"
-    figure = draw_lines(title, panels, "labels", ticks=found.conditions)
+    figure = draw_accuracy(found, "labels")
     return Report(found.rows(), {"semisupervised": figure}, judge(found))
 
 

@@ -28,6 +28,7 @@ from experiments.statistics import bootstrap_means
 ALL = "all"
 LEARNT = "auxinash(learn_every=25)"
 """The preference is learnt as often as in the paper."""
+BANDS = "Bands: 95 % bootstrap intervals over seeds"
 USUAL = ("sum", "cosine", "cosine_unweighted", "projection")
 
 Gated = Annotated[tuple[str, ...], tyro.conf.arg(metavar="GATE [GATE ...]", help_behavior_hint="")]
@@ -314,8 +315,22 @@ def draw_lambdas(found: Results, what: str) -> Figure:
         what: the scores are.
     """
     panels = {what: found.lines("test", gain=False), f"gain over {MAIN}": found.lines("test")}
-    title = "Bands: 95 % bootstrap intervals over seeds"
-    return draw_lines(title, panels, "lambda", ticks=found.conditions)
+    return draw_lines(BANDS, panels, "lambda", ticks=found.conditions)
+
+
+def draw_accuracy(found: Results, conditions: str, title: str = BANDS) -> Figure:
+    """Draws the accuracy, and what it gains over main-only learning.
+
+    Args:
+        found: with the score `accuracy`.
+        conditions: what they are.
+        title: of the figure.
+    """
+    panels = {
+        "accuracy": found.lines("accuracy", gain=False),
+        f"accuracy gained over {MAIN}": found.lines("accuracy"),
+    }
+    return draw_lines(title, panels, conditions, ticks=found.conditions)
 
 
 def by_gate(title: str, panels: Mapping[str, Mapping[str, Float[np.ndarray, " seeds"]]]) -> Figure:
