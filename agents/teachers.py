@@ -45,6 +45,8 @@ class PolicyCard:
     """Options of the environment; those left out have their defaults."""
     core: str = "none"
     core_options: Mapping[str, Any] = field(default_factory=dict)
+    core_actions: int = 0
+    """How many actions the core tells apart, where these are more than the policy's; 0: as many."""
     num_symbols: int = 0
     world_set: str = ""
     plugins: tuple[str, ...] = ()
@@ -131,8 +133,9 @@ def export_policy(
     weights = {name: tensor.to(dtype) for name, tensor in policy_weights(agent).items()}
     check_finite(weights)
     content = asdict(card)
-    if not card.evaluation:
-        del content["evaluation"]
+    for name in ("evaluation", "core_actions"):
+        if not content[name]:
+            del content[name]
     save_tensors(path, weights, content)
 
 
@@ -230,7 +233,7 @@ def _network(card: PolicyCard, precision: Precision) -> ActorCritic:
         card.observation_shape, card.num_symbols
     )
     core = type(recurrent.registered()[card.core])(**card.core_options).build(
-        torso.num_features, card.num_actions
+        torso.num_features, card.core_actions or card.num_actions
     )
     return ActorCritic(torso, card.num_actions, precision, core)
 

@@ -5,7 +5,7 @@ agent sees `observation[t]` and takes `action[t]`; `reward[t]`, `terminated[t]`
 and `truncated[t]` arrive with `observation[t + 1]`.  Hence N = T + 1 observations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -53,10 +53,23 @@ class Trajectory:
 
     def select(self, environments: Int[Tensor, " B2"]) -> "Trajectory":
         """The whole columns of some environments: a minibatch."""
-        first = {"core_state", "episode_start"}  # no time: the batch leads
+        # Copies whole rows, where indexing goes entry by entry.
+        return self._with(lambda column, axis: column.index_select(axis, environments))
+
+    def neighbours(self, first: int, count: int) -> "Trajectory":
+        """The columns of neighbouring environments, in the same memory.
+
+        Args:
+            first: the first of them.
+            count: how many.
+        """
+        return self._with(lambda column, axis: column.narrow(axis, first, count))
+
+    def _with(self, change: Callable[[Tensor, int], Tensor]) -> "Trajectory":
+        """Changes all columns; the function takes a tensor and its axis of environments."""
+        batch_leads = {"core_state", "episode_start"}  # no time
         columns = {
-            # Copies whole rows, where indexing goes entry by entry.
-            field.name: column.index_select(0 if field.name in first else 1, environments)
+            field.name: change(column, 0 if field.name in batch_leads else 1)
             for field in fields(self)
             if (column := getattr(self, field.name)) is not None
         }

@@ -23,6 +23,7 @@ from agents.networks import recurrent, torsos
 from configs.errors import UsageError, in_flags, nearest_first
 from configs.parsing import read
 from configs.presets import BY_OBSERVATION, UNKNOWN, preset, usual_torso
+from configs.tasks import FAMILY, preset_family, tasks_of
 from envs import PROTOCOLS, find, registered
 
 GROUP = "auxgate.plugins"
@@ -124,6 +125,11 @@ class Choice:
     protocol: str = ""
     """By which the games of an Atari run are played; empty where there is none to choose."""
 
+    @property
+    def preset_family(self) -> str:
+        """The family whose preset the run has: of several tasks, that of the first."""
+        return preset_family(self.env, self.family)
+
 
 REGISTRIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "algo": algorithms.registered,
@@ -177,19 +183,21 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         said = in_flags(error, None, "")
         raise UsageError(f"--env {_once('--env', given.env)}: {said}") from error
     protocol = _protocol(env, family, _once("--protocol", given.protocol))
-    algo = _known("--algo", _once("--algo", given.algo) or preset(family).algo)
-    torso = _once("--torso", given.torso) or preset(family).torso
+    usual = preset(preset_family(env, family))
+    algo = _known("--algo", _once("--algo", given.algo) or usual.algo)
+    torso = _once("--torso", given.torso) or usual.torso
     if torso == BY_OBSERVATION:
         torso = _fitting(env, family, rest)
     torso = _known("--torso", torso)
     core = _known("--core", _once("--core", given.core) or NONE)
     aux = _auxiliaries(given.aux or [])
     gate = _once("--gate", given.gate)
-    if gate is not None and not aux and not has_phase(algo):
+    joined = family == FAMILY
+    if gate is not None and not (aux or joined or has_phase(algo)):
         raise UsageError(
             f"--gate {gate} has nothing to gate: add a head, as --aux spr, or drop --gate."
         )
-    if aux or gate is not None:
+    if aux or joined or gate is not None:
         gate = _known("--gate", gate or DEFAULT_GATE)
     if algo == NONE and gate != "sum":
         raise UsageError(
@@ -225,7 +233,8 @@ def _fitting(env: str, family: str, arguments: Sequence[str]) -> str:
     kind = make_dataclass("Options", [("env", type(default), field(default=default))], frozen=True)
     try:
         config: Any = read(kind, options, prog="train.py") if options else kind()
-        made = config.env.build(env, 1, 0, torch.device("cpu"))
+        count = 1 if family != FAMILY else sum(config.env.share) or len(tasks_of(env, family))
+        made = config.env.build(env, count, 0, torch.device("cpu"))
     except ValueError:
         return UNKNOWN.torso
     made.close()

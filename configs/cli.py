@@ -83,10 +83,10 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         raise SystemExit(0)
     choice, rest = choose(others)
     refuse_foreign_options(choice, rest)
-    if machine == GPU and not presets.on_gpu(choice.family, choice.algo):
+    if machine == GPU and not presets.on_gpu(choice.preset_family, choice.algo):
         raise UsageError(
-            f"{PRESET} {GPU} has no effect: {choice.algo} in {choice.family} has the same numbers "
-            "everywhere; drop it."
+            f"{PRESET} {GPU} has no effect: {choice.algo} in {choice.preset_family} has the same "
+            "numbers everywhere; drop it."
         )
     kind = flags(choice, gpu=machine == GPU)
     given: Any = read(kind, rest, "train.py", EXAMPLES, COMMON)
@@ -118,7 +118,7 @@ def _take_preset(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _show_presets(words: Sequence[str]) -> None:
     """Prints the default numbers of the family of `--env`, or of all families."""
-    family = choose(words)[0].family if words else None
+    family = choose(words)[0].preset_family if words else None
     last = ""
     for name, algo, given, source in presets.listing(family):
         print(f"{name}, {algo}{', unless --algo says otherwise' if name != last else ''}")

@@ -14,6 +14,7 @@ from configs.choice import DEFAULT_GATE, Choice, choose, component, names
 from configs.errors import UsageError
 from configs.presets import on_gpu, preset
 from configs.stored import COUNT, MisfitError, check_count, converted, filled, section
+from configs.tasks import TaskOptions, tasks_of
 from envs import PROTOCOLS, find, registered
 from gridworld.options import OptionError, at_least, mention, require
 
@@ -137,10 +138,15 @@ class TrainConfig:
     core: Any = field(default_factory=FeedForwardConfig)
     plugins: tuple[str, ...] = ()
     """Modules, loaded beforehand, that registered components."""
+    tasks: TaskOptions | None = None
+    """None where there is one task."""
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""
-        return asdict(self)
+        content = asdict(self)
+        if self.tasks is None:
+            del content["tasks"]
+        return content
 
     @staticmethod
     def from_json(content: Any) -> "TrainConfig":
@@ -238,6 +244,7 @@ def _of_sections(
         judging=made("judging"),
         core=made("core") if "core" in content else template.core,
         plugins=modules,
+        tasks=None if template.tasks is None else made("tasks"),
     )
 
 
@@ -248,17 +255,22 @@ def defaults(choice: Choice, *, gpu: bool = False) -> TrainConfig:
         choice: of components.
         gpu: whether to take the preset for a GPU, where there is one.
     """
-    numbers = preset(choice.family, choice.algo)
-    changes = on_gpu(choice.family, choice.algo) if gpu else {}
+    numbers = preset(choice.preset_family, choice.algo)
+    changes = on_gpu(choice.preset_family, choice.algo) if gpu else {}
+    run = {**numbers.run, **changes}
+    tasks = tasks_of(choice.env, choice.family)
+    for name in ("steps", "num_envs") if tasks else ():
+        run[name] *= len(tasks)  # each task has as many as alone
     return TrainConfig(
         choice=choice,
-        run=RunOptions(**{**numbers.run, **changes}),
+        run=RunOptions(**run),
         env=_env_defaults(choice),
         algo=replace(component("algo", choice.algo), **numbers.options),
         torso=component("torso", choice.torso),
         heads={name: component("aux", name) for name in choice.aux},
         gate=None if choice.gate is None else component("gate", choice.gate),
         core=component("core", choice.core),
+        tasks=TaskOptions() if tasks else None,
     )
 
 
@@ -284,7 +296,7 @@ def flags(choice: Choice, *, gpu: bool = False) -> type:
         listed.append((name, kind, field(default=value)))
 
     envs = "any Atari game, Gridworld, Catch, procgen/coinrun and the like, minigrid/Empty-8x8 and "
-    envs += "the like, envpool/ID, any Gymnasium id"
+    envs += "the like, envpool/ID, any Gymnasium id; A+B for two tasks in one network"
     chosen = {
         "env": (choice.env, envs),
         "algo": (choice.algo, ", ".join(names("algo"))),
@@ -309,6 +321,8 @@ def flags(choice: Choice, *, gpu: bool = False) -> type:
     add("run", Annotated[RunOptions, tyro.conf.arg(name="")], default.run)
     if fields(default.env):
         add("env", type(default.env), default.env)
+    if default.tasks is not None:
+        add("tasks", TaskOptions, default.tasks)
     for slot in ("algo", "torso", "core"):
         add(slot, *_named(slot, {getattr(choice, slot): getattr(default, slot)}))
     if choice.aux:
@@ -350,4 +364,5 @@ def from_flags(choice: Choice, given: Any, modules: tuple[str, ...] = ()) -> Tra
         judging=default.judging if choice.gate is None else given.judging,
         core=getattr(given.core, choice.core, default.core),
         plugins=modules,
+        tasks=getattr(given, "tasks", None),
     )

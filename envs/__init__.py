@@ -43,6 +43,7 @@ from envs.gridworld.config import GridConfig
 from envs.gridworld.gymnasium import register as register_in_gymnasium
 from envs.gym import GymConfig
 from envs.names import canonical, comes_with_package, locate, nearest, only
+from envs.tasks import TasksConfig, is_joined, read_tasks
 from gridworld.options import Registry
 
 __all__ = [
@@ -95,6 +96,7 @@ class EnvFamilies:
     minigrid: MinigridConfig = MinigridConfig()
     envpool: EnvpoolConfig = EnvpoolConfig()
     atari: AtariConfig = AtariConfig()
+    tasks: TasksConfig = TasksConfig()
 
 
 register_in_gymnasium()
@@ -121,7 +123,8 @@ PROTOCOLS: Mapping[str, Mapping[str, AtariConfig]] = {"atari": ATARI_PROTOCOLS}
 def find(name: str) -> tuple[str, str]:
     """Finds an environment by the name typed, whatever its case where only one can be meant.
 
-    `module:Id` imports the module, which registers the id with Gymnasium.
+    `module:Id` imports the module, which registers the id with Gymnasium.  Names joined by `+` are
+    several tasks (`envs.tasks`).
 
     Returns:
         Its canonical name, and the family (of `registered`) that builds it.
@@ -130,6 +133,8 @@ def find(name: str) -> tuple[str, str]:
         ValueError: if no family knows the name (suggests the nearest ones), several names differ
             from it in case only, or a module cannot be imported.
     """
+    if is_joined(name):
+        return "+".join(map(str, read_tasks(name))), "tasks"
     families: dict[str, EnvConfig] = registered()
     # Last, since listing their games imports the emulators, which takes a second.
     emulated = {family: families.pop(family) for family in _EMULATED}

@@ -25,7 +25,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -91,6 +91,11 @@ class Step:
     state: Int[Tensor, " B"] | None = None
     """Flat index of a gridworld's cell at t + 1: for teachers and solvers, never the agent."""
 
+    def of(self, environments: slice) -> "Step":
+        """The answer of some environments alone."""
+        answers = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return Step(**{name: each[environments] for name, each in answers if each is not None})
+
 
 class VecEnv(ABC):
     """B environments stepped together, next-step autoreset (see the module's table)."""
@@ -115,6 +120,11 @@ class VecEnv(ABC):
     @property
     def parts(self) -> "Sequence[VecEnv]":
         """Environments that can be stepped one after another while the others play."""
+        return (self,)
+
+    @property
+    def tasks(self) -> "Sequence[VecEnv]":
+        """Environments of one kind each, whose neighbours are the next ones (`envs.tasks`)."""
         return (self,)
 
     def send(self, action: Int[Tensor, " B"]) -> None:
@@ -328,73 +338,3 @@ def check_action_range(action: Tensor, spec: EnvSpec) -> None:
             f"{spec.name} has the actions 0 to {spec.num_actions - 1}; "
             f"got {int(action.min())} to {int(action.max())}."
         )
-
-
-class VecEnvParts(VecEnv):
-    """Several vectorized environments of one kind, joined into one that can be stepped in parts.
-
-    With two parts the agent chooses actions for one while the emulators of the other
-    play: double-buffered sampling (Petrenko et al. 2020, "Sample Factory",
-    https://arxiv.org/abs/2006.11751, section 3.2).  The parts have equal size and keep
-    their order, so environment 0 of the whole is environment 0 of the first part and no
-    result depends on which part is faster.  Actions are moved to the host, where the
-    parts play.
-    """
-
-    def __init__(self, parts: Sequence[VecEnv]) -> None:
-        """Joins `parts`, which must all have the same spec, the number of environments included."""
-        first = parts[0]
-        assert len({part.spec for part in parts}) == 1, "the parts must be alike"
-        self._parts = tuple(parts)
-        self._size = first.spec.num_envs
-        self.spec = replace(first.spec, num_envs=self._size * len(parts))
-        self.device = first.device
-
-    @property
-    def parts(self) -> Sequence[VecEnv]:
-        """The parts, which can be sent to and received from one by one."""
-        return self._parts
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """Those of the parts, which are alike."""
-        return self._parts[0].action_names
-
-    def reset(self) -> Shaped[Tensor, " B *shape"]:
-        """Starts a fresh episode everywhere."""
-        return torch.cat([part.reset() for part in self._parts])
-
-    def step(self, action: Int[Tensor, " B"]) -> Step:
-        """Plays one agent step in all parts at once."""
-        self.send(action)
-        return self.receive()
-
-    def send(self, action: Int[Tensor, " B"]) -> None:
-        """Lets all parts begin a step."""
-        # Checked as a whole: no part may have begun when another refuses.
-        check_action(action, self.spec)
-        host_action = action.cpu()
-        check_action_range(host_action, self.spec)
-        for part, share in zip(self._parts, host_action.split(self._size), strict=True):
-            part.send(share)
-
-    def receive(self) -> Step:
-        """Waits for all parts."""
-        steps = [part.receive() for part in self._parts]
-        joined = {
-            field.name: torch.cat([getattr(step, field.name) for step in steps])
-            for field in fields(Step)
-            if getattr(steps[0], field.name) is not None
-        }
-        return Step(**joined)
-
-    def render(self, index: int = 0) -> UInt8[np.ndarray, "H W 3"]:
-        """Draws environment `index` of the whole."""
-        assert 0 <= index < self.spec.num_envs, f"there is no environment {index}"
-        part, inside = divmod(index, self._size)
-        return self._parts[part].render(inside)
-
-    def close(self) -> None:
-        """Closes all parts."""
-        for part in self._parts:
-            part.close()

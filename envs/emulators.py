@@ -16,12 +16,12 @@ from envs.base import (
     EnvSpec,
     Step,
     VecEnv,
-    VecEnvParts,
     check_action,
     check_action_range,
     check_room,
     moved,
 )
+from envs.joined import VecEnvParts
 from envs.names import separated_seeds
 from gridworld.options import OptionError, mention
 

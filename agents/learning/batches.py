@@ -20,8 +20,10 @@ class Batch:
     main: Targets
     heads: Sequence[Targets]
 
-    def select(self, environments: Tensor) -> "Batch":
-        """Takes some environments with all their steps: a minibatch."""
+    def select(self, environments: Int[Tensor, " n"] | None) -> "Batch":
+        """Takes some environments with all their steps, a minibatch; None for all."""
+        if environments is None:
+            return self
         return Batch(
             self.trajectory.select(environments),
             self.main.select(environments),
@@ -38,7 +40,7 @@ def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterato
         shuffling: random numbers, on the host.
     """
     for environments in dealt(whole.trajectory, count, shuffling):
-        yield whole if environments is None else whole.select(environments)
+        yield whole.select(environments)
 
 
 def dealt(

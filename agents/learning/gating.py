@@ -24,6 +24,7 @@ from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.rotograd import RotatedFeatures
 from agents.learning.step_loss import MainTerms, StepLoss
 from agents.learning.tallies import Admissions, MeanCosines, sign_differs
+from agents.learning.tasks import Task
 from agents.learning.views import (
     FeatureView,
     GateExtension,
@@ -102,6 +103,7 @@ class Gating:
         processes: Processes = ALONE,
         seed: int = 0,
         others: Sequence[nn.Parameter] = (),
+        rivals: Sequence[Task] = (),
     ) -> None:
         """Divides the parameters into shared and private ones.
 
@@ -114,13 +116,18 @@ class Gating:
             processes: whose gradients are summed.
             seed: of the random combinations of losses that a gate may ask for.
             others: private parameters outside agent and heads.
+            rivals: tasks whose losses pass the gate, with those of their heads.
         """
         assert gate.sample_rows == 0 or gate.slices == 0, "no gate asks for both"
         self.gate = gate
         self.extension = extension_of(gate, agent, heads, processes)
-        self._agent, self._names = agent, tuple(heads)
+        self._agent = agent
+        guests = [name for task in rivals for name in task.heads]
+        self._names = (*(task.name for task in rivals), *heads, *guests)
         self._config, self._optimizer, self._processes = config, optimizer, processes
-        self._owned = self.extension.ownership(Ownership.of(agent, heads, others))
+        others = [*others, *(p for task in rivals for p in task.private(agent))]
+        common = {part for task in rivals for part in task.common(agent)}
+        self._owned = self.extension.ownership(Ownership.of(agent, heads, others, common))
         self._at_features = config.at == "features"
         # They get their gradient through the features.
         self._below: list[nn.Parameter] = []
@@ -129,7 +136,7 @@ class Gating:
         self._shared = list(self._owned.shared.values())
         # Without heads, or where they share nothing with the main loss, there is nothing to weigh.
         shares = bool(self._shared) or bool(self._below) or self.extension.shares_features
-        self._weighs = bool(heads) and shares
+        self._weighs = bool(self._names) and shares
         named = list(self._owned.shared.items())
         grouped = bool(named) and not self._at_features  # the view knows how many features
         self._groups = column_groups(config.scope, named) if grouped else None

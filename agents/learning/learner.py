@@ -23,7 +23,7 @@ from agents.learning.batches import Batch, Scheduled, Schedules, dealt, unsound
 from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.phase import PHASE, PhaseGating
-from agents.learning.step_loss import StepLoss, main_terms
+from agents.learning.tasks import Task, losses_of
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Capture, Graphs, Scalar
@@ -64,6 +64,7 @@ class Learner:
         gate: Gate,
         config: LearnerConfig,
         processes: Processes = ALONE,
+        tasks: Sequence[Task] = (),
     ) -> None:
         """Makes the optimizers, one for each owner of parameters.
 
@@ -74,9 +75,17 @@ class Learner:
             gate: weighs their gradients.
             config: how an update is made.
             processes: that make every update together.
+            tasks: where there are several; the first has this agent, algorithm and heads, and the
+                agents of the others have the same torso and core.
         """
+        self.tasks = tuple(tasks) or (Task(agent, algorithm, heads),)
+        others = self.tasks[1:]
         self.agent = agent
-        self.heads = NamedModules(heads)
+        self.heads = NamedModules(
+            {n: head for task in self.tasks for n, head in task.heads.items()}
+        )
+        self.names = (*(task.name for task in others), *self.heads)
+        """Of all losses but the main one."""
         self.steps = 0
         self.updates = 0
         self.attempts = 0
@@ -84,9 +93,10 @@ class Learner:
         self._algorithm = algorithm
         self._config = config
         self._processes = processes
-        agent.value_scale.on = config.normalize_value
-        with seeded(config.seed, "algorithm"):
-            algorithm.attach(agent)
+        for task in self.tasks:
+            task.agent.value_scale.on = config.normalize_value
+            with seeded(config.seed, " ".join(filter(None, ("algorithm", task.name)))):
+                task.algorithm.attach(task.agent)
         adam = config.learning_rate, config.adam_epsilon, config.adam_beta_1
         agents_own = OwnerOptimizer(agent.parameters(), *adam)
         self._phase = None
@@ -103,10 +113,11 @@ class Learner:
             processes,
             config.seed,
             others=list(algorithm.parameters()),
+            rivals=others,
         )
-        owners = {
+        owners = {task.name: task.own_parameters(agent) for task in others} | {
             name: [*head.parameters(), *self.gating.extension.parameters(name)]
-            for name, head in heads.items()
+            for name, head in self.heads.items()
         }
         owners[ALGORITHM] = list(algorithm.parameters())
         self._optimizers = {"agent": agents_own} | {
@@ -124,7 +135,7 @@ class Learner:
         self.unsound = torch.zeros((), device=device)
         """Trajectories whose observations or rewards were not finite, since the process began."""
         rates = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
-        self._schedules = Schedules(rates, list(heads.values()))
+        self._schedules = Schedules(rates, self._heads)
         self._graphs: Graphs | None = None
 
     def capture(self, capture: Capture) -> None:
@@ -161,26 +172,28 @@ class Learner:
         """
         algorithm = self._algorithm
         with torch.no_grad():
-            whole = Batch(
-                trajectory,
-                self._run("prepare", self._prepared, trajectory),
-                [head.prepare(self.agent, trajectory) for head in self._heads],
-            )
+            parts = [task.part(trajectory) for task in self.tasks]
+            whole = [
+                task.batch(part, self._run(("prepare", task.name), self._prepared, task, part))
+                for task, part in zip(self.tasks, parts, strict=True)
+            ]
         placed = whole if self._graphs is None else self._graphs.fixed(whole)
         metrics: list[dict[str, Tensor]] = []
         for _ in range(algorithm.epochs):
+            # Every minibatch has environments of every task.
+            slices = [
+                dealt(batch.trajectory, algorithm.minibatches, self._shuffling) for batch in whole
+            ]
             epoch = [
-                self._update_once(placed, part, fresh=not (metrics or index), first=not metrics)
-                for index, part in enumerate(
-                    dealt(trajectory, algorithm.minibatches, self._shuffling)
-                )
+                self._update_once(placed, parts, fresh=not (metrics or index), first=not metrics)
+                for index, parts in enumerate(zip(*slices, strict=True))
             ]
             metrics += epoch
             if algorithm.max_kl is not None and self._moved(epoch) > algorithm.max_kl:
                 break
         phase = [
             self._update_in_phase(each)
-            for each in algorithm.phase_batches(trajectory, whole.main, self._shuffling)
+            for each in algorithm.phase_batches(trajectory, whole[0].main, self._shuffling)
         ]
         self.steps += trajectory.action.numel() * self._processes.size
         return averaged(metrics, latest=("skipped",)) | averaged(phase, latest=("skipped",))
@@ -191,9 +204,9 @@ class Learner:
             return compute(*inputs)
         return self._graphs.run(form, compute, *inputs, eager=eager)
 
-    def _prepared(self, trajectory: Trajectory) -> Targets:
+    def _prepared(self, task: Task, trajectory: Trajectory) -> Targets:
         self.unsound += self._processes.sum(unsound(trajectory)).clamp(max=1.0)
-        return self._algorithm.prepare(trajectory)
+        return task.algorithm.prepare(trajectory)
 
     @staticmethod
     def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
@@ -202,13 +215,18 @@ class Learner:
         return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
 
     def _update_once(
-        self, whole: Batch, environments: Int[Tensor, " n"] | None, *, fresh: bool, first: bool
+        self,
+        whole: Sequence[Batch],
+        environments: Sequence[Int[Tensor, " n"] | None],
+        *,
+        fresh: bool,
+        first: bool,
     ) -> dict[str, Tensor]:
         """Makes one update.
 
         Args:
-            whole: the batch of the trajectory.
-            environments: that the update learns from; None for all.
+            whole: the batch of each task's part of the trajectory.
+            environments: of each task, that the update learns from; None for all.
             fresh: whether it is the first update from the trajectory.
             first: whether it is one of the first epoch.
         """
@@ -232,8 +250,8 @@ class Learner:
 
     def _computed(
         self,
-        whole: Batch,
-        environments: Int[Tensor, " n"] | None,
+        whole: Sequence[Batch],
+        environments: Sequence[Int[Tensor, " n"] | None],
         *,
         scheduled: Scheduled,
         spoilt: bool | None,
@@ -243,8 +261,8 @@ class Learner:
         """The part of an update that the device computes; what a graph captures.
 
         Args:
-            whole: the batch of the trajectory.
-            environments: that the update learns from; None for all.
+            whole: the batch of each task's part of the trajectory.
+            environments: of each task, that the update learns from; None for all.
             scheduled: numbers of this update.
             spoilt: see `Gating.backward`.
             fresh: whether it is the first update from the trajectory.
@@ -253,49 +271,20 @@ class Learner:
         Returns:
             Which losses and gradients are finite, and scalars for the log.
         """
-        batch = whole if environments is None else whole.select(environments)
-        trajectory = batch.trajectory
-        view = self.gating.view(trajectory, self.updates, self.learning_rate)
-        output, *seen = view.outputs
-        main = self._algorithm.loss(output, trajectory, batch.main, scheduled.progress)
-        scale = self.agent.value_scale
-        if observes:
-            valid, target = trajectory.valid, main.value_target
-            mean, square = (self._processes.mean(x, valid) for x in (target, target.square()))
-            scale.observe(mean, square)
-        terms, metrics = main_terms(
-            main,
-            output,
-            trajectory,
-            self._algorithm,
-            self._processes,
-            scale.unit if scale.on else None,
-        )
-        auxiliary: list[StepLoss] = []
-        for (name, head), shown, targets, coefficient in zip(
-            self.heads.items(), seen, batch.heads, scheduled.coefficients, strict=True
-        ):
-            assert isinstance(head, AuxiliaryHead)
-            result = head(self.agent, shown, trajectory, targets)
-            loss = StepLoss.of(result.loss, result.valid, self._processes)
-            auxiliary.append(loss.times(coefficient))
-            metrics[f"{name}/loss"] = self._processes.sum(loss.share)
-            metrics[f"{name}/coefficient"] = torch.ones_like(loss.share) * coefficient
-            metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
-
+        batches = [batch.select(part) for batch, part in zip(whole, environments, strict=True)]
+        view = self.gating.view(batches[0].trajectory, self.updates, self.learning_rate)
+        losses = losses_of(self.tasks, batches, view, scheduled, self._processes, observes=observes)
+        metrics = losses.metrics
         for optimizer in self._optimizers.values():
             optimizer.zero_grad()
         finite, gated = self.gating.backward(
-            view, terms, auxiliary, self.updates, spoilt=spoilt, fresh=fresh
+            view, losses.main, losses.auxiliary, self.updates, spoilt=spoilt, fresh=fresh
         )
         metrics |= gated
-        self._step(finite, metrics, tuple(self.heads), scheduled.learning_rate)
-        if scale.on:
-            layers = self._algorithm.value_layers(self.agent)
-            scale.adopt([*layers, *self.gating.extension.value_layers()])
-            metrics["value_mean"], metrics["value_scale"] = scale.mean.clone(), scale.scale.clone()
-        for head in self._heads:
-            head.after_update(self.agent)
+        self._step(finite, metrics, self.names, scheduled.learning_rate)
+        metrics |= self.tasks[0].after_update(self.gating.extension.value_layers())
+        for task in self.tasks[1:]:
+            metrics |= task.after_update()
         return finite, {name: value.detach() for name, value in metrics.items()}
 
     def _update_in_phase(self, batch: PhaseBatch) -> dict[str, Tensor]:
@@ -357,6 +346,8 @@ class Learner:
             extra[ALGORITHM] = algorithm
         if self._phase is not None:
             extra[PHASE] = self._phase.state_dict()
+        if others := self.tasks[1:]:
+            extra["tasks"] = {task.name: task.state_dict() for task in others}
         return extra | {
             "agent": self.agent.state_dict(),
             "heads": self.heads.state_dict(),
@@ -378,6 +369,8 @@ class Learner:
         self.heads.load_state_dict(state["heads"])
         if ALGORITHM in state:
             self._algorithm.load_state_dict(state[ALGORITHM])
+        for task in self.tasks[1:]:
+            task.load_state_dict(state["tasks"][task.name])
         self.gating.load_state_dict(state)
         if self._phase is not None:
             self._phase.load_state_dict(state[PHASE])

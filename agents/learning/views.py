@@ -6,7 +6,7 @@ features in `rotograd`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ class Ownership:
         agent: ActorCritic,
         heads: Mapping[str, AuxiliaryHead],
         others: Sequence[nn.Parameter] = (),
+        common: Iterable[str] = (),
     ) -> "Ownership":
         """Divides parameters by what the heads declare in `trains`.
 
@@ -47,8 +48,9 @@ class Ownership:
             agent: whose parts are divided.
             heads: by name.
             others: private parameters outside agent and heads, such as an algorithm's critic.
+            common: parts that the losses of other tasks reach as well.
         """
-        reached = {part for head in heads.values() for part in head.trains}
+        reached = {part for head in heads.values() for part in head.trains} | set(common)
         shared = {
             f"{part}.{name}": parameter
             for part, module in agent.parts.items()

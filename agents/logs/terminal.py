@@ -274,15 +274,20 @@ def plain_line(progress: Progress, total_steps: int) -> str:
         for head in progress.heads():
             cosine, passed = _cosine_and_passed(progress, head)
             parts.append(f"cosine {head} {cosine}  passed {passed}")
+            if f"{head}/return" in progress.metrics:  # another task
+                parts.append(f"return {_number(progress.metrics[f'{head}/return'])}")
     return "  ".join(parts)
 
 
 def _head_text(progress: Progress, head: str) -> Text:
     cosine, passed = _cosine_and_passed(progress, head)
     colour = {"+": "green", "-": "red"}.get(cosine[:1], "") if len(cosine) > 1 else ""
-    return Text.assemble(
+    text = Text.assemble(
         (head, "cyan"), ("  cosine ", "dim"), (cosine, colour), ("  passed ", "dim"), passed
     )
+    if f"{head}/return" in progress.metrics:  # another task
+        text.append("  return ", "dim").append(_number(progress.metrics[f"{head}/return"]))
+    return text
 
 
 def _cosine_and_passed(progress: Progress, head: str) -> tuple[str, str]:

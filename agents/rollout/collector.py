@@ -6,9 +6,9 @@ buffers of the trajectory in progress.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,25 +72,28 @@ class Record:
         for kind, flag in zip(self._flags, flags, strict=True):
             kind[t, where] = flag
         if self._state is not None:
-            assert step.state is not None
-            self._state[t + 1, where] = step.state
+            # Of several kinds of environments, some may have none.
+            self._state[t + 1, where] = 0 if step.state is None else step.state
 
     def step(self, t: int) -> Step:
         """The step of time t, once all environments have answered."""
         terminated, truncated, valid, ended = self._flags[:, t]
         return Step(self.observation[t + 1], self._reward[t], terminated, truncated, valid, ended)
 
-    def trajectory(self, *, sign: bool, with_value: bool) -> Trajectory:
+    def trajectory(self, *, signs: Sequence[slice], with_value: bool) -> Trajectory:
         """The trajectory, once all steps are there.
 
         Args:
-            sign: whether rewards are reduced to their sign.
+            signs: environments whose rewards are reduced to their sign.
             with_value: whether the values were recorded.
         """
         terminated, truncated, valid, _ = self._flags
+        reward = self._reward.clone() if signs else self._reward
+        for where in signs:
+            reward[:, where].sign_()
         return Trajectory(
             action=self.action,
-            reward=self._reward.sign() if sign else self._reward,
+            reward=reward,
             terminated=terminated,
             truncated=truncated,
             valid=valid,
@@ -117,6 +120,21 @@ class Clock:
         return seconds
 
 
+class Played:
+    """One task of a collector: who acts in which environments, and how the episodes end."""
+
+    def __init__(self, agent: ActorCritic, env: VecEnv, where: slice) -> None:
+        """Starts without any finished episode.
+
+        Args:
+            agent: acts.
+            env: the task's.
+            where: its environments among all.
+        """
+        self.agent, self.env, self.where = agent, env, where
+        self.episodes = Episodes(env.spec.num_envs, env.device)
+
+
 class Collector:
     """Plays trajectories, and keeps what continues from one to the next.
 
@@ -132,25 +150,35 @@ class Collector:
         unroll_length: int,
         *,
         records_value: bool = False,
+        others: Sequence[ActorCritic] = (),
     ) -> None:
         """Resets the environments.
 
         Args:
-            env: to be played.
+            env: to be played; several tasks are one `TaskVecEnv`.
             agent: acts.
             generator: of the sampled actions, on the environments' device.
             unroll_length: T.
             records_value: whether trajectories carry the agent's values.
+            others: act in the environments of the second task and those after it; they have the
+                first one's torso and core.
         """
         self.env = env
-        self.episodes = Episodes(env.spec.num_envs, env.device)
+        self.tasks = tuple(
+            Played(*played)
+            for played in zip((agent, *others), env.tasks, _slices(env.tasks), strict=True)
+        )
         self.clock = Clock()
         self.generator = generator
         self._agent = agent
         self._unroll_length = unroll_length
         self._records_value = records_value
         self._graphs: Graphs | None = None
-        self._slices = tuple(_slices(env.parts))
+        agents = [task.agent for task in self.tasks for _ in task.env.parts]
+        self._parts = tuple(zip(env.parts, _slices(env.parts), agents, strict=True))
+        self._signs = [
+            task.where for task in self.tasks if task.env.spec.reward_transform == "sign"
+        ]
         with guarding(env.spec.name):
             observation = env.reset()
         self._begin(observation)
@@ -184,27 +212,30 @@ class Collector:
         # A graph casts the weights itself: those that were cast before it would be old ones.
         with nullcontext() if self._graphs else self._agent.frozen():
             for t in range(self._unroll_length + 1):
-                for part, where in zip(self.env.parts, self._slices, strict=True):
+                for part, where, agent in self._parts:
                     if t > 0:
                         self._receive(record, t - 1, part, where)
                     if t < self._unroll_length:
-                        self._act(record, t, part, where)
+                        self._act(record, t, part, where, agent)
                 if t > 0:
-                    self.episodes.update(record.step(t - 1))
+                    step = record.step(t - 1)
+                    for task in self.tasks:
+                        task.episodes.update(step if len(self.tasks) == 1 else step.of(task.where))
             self._observation = record.observation[-1]
             if self._records_value:
-                record.value[-1] = self._value_of_the_last()
-        sign = self.env.spec.reward_transform == "sign"
-        return record.trajectory(sign=sign, with_value=self._records_value)
+                for task in self.tasks:
+                    record.value[-1, task.where] = self._value_of_the_last(task)
+        return record.trajectory(signs=self._signs, with_value=self._records_value)
 
-    def _act(self, record: Record, t: int, part: VecEnv, where: slice) -> None:
+    def _act(self, record: Record, t: int, part: VecEnv, where: slice, agent: ActorCritic) -> None:
         start = time.perf_counter()
         state = None if self._core_state is None else self._core_state[where]
         seen = (record.observation[t, where], state, self._episode_start[where])
         if self._graphs is None:
-            choice = self._chosen(*seen)
+            choice = self._chosen(agent, *seen)
         else:
-            choice = self._graphs.run("act", self._chosen, *seen)
+            form = ("act", id(agent))
+            choice = self._graphs.run(form, partial(self._chosen, agent), *seen)
         record.action[t, where] = choice.action
         record.log_probability[t, where] = choice.log_probability
         if self._records_value:
@@ -228,20 +259,35 @@ class Collector:
         self._episode_start = _replaced(self._episode_start, where, ~step.valid)
         self.clock.environment += time.perf_counter() - start
 
-    def _chosen(self, observation: Tensor, state: Tensor | None, start: Tensor) -> ActionSample:
-        return self._agent.act(observation, self.generator, state, start)
+    def _chosen(
+        self, agent: ActorCritic, observation: Tensor, state: Tensor | None, start: Tensor
+    ) -> ActionSample:
+        return agent.act(observation, self.generator, state, start)
 
-    def _value_of_the_last(self) -> Float[Tensor, " B"]:
+    def _value_of_the_last(self, task: "Played") -> Float[Tensor, " B"]:
         """The value, by the agent as it is now, of the observation after the last step."""
-        seen = (self._observation, self._core_state, self._episode_start)
+        state = None if self._core_state is None else self._core_state[task.where]
+        seen = (self._observation[task.where], state, self._episode_start[task.where])
         if self._graphs is None:
-            return self._valued(*seen)
-        return self._graphs.run("value", self._valued, *seen)
+            return _valued(task.agent, *seen)
+        form = ("value", id(task.agent))
+        return self._graphs.run(form, partial(_valued, task.agent), *seen)
 
-    @torch.no_grad()
-    def _valued(self, observation: Tensor, state: Tensor | None, start: Tensor) -> Tensor:
-        value: Tensor = self._agent(observation.unsqueeze(0), state, start.unsqueeze(0)).value
-        return value[0]
+    @property
+    def episodes(self) -> Episodes:
+        """Those of the first task."""
+        return self.tasks[0].episodes
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Takes the episodes of an earlier `state_dict` over."""
+        saved = [state["episodes"], *state.get("others", [])]
+        for task, episodes in zip(self.tasks, saved, strict=True):
+            task.episodes.load_state_dict(episodes)
+
+    def restart(self) -> None:
+        """Forgets the episodes under way, as after `VecEnv.reset`; finished ones stay."""
+        for task in self.tasks:
+            task.episodes.restart()
 
     def go_on_from(self, observation: Shaped[Tensor, " B *shape"]) -> None:
         """Continues from an observation that the environment has just been restored to."""
@@ -252,6 +298,7 @@ class Collector:
         return {
             "acting": self.generator.get_state(),
             "episodes": self.episodes.state_dict(),
+            "others": [task.episodes.state_dict() for task in self.tasks[1:]],
             "opens": self._episode_start,
             "core_state": self._core_state,
         }
@@ -261,10 +308,16 @@ class Collector:
         if self._graphs is not None:
             self._graphs.forget()
         self.generator.set_state(state["acting"])
-        self.episodes.load_state_dict(state["episodes"])
+        self.remember(state)
         self._episode_start = state["opens"].to(self.env.device)
         if state["core_state"] is not None:
             self._core_state = state["core_state"].to(self.env.device)
+
+
+@torch.no_grad()
+def _valued(agent: ActorCritic, observation: Tensor, state: Tensor | None, start: Tensor) -> Tensor:
+    value: Tensor = agent(observation.unsqueeze(0), state, start.unsqueeze(0)).value
+    return value[0]
 
 
 def _slices(parts: Sequence[VecEnv]) -> Iterator[slice]:
@@ -284,101 +337,3 @@ def _replaced(
     changed = whole.clone()
     changed[where] = part
     return changed
-
-
-class Pipeline:
-    """Plays the next trajectory in a second thread while the learner learns from the last one.
-
-    The policy that plays is then one update behind the one that learns (policy lag 1), which
-    the importance ratios of V-trace and PPO correct: Espeholt et al. 2018, "IMPALA"
-    (https://arxiv.org/abs/1802.01561, section 3).  The lag is always exactly one, so runs of
-    one seed stay alike.
-    """
-
-    def __init__(self, collector: Collector, player: ActorCritic, learned: ActorCritic) -> None:
-        """Starts nothing yet.
-
-        Args:
-            collector: plays with `player`.
-            player: a copy of the agent that only the collector uses.
-            learned: the agent, whose weights the player takes over between trajectories.
-        """
-        self.clock = Clock()
-        self._collector = collector
-        # Without gradient, but the very same memory.
-        self._player: list[Tensor] = list(player.state_dict().values())
-        self._learned: list[Tensor] = list(learned.state_dict().values())
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collector")
-        self._next: Future[Trajectory] | None = None
-        device = collector.env.device
-        # Else actions, which the host waits for, would queue behind the update.
-        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
-
-    @property
-    def env(self) -> VecEnv:
-        """The environments that are played."""
-        return self._collector.env
-
-    @property
-    def episodes(self) -> Episodes:
-        """Finished episodes, those of the trajectory under way included."""
-        self.settle()
-        return self._collector.episodes
-
-    def collect(self) -> Trajectory:
-        """Returns the trajectory that was played in the meantime, and starts the next one.
-
-        The time that the learner waits counts as the environments'.
-        """
-        start = time.perf_counter()
-        if self._next is None:
-            self._begin_next()
-            assert self._next is not None
-        trajectory = self._next.result()
-        if self._stream is not None:
-            learning = torch.cuda.current_stream(self._collector.env.device)
-            learning.wait_stream(self._stream)
-            for tensor in vars(trajectory).values():
-                if tensor is not None:
-                    # Its memory is not given to others before the learner is done with it.
-                    tensor.record_stream(learning)
-        self._begin_next()
-        self.clock.environment += time.perf_counter() - start
-        return trajectory
-
-    def _begin_next(self) -> None:
-        """Copies the learned weights, while nobody plays, and plays with them."""
-        self._follow()
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(self._collector.env.device))
-        self._next = self._thread.submit(self._play)
-
-    def _play(self) -> Trajectory:
-        with torch.cuda.stream(self._stream):  # nothing without a stream
-            return self._collector.collect()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        torch._foreach_copy_(self._player, self._learned)
-
-    def settle(self) -> None:
-        """Waits until no trajectory is being played; `collect` still returns the last one."""
-        if self._next is not None:
-            self._next.result()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The collector's state; the trajectory that is being played is not saved."""
-        self.settle()
-        return self._collector.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state_dict`."""
-        self._collector.load_state_dict(state)
-
-    def capture(self, capture: Capture) -> None:
-        """From now on acts by CUDA graphs; see `Collector.capture`."""
-        self._collector.capture(capture)
-
-    def close(self) -> None:
-        """Ends the thread after the trajectory that it is playing."""
-        self._thread.shutdown()

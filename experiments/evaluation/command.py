@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from experiments.evaluation.players import (
     check_writable,
     destination,
     load_player,
+    policies_of,
 )
 from experiments.evaluation.scoreboard import Result, Scoreboard, write_all, write_one
 from experiments.training.hardware import Hardware, choose_hardware
@@ -186,11 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = parse_evaluate(sys.argv[1:] if arguments is None else arguments)
+        runs = tuple(policy for run in options.runs for policy in policies_of(run))
         if options.video:
             check_film(options)
             print(film(options, prepare(options)))
             print(f"Written to {options.video}.")
         else:
+            options = replace(options, runs=runs)
             show(evaluate(options), options)
     except UsageError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.checkpoint import is_device, writable
-from agents.teachers import BEST_FILE, NONSENSE, PolicyCard, load_policy
+from agents.teachers import BEST_FILE, NONSENSE, POLICY_FILE, PolicyCard, load_policy
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
@@ -16,6 +16,7 @@ from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
+from experiments.training.session import of_task
 from experiments.training.teachers import locate_policy
 
 EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
@@ -28,8 +29,23 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
     """
     if options.output:
         return Path(options.output)
-    name = BEST_EVALUATION if options.policy == "best" else EVALUATION
-    return Path(run) / name if (Path(run) / CONFIG).is_file() else None
+    name, path = BEST_EVALUATION if options.policy == "best" else EVALUATION, Path(run)
+    if (path / CONFIG).is_file():
+        return path / name
+    if path.suffix and (path.parent / CONFIG).is_file():  # of one of several tasks
+        label = path.stem.removeprefix(POLICY_FILE.partition(".")[0]).removeprefix("-")
+        return path.parent / of_task(name, label) if label else None
+    return None
+
+
+def policies_of(run: str) -> list[str]:
+    """A run's folder, and the files of its further tasks' policies where it has several tasks.
+
+    Args:
+        run: as typed on the command line.
+    """
+    files = Path(run).glob(of_task(POLICY_FILE, "*")) if (Path(run) / CONFIG).is_file() else ()
+    return [run, *map(str, sorted(files))]
 
 
 def check_writable(path: Path, cure: str) -> None:
@@ -113,6 +129,9 @@ def load_player(
     path = locate_policy(run)
     if policy == "best":
         path = Path(run) / BEST_FILE
+        if Path(run).is_file():  # of one of several tasks
+            last, kept = (name.partition(".")[0] for name in (POLICY_FILE, BEST_FILE))
+            path = Path(run).with_name(Path(run).name.replace(last, kept, 1))
         if not path.is_file():
             raise UsageError(
                 f"--policy best needs {path}, which is not there: name the folder of a run that "

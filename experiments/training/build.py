@@ -3,32 +3,31 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from math import prod
 
 import torch
+from torch import nn
 from torch._functorch import config as functorch_config
 
 from agents.algorithms import Algorithm
 from agents.gates import Gate, make
 from agents.gates.base import GatingContext
 from agents.gates.checks import check_at_features
-from agents.heads import AuxiliaryHead, HeadContext
+from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner, LearnerConfig
 from agents.networks.actor_critic import ActorCritic
-from agents.rollout.collector import Collector, Pipeline
+from agents.rollout.collector import Collector
+from agents.rollout.pipeline import Pipeline
 from agents.runtime import random as seeding
 from agents.runtime.distributed import Processes
-from agents.runtime.random import Stream
-from agents.teachers import TableTeacher, Teacher
-from configs.errors import UsageError, naming
+from configs.errors import UsageError
 from configs.training import TrainConfig
-from envs import EnvSpec, VecEnv
-from envs.base import free_bytes, guarding, is_out_of_memory
+from envs import EnvSpec
+from envs.base import free_bytes, is_out_of_memory
 from experiments.training.capturing import capture
 from experiments.training.hardware import Hardware
-from experiments.training.session import Session, identity, policy_card
-from experiments.training.teachers import find_teacher
+from experiments.training.session import Session, identity, policy_cards
+from experiments.training.tasks import build_env, build_tasks, check_tasks
 
 
 @dataclass(frozen=True)
@@ -70,31 +69,34 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         num_envs = share_of_environments(config, processes)
         check_size(num_envs * run.unroll_length * STEP_BYTES, device)
         env_seed = seeding.derived_seed(run.seed, f"environment{part}") if part else run.seed
-        with naming(config.env, "env"), guarding(choice.env, ValueError):
-            env: VecEnv = config.env.build(choice.env, num_envs, env_seed, device)
+        env = build_env(config, num_envs, env_seed, device)
         check_size(trajectory_bytes(config, env.spec), device)
         check_size(network_bytes(config, env.spec), device)
-        agent = build_agent(config, hardware, env.spec)
-        heads = build_heads(config, hardware, env, agent)
+        algorithm: Algorithm = config.algo.build(run.discount, processes)
+        tasks = build_tasks(config, hardware, env, algorithm)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise UsageError(f"The run does not fit into memory: {SMALLER}.") from error
+    agent, heads = tasks[0].agent, {n: head for task in tasks for n, head in task.heads.items()}
     if step == 0:
-        for name, head in heads.items():
-            head.before_training(env, seeding.generator(run.seed, f"trial of {name}{part}", device))
-    algorithm: Algorithm = config.algo.build(run.discount, processes)
+        for task, own in zip(tasks, env.tasks, strict=True):
+            for name, head in task.heads.items():
+                trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
+                head.before_training(own, trial)
+    num_envs = min(own.spec.num_envs for own in env.tasks)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
+    check_tasks(config, gate)
     try:
         learner = parts.learner(
             agent,
             algorithm,
-            heads,
+            tasks[0].heads,
             gate.to(device),
             LearnerConfig(
                 learning_rate=run.learning_rate,
@@ -107,10 +109,14 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
                 seed=run.seed,
             ),
             processes,
+            *([tasks] if len(tasks) > 1 else []),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    player = copy.deepcopy(agent) if run.pipeline else agent
+    learned = nn.ModuleList([task.agent for task in tasks])
+    players = copy.deepcopy(learned) if run.pipeline else learned
+    player, *others = list(players)
+    assert isinstance(player, ActorCritic)
     acting = seeding.generator(run.seed, f"acting{part}", device)
     collector = parts.collector(
         env,
@@ -118,6 +124,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         acting,
         run.unroll_length,
         records_value=algorithm.needs_value,
+        **({"others": others} if others else {}),
     )
     if run.compile:
         # A gate that weighs gradients runs backward through the torso once per loss, so no
@@ -125,13 +132,13 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         functorch_config.donated_buffer = False
         for network in {agent.torso, player.torso}:
             network.compile()
-    plays = Pipeline(collector, player, agent) if run.pipeline else collector
+    plays = Pipeline(collector, players, learned) if run.pipeline else collector
     graphs = capture(config, hardware, learner, plays, acting, resumes=step > 0)
     return Session(
         env,
         plays,
         learner,
-        policy_card(config, env.spec),
+        policy_cards(config, env),
         processes,
         hardware.threads,
         identity=identity(config),
@@ -184,88 +191,6 @@ def check_size(least: int, device: torch.device) -> None:
         raise ValueError(
             f"The run needs {least / 2**30:,.1f} GiB or more, but {free / 2**30:.1f} GiB are free "
             f"on {device}: {SMALLER}."
-        )
-
-
-def build_agent(config: TrainConfig, hardware: Hardware, spec: EnvSpec) -> ActorCritic:
-    """Makes the agent with the initial weights of the run's seed.
-
-    Args:
-        config: chooses torso and core, and has the seed.
-        hardware: device and precision.
-        spec: of the environment: observations and actions.
-    """
-    with seeding.seeded(config.run.seed, "agent"):
-        with naming(config.torso, f"torso.{config.choice.torso}"):
-            torso = config.torso.build(spec.observation_shape, spec.num_symbols)
-        with naming(config.core, f"core.{config.choice.core}"):
-            core = config.core.build(torso.num_features, spec.num_actions)
-        agent = ActorCritic(torso, spec.num_actions, hardware.precision, core)
-    return agent.to(hardware.device)
-
-
-def build_heads(
-    config: TrainConfig, hardware: Hardware, env: VecEnv, agent: ActorCritic
-) -> dict[str, AuxiliaryHead]:
-    """Makes the chosen heads, each with its own stream of random numbers.
-
-    Args:
-        config: of the run.
-        hardware: what it computes on.
-        env: the environment, which may have teachers.
-        agent: whose torso and features the heads use.
-
-    Returns:
-        The heads by name, in the order of the command line.
-
-    Raises:
-        ValueError: a head does not fit the environment, or the heads do not fit into memory.
-    """
-
-    def teacher_at(path: str) -> Teacher:
-        name = path or "".join(env.teachers[:1])
-        if name in env.teachers:
-            return TableTeacher(env.teacher_logits(name), f"{name} of {env.spec.world_set}")
-        return find_teacher(path, env.spec, hardware, env.teachers)
-
-    run, rank = config.run, hardware.processes.rank
-
-    def stream_of(head: str, name: str) -> Stream:
-        host = torch.device("cpu")
-        return Stream(seeding.generator(run.seed, f"heads.{head}.{name} at {rank}", host))
-
-    heads: dict[str, AuxiliaryHead] = {}
-    for name, head in config.heads.items():
-        context = HeadContext(
-            spec=env.spec,
-            torso=agent.torso,
-            num_features=agent.num_features,
-            device=hardware.device,
-            load_teacher=teacher_at,
-            stream=partial(stream_of, name),
-            discount=run.discount,
-            unroll_length=run.unroll_length,
-            action_names=lambda: env.action_names,
-        )
-        with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{name}"):
-            heads[name] = head.build(context).to(hardware.device)
-    check_memory(heads, hardware.device)
-    return heads
-
-
-def check_memory(heads: Mapping[str, AuxiliaryHead], device: torch.device) -> None:
-    """Refuses heads that fit into memory one by one but not together.
-
-    Raises:
-        ValueError: they do not fit.
-    """
-    held = sum(head.held_bytes for head in heads.values())
-    free = free_bytes(device)
-    if free is not None and held > free:
-        raise ValueError(
-            f"--aux {' '.join(heads)} hold {held / 2**30:.1f} GiB together, but "
-            f"{free / 2**30:.1f} GiB are free on {device}: drop one, or remember less "
-            "(--aux.HEAD.replay-steps)."
         )
 
 

@@ -11,7 +11,8 @@ import torch
 from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
 from agents.learning.views import GateExtension
-from agents.rollout.collector import Collector, Pipeline
+from agents.rollout.collector import Collector
+from agents.rollout.pipeline import Pipeline
 from agents.runtime.graphs import CudaCapture
 from configs.errors import UsageError
 from configs.training import TrainConfig

@@ -24,21 +24,24 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from agents.learning.tasks import Task
 from agents.logs.report import EVALUATIONS_FILE
 from agents.networks.actor_critic import ActorCritic
-from agents.rollout.collector import Pipeline
 from agents.rollout.evaluation import play
+from agents.rollout.pipeline import Pipeline
 from agents.runtime.checkpoint import DamagedFileError, load_tensors
 from agents.runtime.random import generator
-from agents.teachers import BEST_FILE, export_policy, policy_weights
+from agents.teachers import BEST_FILE, PolicyCard, export_policy, policy_weights
 from configs.errors import UsageError
 from configs.programs import NUM_ENVS
 from configs.training import TrainConfig
 from experiments.evaluation.players import Player
 from experiments.evaluation.scoreboard import Result
 from experiments.training.hardware import Hardware, StopRequest
-from experiments.training.session import Session
+from experiments.training.session import Session, of_task
 
+SPENT = "{spent}"
+"""In a sentence: where the time of all evaluations at a step goes."""
 SEED = 2_000_003
 """Of environments and actions: of no training by default, and not of `evaluate.py`."""
 
@@ -61,10 +64,11 @@ def check_evaluation(config: TrainConfig, session: Session) -> None:
     """
     if not config.run.eval_every or not session.processes.leads:
         return
-    player = Player("", session.learner.agent, session.card)
     try:
         with untouched(session.env.device):
-            player.build(1, SEED, _hardware(session), render=False).close()
+            for task, card in zip(session.learner.tasks, session.cards, strict=True):
+                player = Player("", task.agent, card)
+                player.build(1, SEED, _hardware(session), render=False).close()
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"--eval-every: the environments of the evaluations cannot be built: {error}"
@@ -101,40 +105,26 @@ def untouched(device: torch.device) -> Iterator[None]:
 
 
 class Evaluator:
-    """Evaluates the policy of a run when it is due, and keeps the best one."""
+    """Evaluates the policies of a run when it is due, and keeps the best of each task."""
 
     def __init__(self, config: TrainConfig, session: Session, folder: Path) -> None:
         """Finds out what the run, if it is resumed, has evaluated so far.
 
         Args:
             config: of the run.
-            session: whose policy is evaluated; only the leading process does.
+            session: whose policies are evaluated; only the leading process does.
             folder: of the run.
         """
-        self._options, self._session, self._folder = config.run, session, folder
+        self._options, self._session = config.run, session
         self._every = config.run.eval_every if session.processes.leads else 0
-        self._player: ActorCritic | None = None
         self._began, self._seconds = time.monotonic(), 0.0
         self._last = 0
-        self._best: float | None = None
-        self._note = ""
+        pairs = zip(session.learner.tasks, session.cards, strict=True)
+        self._rated = [Rated(task, card, folder, config) for task, card in pairs]
         if self._every and session.learner.steps:
             self._last = last_step(folder / EVALUATIONS_FILE, session.learner.steps)
-            self._read_best()
-
-    def _read_best(self) -> None:
-        try:
-            self._best, step = read_best(self._folder)
-        except FileNotFoundError:
-            return
-        except DamagedFileError as error:
-            self._note = f"{error}; the next evaluation replaces it."
-            return
-        if step > self._session.learner.steps:
-            self._note = (
-                f"{BEST_FILE} is of step {step:,}, which the run had reached before it went on "
-                "from an earlier one; it stays until an evaluation is better."
-            )
+            for rated in self._rated:
+                rated.read_best(session.learner.steps)
 
     def due(self) -> bool:
         """Whether a multiple of the interval, or the end, has been passed since the last one."""
@@ -145,10 +135,10 @@ class Evaluator:
         return ended or step // self._every != self._last // self._every
 
     def evaluate(self, log: Log, stop: StopRequest) -> float:
-        """Plays the episodes, logs their numbers and exports the policy if it is the best so far.
+        """Plays the episodes, logs their numbers and exports each policy that is its best so far.
 
         Args:
-            log: takes the numbers and a sentence.
+            log: takes the numbers and sentences.
             stop: ends the evaluation without a result; the run makes up for it when it is resumed.
 
         Returns:
@@ -158,33 +148,80 @@ class Evaluator:
             OSError: a file cannot be written.
         """
         start, step = time.monotonic(), self._session.learner.steps
-        if self._note:
-            log.note(self._note)
-            self._note = ""
+        if isinstance(self._session.collector, Pipeline):
+            # What is being played may use the global generators, and the cores.
+            self._session.collector.settle()
         try:
-            result = self._play(stop)
+            hardware = _hardware(self._session)
+            results = [rated.play(hardware, step, stop) for rated in self._rated]
         except StoppedError:
             log.note(f"The evaluation at step {step:,} was stopped, and nothing of it is kept.")
             return time.monotonic() - start
-        best = self._best is None or result.scores.mean > self._best
-        if best:
-            self._best = result.scores.mean
-            self._export(result)
+        kept = [rated.keep(result) for rated, result in zip(self._rated, results, strict=True)]
         seconds = time.monotonic() - start
         self._seconds += seconds
         self._last = step
-        log.evaluated(step, self._numbers(result, seconds))
-        log.note(self._sentence(result, seconds, best))
+        share = self._seconds / max(time.monotonic() - self._began, self._seconds, 1e-9)
+        numbers = {"seconds": seconds, "share": share}
+        for each in self._rated:
+            numbers |= each.numbers
+        log.evaluated(step, numbers)
+        spent = f"{seconds:.1f} s (evaluations: {100 * share:.0f} % of the time)"
+        for sentence in kept:
+            for said in sentence:
+                log.note(said.replace(SPENT, spent))
         return time.monotonic() - start
 
-    def _play(self, stop: StopRequest) -> Result:
-        session, options = self._session, self._options
-        if isinstance(session.collector, Pipeline):
-            # What is being played may use the global generators, and the cores.
-            session.collector.settle()
-        hardware = _hardware(session)
-        agent = self._copy()
-        card = replace(session.card, steps=session.learner.steps)
+
+class Rated:
+    """The policy of one task with its evaluations."""
+
+    def __init__(self, task: Task, card: PolicyCard, folder: Path, config: TrainConfig) -> None:
+        """Knows of no evaluation yet.
+
+        Args:
+            task: whose policy is evaluated.
+            card: of the policy.
+            folder: of the run.
+            config: of the run.
+        """
+        self.numbers: dict[str, float] = {}
+        """Of the last evaluation, for the log."""
+        self._task, self._card, self._folder = task, card, folder
+        self._options = config.run
+        self._path = folder / of_task(BEST_FILE, task.name)
+        self._player: ActorCritic | None = None
+        self._best: float | None = None
+        self._note = ""
+
+    def read_best(self, steps: int) -> None:
+        """Finds the best policy of a run that goes on from a step."""
+        try:
+            self._best, step = read_best(self._path)
+        except FileNotFoundError:
+            return
+        except DamagedFileError as error:
+            self._note = f"{error}; the next evaluation replaces it."
+            return
+        if step > steps:
+            self._note = (
+                f"{self._path.name} is of step {step:,}, which the run had reached before it went "
+                "on from an earlier one; it stays until an evaluation is better."
+            )
+
+    def play(self, hardware: Hardware, steps: int, stop: StopRequest) -> Result:
+        """Plays whole episodes with a frozen copy of the policy.
+
+        Args:
+            hardware: what to compute on.
+            steps: of training.
+            stop: ends the evaluation.
+
+        Raises:
+            StoppedError: it was stopped.
+        """
+        options, agent = self._options, self._copy()
+        card = replace(self._card, steps=steps)
         with untouched(hardware.device):
             num_envs = min(NUM_ENVS, options.eval_episodes)
             env = Player(str(self._folder), agent, card).build(
@@ -215,21 +252,40 @@ class Evaluator:
 
     def _copy(self) -> ActorCritic:
         """The policy as it would be exported: not compiled, a rotation multiplied into it."""
-        agent = self._session.learner.agent
+        agent = self._task.agent
         if self._player is None:
             self._player = copy.deepcopy(agent).requires_grad_(False)
             self._player.rotation = None
         self._player.load_state_dict(policy_weights(agent), strict=False)
         return self._player
 
-    def _export(self, result: Result) -> None:
-        session, scores = self._session, result.to_json()
-        for name in ("returns", "lengths"):
-            del scores[name]
-        card = replace(session.card, steps=session.learner.steps, evaluation=scores)
-        export_policy(self._folder / BEST_FILE, session.learner.agent, card)
+    def keep(self, result: Result) -> list[str]:
+        """Exports the policy if it is the best so far, and notes the numbers.
 
-    def _numbers(self, result: Result, seconds: float) -> dict[str, float]:
+        Args:
+            result: of `play`.
+
+        Returns:
+            Sentences for the user, with a place for the time that it took.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        notes = [self._note] if self._note else []
+        self._note = ""
+        best = self._best is None or result.scores.mean > self._best
+        if best:
+            self._best = result.scores.mean
+            scores = result.to_json()
+            for name in ("returns", "lengths"):
+                del scores[name]
+            card = replace(self._card, steps=result.trained_steps, evaluation=scores)
+            export_policy(self._path, self._task.agent, card)
+        prefix = f"{self._task.name}/" if self._task.name else ""
+        self.numbers = {f"{prefix}{name}": x for name, x in self._measured(result).items()}
+        return [*notes, self._sentence(result, best)]
+
+    def _measured(self, result: Result) -> dict[str, float]:
         scores, (low, high) = result.scores, result.interval
         # Of whole episodes only.
         normalised = None if scores.unfinished else result.human_normalised
@@ -245,26 +301,20 @@ class Evaluator:
             "optimum": nan if scores.optimum is None else scores.optimum,
             "human_normalised": nan if normalised is None else normalised,
             "best": self._best,
-            "seconds": seconds,
-            "share": self._share,
         }
 
-    @property
-    def _share(self) -> float:
-        """Of the time since this process began to train."""
-        return self._seconds / max(time.monotonic() - self._began, self._seconds, 1e-9)
-
-    def _sentence(self, result: Result, seconds: float, best: bool) -> str:
+    def _sentence(self, result: Result, best: bool) -> str:
         scores, (low, high) = result.scores, result.interval
+        of = f" of {self._task.name}" if self._task.name else ""
         text = (
-            f"Evaluation at step {result.trained_steps:,}: mean return {scores.mean:,.2f} (95 % "
-            f"interval {low:,.2f} to {high:,.2f}), {len(scores.returns)} episodes"
+            f"Evaluation{of} at step {result.trained_steps:,}: mean return {scores.mean:,.2f} "
+            f"(95 % interval {low:,.2f} to {high:,.2f}), {len(scores.returns)} episodes"
         )
         if result.human_normalised is not None and not scores.unfinished:
             text += f", human-normalised {100 * result.human_normalised:.0f} %"
         if result.of_optimum is not None:
             text += f", {100 * result.of_optimum:.0f} % of the optimum {scores.optimum:,.2f}"
-        text += f", {seconds:.1f} s (evaluations: {100 * self._share:.0f} % of the time)"
+        text += f", {SPENT}"
         if best:
             text += "; the best so far"
         if scores.unfinished:
@@ -276,14 +326,16 @@ class Evaluator:
         return f"{text}."
 
 
-def read_best(folder: Path) -> tuple[float, int]:
-    """Mean return and step of the best evaluation of a run.
+def read_best(path: Path) -> tuple[float, int]:
+    """Mean return and step of the evaluation of a best policy.
+
+    Args:
+        path: of the policy's file.
 
     Raises:
         FileNotFoundError: there is none yet.
         DamagedFileError: the best policy's file cannot be read.
     """
-    path = folder / BEST_FILE
     _, card = load_tensors(path)
     try:
         return float(card["evaluation"]["mean"]), int(card["steps"])
@@ -294,7 +346,7 @@ def read_best(folder: Path) -> tuple[float, int]:
 def best_so_far(folder: Path) -> str:
     """A sentence on the best evaluation of a run, for its end."""
     try:
-        mean, step = read_best(folder)
+        mean, step = read_best(folder / BEST_FILE)
     except FileNotFoundError:
         return "No evaluation was made yet."
     except DamagedFileError as error:

@@ -1,7 +1,7 @@
 """The objects of a run, their state as a checkpoint holds it, and their pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
 from agents.logs.tensorboard import heatmap
 from agents.networks.actor_critic import NotFiniteError, check_finite
-from agents.rollout.collector import Collector, Pipeline
+from agents.rollout.collector import Collector
+from agents.rollout.pipeline import Pipeline
 from agents.runtime.checkpoint import Loaded, load_checkpoint, save_checkpoint
 from agents.runtime.distributed import ALONE, Processes
 from agents.teachers import (
@@ -26,8 +27,9 @@ from agents.teachers import (
 )
 from agents.trajectory import Trajectory
 from configs.errors import UsageError
+from configs.tasks import main_first, tasks_of
 from configs.training import TrainConfig
-from envs import EnvSpec, VecEnv
+from envs import EnvSpec, EpisodeSummary, VecEnv
 from experiments.training.run_folder import CHECKPOINTS, flat, has_policy
 
 COSINES = "cosines"
@@ -51,14 +53,15 @@ class Gallery:
         pictures = {}
         cosines = learner.gating.cosines.drain()
         if cosines is not None:
-            names = ["main", *learner.heads]
+            names = ["main", *learner.names]
             pictures[COSINES] = heatmap(names, cosines.float().cpu().numpy())
         if self._latest is not None:
-            for name, head in learner.heads.items():
-                assert isinstance(head, AuxiliaryHead)
-                picture = head.picture(learner.agent, self._latest)
-                if picture is not None:
-                    pictures[f"{name}/picture"] = picture.cpu().numpy()
+            for task in learner.tasks:
+                seen = task.part(self._latest)
+                for name, head in task.heads.items():
+                    picture = head.picture(task.agent, seen)
+                    if picture is not None:
+                        pictures[f"{name}/picture"] = picture.cpu().numpy()
         return pictures
 
 
@@ -75,7 +78,8 @@ class Session:
     env: VecEnv
     collector: Collector | Pipeline
     learner: Learner
-    card: PolicyCard
+    cards: Sequence[PolicyCard]
+    """Of the policy of each task."""
     processes: Processes = ALONE
     threads: int = 1
     """Threads of PyTorch on the CPU while learning."""
@@ -84,6 +88,11 @@ class Session:
     """What makes the run this one, for its checkpoints: see `identity`."""
     graphs: str = ""
     """A sentence on CUDA graphs, where there is anything to say."""
+
+    @property
+    def card(self) -> PolicyCard:
+        """Of the main task's policy."""
+        return self.cards[0]
 
     @property
     def captured(self) -> bool:
@@ -131,10 +140,14 @@ class Session:
             NotFiniteError: the agent's weights are NaN or infinite; nothing is written.
             OSError: a full disk; what was saved before is still whole.
         """
-        check_finite(self.learner.agent.state_dict())
-        steps = self.learner.steps
+        learner, steps = self.learner, self.learner.steps
+        for task in learner.tasks:
+            check_finite(task.agent.state_dict())
         save_checkpoint(folder / CHECKPOINTS, steps, self._state())
-        export_policy(folder / POLICY_FILE, self.learner.agent, replace(self.card, steps=steps))
+        # The main task's last: where that is whole, all are.
+        for task, card in reversed(list(zip(learner.tasks, self.cards, strict=True))):
+            path = folder / of_task(POLICY_FILE, task.name)
+            export_policy(path, task.agent, replace(card, steps=steps))
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -146,6 +159,19 @@ class Session:
             # A pipeline plays on meanwhile, and other processes play elsewhere: neither is saved.
             "env": self.env.snapshot() if self._is_plain else None,
         }
+
+    def drain(self) -> tuple[EpisodeSummary, dict[str, float]]:
+        """The episodes of the main task since the last call, and numbers on those of the others."""
+        played = self.collector.tasks
+        first, *others = [task.episodes.drain(self.processes.sum) for task in played]
+        numbers: dict[str, float] = {}
+        for task, summary in zip(self.learner.tasks[1:], others, strict=True):
+            numbers |= {
+                f"{task.name}/return": summary.mean_return,
+                f"{task.name}/length": summary.mean_length,
+                f"{task.name}/episodes": float(summary.finished),
+            }
+        return first, numbers
 
     @property
     def _is_plain(self) -> bool:
@@ -162,8 +188,8 @@ class Session:
                 f"{self.processes.size}: new episodes start."
             )
         if state["device"] != device:
-            self.collector.episodes.load_state_dict(state["collector"]["episodes"])
-            self.collector.episodes.restart()
+            self.collector.remember(state["collector"])
+            self.collector.restart()
             return (
                 f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
                 "episodes start."
@@ -172,8 +198,8 @@ class Session:
             self.collector.load_state_dict(state["collector"])
             self.collector.go_on_from(self.env.restore(state["env"]))
             return f"{resumed}, exactly."
-        self.collector.episodes.load_state_dict(state["collector"]["episodes"])
-        self.collector.episodes.restart()
+        self.collector.remember(state["collector"])
+        self.collector.restart()
         return f"{resumed}; {self._why_not_exactly()}: new episodes start."
 
     def _why_not_exactly(self) -> str:
@@ -190,8 +216,25 @@ class Session:
         self.env.close()
 
 
-def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
-    """The card of this run's exported policy."""
+def policy_cards(config: TrainConfig, env: VecEnv) -> list[PolicyCard]:
+    """The cards of this run's exported policies, one for each task, the main one first.
+
+    Args:
+        config: of the run.
+        env: of all tasks.
+    """
+    if config.tasks is None:
+        return [_card(config, env.spec, config.env)]
+    names = tasks_of(config.choice.env, config.choice.family)
+    # The core hears the actions of all tasks.
+    heard = env.spec.num_actions
+    return [
+        _card(config, own.spec, names[index].config(), heard)
+        for index, own in zip(main_first(config.tasks, names), env.tasks, strict=True)
+    ]
+
+
+def _card(config: TrainConfig, spec: EnvSpec, options: Any, heard: int = 0) -> PolicyCard:
     return PolicyCard(
         env=spec.name,
         action_set=spec.action_set,
@@ -202,13 +245,25 @@ def policy_card(config: TrainConfig, spec: EnvSpec) -> PolicyCard:
         torso=config.choice.torso,
         torso_options=asdict(config.torso),
         steps=0,
-        env_options=asdict(config.env),
+        env_options=asdict(options),
         core=config.choice.core,
         core_options=asdict(config.core),
+        core_actions=heard if heard != spec.num_actions else 0,
         num_symbols=spec.num_symbols,
         world_set=spec.world_set,
         plugins=config.plugins,
     )
+
+
+def of_task(file: str, label: str) -> str:
+    """The name of a task's file, such as `policy-MsPacman.safetensors`; the main one's is plain.
+
+    Args:
+        file: of the main task.
+        label: of another task; empty for the main one.
+    """
+    stem, dot, suffix = file.partition(".")
+    return f"{stem}-{label}{dot}{suffix}" if label else file
 
 
 PRACTICAL = (
@@ -290,7 +345,8 @@ def restore(session: Session, loaded: Loaded, folder: Path) -> str:
     """
     try:
         resumed = session.restore(loaded.state)
-        check_finite(session.learner.agent.state_dict())
+        for task in session.learner.tasks:
+            check_finite(task.agent.state_dict())
     except NotFiniteError as error:
         raise UsageError(
             f"--resume {folder}: {error} in {loaded.path.name}: remove it, to go on from an "

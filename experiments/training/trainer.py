@@ -77,7 +77,7 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     """
     session, reason = set_up(config, parts=parts)
     lock = rundir.claim(config, parts.variant) if session.processes.leads else None
-    notes = filter(None, (reason, untuned(config.choice.family, config.choice.algo)))
+    notes = filter(None, (reason, untuned(config.choice.preset_family, config.choice.algo)))
     return Run(config, lock.folder if lock else Path(), session, tuple(notes), lock)
 
 
@@ -145,11 +145,12 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     session = build(config, hardware, step, parts)
     check_evaluation(config, session)
     choice = config.choice
-    gated = f"{', '.join(choice.aux)} through --gate {choice.gate}." if choice.aux else ""
+    learner = session.learner
+    gated = f"{', '.join(learner.names)} through --gate {choice.gate}." if learner.names else ""
     spec = session.env.spec
     shape = " x ".join(map(str, spec.observation_shape))
     torso = ""
-    if preset(choice.family).torso == BY_OBSERVATION:
+    if preset(choice.preset_family).torso == BY_OBSERVATION:
         torso = f"The torso is {choice.torso}, for observations of {shape}."
     heads = (gated, session.ungated, session.held, session.remarks)
     said = (hardware.reason, session.graphs, torso, spec.note, *heads)
@@ -306,14 +307,15 @@ class Trainer:
                 if logs.passed(step) or over:
                     seconds, clock = now - logged_at, session.collector.clock.read()
                     split = (clock.environment / seconds, clock.acting / seconds)
+                    episodes, of_others = session.drain()
                     progress = Progress(
                         step=step,
                         seconds=now - began,
                         steps_per_second=(step - logged_step) / seconds,
                         split=Split(*split, learning=1 - sum(split)),
-                        episodes=session.collector.episodes.drain(processes.sum),
+                        episodes=episodes,
                         learning_rate=learner.learning_rate,
-                        metrics=metrics.drain(),
+                        metrics={**metrics.drain(), **of_others},
                         gate=self.run.config.choice.gate,
                     )
                     if self.run.lock is not None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import VecEnvParts
 from envs.catch import CatchConfig
 from envs.emulators import usual_threads
+from envs.joined import VecEnvParts
 
 K, B = 3, 2
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from agents.rollout.collector import Collector
 from agents.runtime.checkpoint import load_checkpoint, save_checkpoint
 from agents.runtime.random import generator
-from envs.base import VecEnv, VecEnvParts
+from envs.base import VecEnv
+from envs.joined import VecEnvParts
 
 CPU = torch.device("cpu")
 T = 5

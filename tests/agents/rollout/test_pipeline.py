@@ -8,7 +8,8 @@ import torch
 
 from agents.gates import make
 from agents.learning.learner import Learner
-from agents.rollout.collector import Collector, Pipeline
+from agents.rollout.collector import Collector
+from agents.rollout.pipeline import Pipeline
 from agents.runtime.random import generator
 from envs.base import EnvironmentFailedError, VecEnv
 from tests.agents.updating import A2C, CONFIG, agent_numbers, numbers, same

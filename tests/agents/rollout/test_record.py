@@ -60,7 +60,7 @@ def joined(steps, name):
 def test_what_the_parts_answered_stands_side_by_side(make, first):
     record = make()
     steps = fill(record)
-    trajectory = record.trajectory(sign=False, with_value=False)
+    trajectory = record.trajectory(signs=[], with_value=False)
     assert torch.equal(trajectory.observation[0], first)
     assert torch.equal(trajectory.observation[1:], joined(steps, "observation"))
     for name in ("reward", "terminated", "truncated", "valid"):
@@ -80,7 +80,7 @@ def test_a_step_is_read_back_once_all_parts_have_answered(make):
 def test_the_sign_of_rewards_is_for_the_learner_and_the_log_has_them_raw(make):
     record = make()
     raw = joined(fill(record), "reward")
-    assert torch.equal(record.trajectory(sign=True, with_value=False).reward, raw.sign())
+    assert torch.equal(record.trajectory(signs=[slice(None)], with_value=False).reward, raw.sign())
     assert torch.equal(record.step(1).reward, raw[1])
 
 
@@ -91,7 +91,7 @@ def test_what_the_agent_chose_is_kept_with_what_it_began_with(make):
     record.action[:] = torch.arange(T * B).view(T, B)
     record.log_probability[:] = -1.5
     record.value[:] = torch.arange((T + 1) * B).view(T + 1, B).float()
-    trajectory = record.trajectory(sign=False, with_value=True)
+    trajectory = record.trajectory(signs=[], with_value=True)
     assert torch.equal(trajectory.action, torch.arange(T * B).view(T, B))
     assert (trajectory.log_probability == -1.5).all()
     assert torch.equal(trajectory.value[-1], torch.tensor([12.0, 13.0, 14.0, 15.0]))
@@ -102,7 +102,7 @@ def test_what_the_agent_chose_is_kept_with_what_it_began_with(make):
 def test_what_was_not_recorded_is_not_there(make):
     record = make()
     fill(record)
-    trajectory = record.trajectory(sign=False, with_value=False)
+    trajectory = record.trajectory(signs=[], with_value=False)
     assert trajectory.value is trajectory.state is trajectory.core_state is None
 
 
@@ -110,5 +110,5 @@ def test_the_cells_of_a_gridworld_are_kept_from_the_first_on(make):
     first = torch.tensor([1, 2, 3, 4])
     record = make(state=first)
     steps = fill(record, state=True)
-    trajectory = record.trajectory(sign=False, with_value=False)
+    trajectory = record.trajectory(signs=[], with_value=False)
     assert torch.equal(trajectory.state, torch.cat([first[None], joined(steps, "state")]))

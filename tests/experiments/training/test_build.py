@@ -7,7 +7,7 @@ from torch._functorch import config as functorch_config
 from agents.runtime import random as seeding
 from configs.cli import parse
 from configs.errors import UsageError
-from experiments.training import build
+from experiments.training import build, tasks
 from tests.experiments.sessions import (
     HARDWARE,
     SMALL,
@@ -53,7 +53,7 @@ def test_heads_that_fit_one_by_one_but_not_together_are_refused(monkeypatch):
     held = [head.held_bytes for head in session_of(both).learner.heads.values()]
     free = sum(held) - 1
     assert max(held) < free
-    monkeypatch.setattr(build, "free_bytes", lambda device: free)
+    monkeypatch.setattr(tasks, "free_bytes", lambda device: free)
     assert complaint(both).startswith("--aux value_replay reward_prediction hold 0.0 GiB together")
     session_of("--aux value_replay")
 

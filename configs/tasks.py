@@ -1,0 +1,116 @@
+"""Options of a run with several tasks in one network, and the order that its tasks have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from configs.errors import UsageError, nearest_first
+from envs.tasks import SIGN, TaskName, TasksConfig, read_tasks
+
+FAMILY = "tasks"
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How several tasks are learnt together."""
+
+    main: str = ""
+    """The task whose loss is the main one, with which gates compare those of the other tasks and
+    of heads; empty: the first."""
+    heads: str = ""
+    """The task that has heads (--aux); empty: each task has its own."""
+    policy: Literal["own", "shared"] = "own"
+    """Whether each task has a policy of its own on top of the shared network, or all have one,
+    which needs tasks with the same actions."""
+
+
+def tasks_of(env: str, family: str) -> tuple[TaskName, ...]:
+    """The tasks of a run; none where there is only one.
+
+    Args:
+        env: canonical name of the environment, or names that are joined.
+        family: that builds it.
+    """
+    return read_tasks(env) if family == FAMILY else ()
+
+
+def preset_family(env: str, family: str) -> str:
+    """The family whose preset a run has: of several tasks, that of the first.
+
+    Args:
+        env: canonical name of the environment, or names that are joined.
+        family: that builds it.
+    """
+    tasks = tasks_of(env, family)
+    return tasks[0].family if tasks else family
+
+
+def chosen(flag: str, name: str, tasks: Sequence[TaskName]) -> int:
+    """The number of the task that an option names.
+
+    Args:
+        flag: the option.
+        name: its value: a task as in `--env`, or its label, whatever the case.
+        tasks: that there are.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    for spelling in (str, lambda task: task.label, lambda task: task.env):
+        found = [i for i, task in enumerate(tasks) if spelling(task).lower() == name.lower()]
+        if len(found) == 1:
+            return found[0]
+    known = [task.label for task in tasks]
+    raise UsageError(f"{flag} {name} is no task of this run: choose {nearest_first(name, known)}.")
+
+
+def main_first(options: TaskOptions, tasks: Sequence[TaskName]) -> list[int]:
+    """The order in which tasks are learnt: the main one, then the others as on the command line.
+
+    Args:
+        options: name the main task.
+        tasks: in the order of `--env`.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    main = chosen("--tasks.main", options.main, tasks) if options.main else 0
+    return [main, *(index for index in range(len(tasks)) if index != main)]
+
+
+def reordered(
+    tasks: Sequence[TaskName], config: TasksConfig, order: Sequence[int]
+) -> tuple[str, TasksConfig]:
+    """Joins the names in another order, and puts their shares in that order, too.
+
+    Args:
+        tasks: in the order of `--env`.
+        config: of the environments.
+        order: which task comes first, second and so on.
+    """
+    share = config.share
+    if len(share) == len(tasks):
+        share = tuple(share[index] for index in order)
+    return SIGN.join(str(tasks[index]) for index in order), replace(config, share=share)
+
+
+def of_each(value: Any, tasks: Sequence[TaskName], flag: str) -> list[Any]:
+    """Deals out a value that may have one part for each task, joined as the tasks are.
+
+    Args:
+        value: such as `Breakout+runs/pacman`, in the order of `--env`; one part is for all.
+        tasks: in the order of `--env`.
+        flag: the option, for the error.
+
+    Raises:
+        UsageError: there are more or fewer parts than tasks.
+    """
+    parts = str(value).split(SIGN)
+    if len(parts) == 1:
+        return [value] * len(tasks)
+    if len(parts) != len(tasks):
+        raise UsageError(
+            f"{flag} {value} names {len(parts)} for {len(tasks)} tasks: give one for each, in the "
+            "order of --env, or one for all."
+        )
+    return [part.strip() for part in parts]

@@ -1,0 +1,196 @@
+"""Several environments for one learner: `--env Breakout+MsPacman`.
+
+Names are joined by `+`.  A task's own options follow its name in brackets, as in
+`Gridworld+Gridworld(layout="maze")`; those left out have their defaults.
+"""
+
+import ast
+import re
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from envs.base import VecEnv
+from envs.joined import TaskVecEnv
+from envs.names import nearest, separated_seeds
+from gridworld.options import OptionError
+
+SIGN = "+"
+
+
+@dataclass(frozen=True)
+class TaskName:
+    """One of the names that are joined."""
+
+    env: str
+    """Canonical name of the environment."""
+    family: str
+    options: tuple[tuple[str, Any], ...] = ()
+    """Those in brackets."""
+
+    def __str__(self) -> str:
+        """The name with its options, as on a command line."""
+        inner = ", ".join(f"{name}={value!r}" for name, value in self.options)
+        return f"{self.env}({inner})" if inner else self.env
+
+    @property
+    def label(self) -> str:
+        """A short name for logs and files."""
+        options = "".join(f"-{name}-{value}" for name, value in self.options)
+        return re.sub(r"[^\w.-]+", "-", self.env + options).strip("-")
+
+    def config(self) -> Any:
+        """The config of its family with its options.
+
+        Raises:
+            ValueError: an option is unknown, or has a value that it cannot have.
+        """
+        from envs import registered  # which knows this module, too
+
+        usual: Any = registered()[self.family]
+        known = [item.name for item in fields(usual)]
+        for name, _ in self.options:
+            if name not in known:
+                likely = ", ".join(nearest(name, known))
+                raise ValueError(f"{self.env} has no option {name}: did you mean {likely}?")
+        try:
+            return replace(usual, **dict(self.options))
+        except OptionError as error:
+            raise ValueError(f"{self}: {error}") from error
+        except TypeError as error:
+            raise ValueError(f"{self}: an option has a value of the wrong kind") from error
+
+
+def is_joined(name: str) -> bool:
+    """Whether a name joins several, brackets apart."""
+    return len(_split(name)) > 1
+
+
+def read_tasks(name: str) -> tuple[TaskName, ...]:
+    """Reads a joined name.
+
+    Args:
+        name: such as `Breakout+MsPacman`.
+
+    Raises:
+        ValueError: a name is missing, unknown or given twice, or options cannot be read.
+    """
+    from envs import find  # which knows this module, too
+
+    tasks = []
+    for text in _split(name):
+        env, bracket, rest = text.partition("(")
+        if not env.strip():
+            raise ValueError(f"a name is missing before or after a {SIGN}: give one for each task.")
+        tasks.append(TaskName(*find(env.strip()), _options(text, rest) if bracket else ()))
+    for task in tasks:
+        if tasks.count(task) > 1:
+            raise ValueError(
+                f"{task} is given twice: give it once, or other options to one of the two, as in "
+                f"Gridworld{SIGN}Gridworld(layout='maze')."
+            )
+    labels = [task.label for task in tasks]
+    for task in tasks:
+        if labels.count(task.label) > 1:
+            raise ValueError(f"two tasks would be called {task.label}: change their options.")
+    return tuple(tasks)
+
+
+def _split(name: str) -> list[str]:
+    """Cuts a name at the signs that are in no bracket."""
+    depth, parts = 0, [""]
+    for letter in name:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == SIGN and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _options(text: str, rest: str) -> tuple[tuple[str, Any], ...]:
+    """Reads options in brackets.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    try:
+        call = ast.parse(f"_({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        given = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{text} cannot be read: write options as in Gridworld(layout='maze', view_radius=2)."
+        ) from error
+    return tuple(sorted(given.items()))
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """Options of several tasks together; those of one task follow its name in brackets."""
+
+    share: tuple[int, ...] = ()
+    """How the environments are divided among the tasks, such as 3 1; empty: evenly."""
+
+    def __post_init__(self) -> None:
+        if any(part < 1 for part in self.share):
+            raise OptionError("share", f"must be 1 or more for each task, not {self.share}.")
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Lists nothing, since any environments may be joined."""
+        return ()
+
+    def build(
+        self, name: str, num_envs: int, seed: int, device: torch.device, render: bool = False
+    ) -> TaskVecEnv:
+        """Starts the environments of all tasks.
+
+        Args:
+            name: joins those of the tasks.
+            num_envs: B, of all tasks together.
+            seed: all randomness of the environments follows from it.
+            device: where observations, rewards and flags live.
+            render: whether `VecEnv.render` will be called.
+
+        Raises:
+            ValueError: the environments cannot be divided so, or their observations differ.
+        """
+        tasks = read_tasks(name)
+        sizes = self.sizes(num_envs, len(tasks))
+        built: list[VecEnv] = []
+        try:
+            seeds = separated_seeds(seed, len(tasks))
+            for task, size, own in zip(tasks, sizes, seeds, strict=True):
+                built.append(task.config().build(task.env, size, own, device, render))
+            return TaskVecEnv(name, built)
+        except BaseException:
+            for env in built:
+                env.close()
+            raise
+
+    def sizes(self, num_envs: int, num_tasks: int) -> list[int]:
+        """The number of environments of each task.
+
+        Args:
+            num_envs: of all of them.
+            num_tasks: how many tasks.
+
+        Raises:
+            OptionError: they cannot be divided so.
+        """
+        share = self.share or (1,) * num_tasks
+        if len(share) != num_tasks:
+            raise OptionError(
+                "share", f"has {len(share)} numbers for {num_tasks} tasks: give one for each."
+            )
+        if num_envs % sum(share):
+            parts = " to ".join(map(str, share))
+            raise OptionError(
+                "num_envs",
+                f"{num_envs} cannot be divided {parts} among the tasks: use a multiple of "
+                f"{sum(share)}.",
+            )
+        return [num_envs // sum(share) * part for part in share]
