@@ -126,6 +126,11 @@ class Choice:
     """By which the games of an Atari run are played; empty where there is none to choose."""
 
     @property
+    def losses(self) -> str:
+        """The heads as in the names of runs; `main` where the main loss is alone."""
+        return "+".join(self.aux) or ("" if self.family == FAMILY else "main")
+
+    @property
     def preset_family(self) -> str:
         """The family whose preset the run has: of several tasks, that of the first."""
         return preset_family(self.env, self.family)

@@ -1,9 +1,9 @@
 """From flags with several values to the runs of a study.
 
 Every flag of `train.py` may take several values, and a study is their product.  What does not
-apply to a run is dropped (there is no gate without a head, and no option of a head that the run
-lacks), and runs that become alike are one.  tyro reads all values of a flag at once for each set of
-components, and the components' own checks see every combination.
+apply to a run is dropped (there is no gate without a head or a second task, and no option of a
+head that the run lacks), and runs that become alike are one.  tyro reads all values of a flag at
+once for each set of components, and the components' own checks see every combination.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from configs.cli import refuse_foreign_options
 from configs.errors import UsageError, nearest
 from configs.parsing import Option, options, replaced
 from configs.study import Axes, own_flags
+from configs.tasks import FAMILY
 from configs.training import TrainConfig, flags, from_flags
 from envs import PROTOCOLS, find
 
@@ -173,7 +174,7 @@ def _applicable(given: Mapping[str, str]) -> dict[str, str]:
         raise
     if not PROTOCOLS.get(family):
         kept.pop("protocol", None)
-    if kept.get("aux", NONE) == NONE and "gate" in kept:
+    if kept.get("aux", NONE) == NONE and "gate" in kept and family != FAMILY:
         gate = kept.pop("gate")
         algo = kept.get("algo")
         # An algorithm may have a phase of its own, which passes the gate.
@@ -298,7 +299,7 @@ def _typed(flag: str, option: Option, values: Mapping[Any, str], value: Any) -> 
 
 def _name(choice: Choice, given: Mapping[str, str], shown: Collection[str]) -> str:
     """`<env>-<heads>-<gate>`, then what varies in the study."""
-    parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
+    parts = [choice.env, choice.losses, choice.gate or ""]
     others = ("protocol", "algo", "torso", "core")
     parts += [getattr(choice, flag) for flag in others if flag in shown]
     for flag, word in given.items():

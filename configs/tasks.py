@@ -56,10 +56,9 @@ def chosen(flag: str, name: str, tasks: Sequence[TaskName]) -> int:
     Raises:
         UsageError: there is no such task.
     """
-    for spelling in (str, lambda task: task.label, lambda task: task.env):
-        found = [i for i, task in enumerate(tasks) if spelling(task).lower() == name.lower()]
-        if len(found) == 1:
-            return found[0]
+    for index, task in enumerate(tasks):
+        if name.lower() in (task.label.lower(), str(task).lower()):
+            return index
     known = [task.label for task in tasks]
     raise UsageError(f"{flag} {name} is no task of this run: choose {nearest_first(name, known)}.")
 

@@ -35,6 +35,8 @@ class CatchConfig:
     """Width of the board."""
     max_episode_steps: int = 0
     """Agent steps until truncation, before the ball arrives; 0 for none."""
+    mirrored: bool = False
+    """Exchange LEFT and RIGHT, for a task that needs the opposite of what the usual one needs."""
 
     def __post_init__(self) -> None:
         require(self, "rows", self.rows >= 2, "at least 2 for a ball to fall")
@@ -108,6 +110,7 @@ class CatchVecEnv(VecEnv):
             protocol="raw" + departures(config),
         )
         self._rows, self._columns = config.rows, config.columns
+        self._right = -1 if config.mirrored else 1
         self._time_limit = config.max_episode_steps or config.rows
         self._generator = torch.Generator(device).manual_seed(separated_seeds(seed, 1)[0])
         self.reset()
@@ -115,7 +118,8 @@ class CatchVecEnv(VecEnv):
     @property
     def action_names(self) -> tuple[str, ...]:
         """Where the paddle goes."""
-        return ("LEFT", "STAY", "RIGHT")
+        names = ("LEFT", "STAY", "RIGHT")
+        return names if self._right == 1 else names[::-1]
 
     def reset(self) -> Float[Tensor, "B rows columns"]:
         """Drops a new ball everywhere."""
@@ -134,7 +138,7 @@ class CatchVecEnv(VecEnv):
         resets = self._must_reset
         # Drawn for every board, so that shapes do not depend on how many restart.
         fresh_column = self._random_columns()
-        paddle = (self._paddle + action - 1).clamp(0, self._columns - 1)
+        paddle = (self._paddle + self._right * (action - 1)).clamp(0, self._columns - 1)
         self._ball_row = torch.where(resets, 0, self._ball_row + 1)
         self._ball_column = torch.where(resets, fresh_column, self._ball_column)
         self._paddle = torch.where(resets, self._columns // 2, paddle)

@@ -148,7 +148,11 @@ class TaskVecEnv(JoinedVecEnv):
     def send(self, action: Int[Tensor, " B"]) -> None:
         """Lets all tasks begin a step."""
         check_action(action, self.spec)
-        for task, share in zip(self.members, action.split(self._sizes), strict=True):
+        shares = action.split(self._sizes)
+        if action.device.type == "cpu":  # no task may have begun when another refuses
+            for task, share in zip(self.members, shares, strict=True):
+                check_action_range(share, task.spec)
+        for task, share in zip(self.members, shares, strict=True):
             task.send(share)
 
     @property

@@ -7,6 +7,7 @@ Names are joined by `+`.  A task's own options follow its name in brackets, as i
 import ast
 import re
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class TaskName:
     family: str
     options: tuple[tuple[str, Any], ...] = ()
     """Those in brackets."""
+    number: int = 1
+    """Which of the tasks in this environment it is."""
 
     def __str__(self) -> str:
         """The name with its options, as on a command line."""
@@ -36,9 +39,9 @@ class TaskName:
 
     @property
     def label(self) -> str:
-        """A short name for logs and files."""
-        options = "".join(f"-{name}-{value}" for name, value in self.options)
-        return re.sub(r"[^\w.-]+", "-", self.env + options).strip("-")
+        """A short name for logs and files: the second task in the gridworld is `Gridworld-2`."""
+        name = re.sub(r"[^\w.-]+", "-", self.env)
+        return name if self.number == 1 else f"{name}-{self.number}"
 
     def config(self) -> Any:
         """The config of its family with its options.
@@ -78,22 +81,20 @@ def read_tasks(name: str) -> tuple[TaskName, ...]:
     """
     from envs import find  # which knows this module, too
 
-    tasks = []
+    tasks: list[TaskName] = []
     for text in _split(name):
         env, bracket, rest = text.partition("(")
         if not env.strip():
             raise ValueError(f"a name is missing before or after a {SIGN}: give one for each task.")
-        tasks.append(TaskName(*find(env.strip()), _options(text, rest) if bracket else ()))
-    for task in tasks:
-        if tasks.count(task) > 1:
+        known, family = find(env.strip())
+        options = _options(text, rest) if bracket else ()
+        same = [task for task in tasks if task.env == known]
+        if options in (task.options for task in same):
             raise ValueError(
-                f"{task} is given twice: give it once, or other options to one of the two, as in "
-                f"Gridworld{SIGN}Gridworld(layout='maze')."
+                f"{text.strip()} is given twice: give it once, or other options to one of the two, "
+                f"as in Gridworld{SIGN}Gridworld(layout='maze')."
             )
-    labels = [task.label for task in tasks]
-    for task in tasks:
-        if labels.count(task.label) > 1:
-            raise ValueError(f"two tasks would be called {task.label}: change their options.")
+        tasks.append(TaskName(known, family, options, 1 + len(same)))
     return tuple(tasks)
 
 
@@ -132,7 +133,7 @@ class TasksConfig:
     """Options of several tasks together; those of one task follow its name in brackets."""
 
     share: tuple[int, ...] = ()
-    """How the environments are divided among the tasks, such as 3 1; empty: evenly."""
+    """How the environments are divided among the tasks, such as 3 1, rounded; empty: evenly."""
 
     def __post_init__(self) -> None:
         if any(part < 1 for part in self.share):
@@ -186,11 +187,12 @@ class TasksConfig:
             raise OptionError(
                 "share", f"has {len(share)} numbers for {num_tasks} tasks: give one for each."
             )
-        if num_envs % sum(share):
-            parts = " to ".join(map(str, share))
+        edges = [num_envs * sum(share[:index]) // sum(share) for index in range(num_tasks + 1)]
+        sizes = [end - start for start, end in pairwise(edges)]
+        if not all(sizes):
             raise OptionError(
                 "num_envs",
-                f"{num_envs} cannot be divided {parts} among the tasks: use a multiple of "
-                f"{sum(share)}.",
+                f"{num_envs} leaves a task without an environment: use at least "
+                f"{-(-sum(share) // min(share))}.",
             )
-        return [num_envs // sum(share) * part for part in share]
+        return sizes

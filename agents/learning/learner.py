@@ -217,7 +217,7 @@ class Learner:
     def _update_once(
         self,
         whole: Sequence[Batch],
-        environments: Sequence[Int[Tensor, " n"] | None],
+        environments: Sequence[Int[Tensor, " _"] | None],
         *,
         fresh: bool,
         first: bool,
@@ -251,7 +251,7 @@ class Learner:
     def _computed(
         self,
         whole: Sequence[Batch],
-        environments: Sequence[Int[Tensor, " n"] | None],
+        environments: Sequence[Int[Tensor, " _"] | None],
         *,
         scheduled: Scheduled,
         spoilt: bool | None,

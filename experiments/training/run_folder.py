@@ -339,7 +339,7 @@ def read_config(folder: Path) -> TrainConfig:
 def default_name(config: TrainConfig) -> str:
     """Names a run <env>-<aux>-<gate>-s<seed>-<time>, safe for every file system."""
     choice = config.choice
-    parts = [choice.env, "+".join(choice.aux) or "main", choice.gate or ""]
+    parts = [choice.env, choice.losses, choice.gate or ""]
     parts += [f"s{config.run.seed}", time.strftime("%Y%m%d-%H%M%S")]
     return re.sub(r"[^\w.+-]", "_", "-".join(part for part in parts if part))
 

@@ -53,7 +53,11 @@ def build_tasks(
         acts = task_agent(config, hardware, own.spec, tasks[0].agent if tasks else agent, label)
         heads = {}
         if index in with_heads:
-            heads = build_heads(config, hardware, own, acts, label, index)
+            try:
+                heads = build_heads(config, hardware, own, acts, label, index)
+            except UsageError as error:
+                other = "" if only else " Or --tasks.heads gives heads to another task alone."
+                raise UsageError(f"{error}{other}") from error
         main = algorithm
         if tasks:
             main = config.algo.build(config.run.discount, hardware.processes)

@@ -23,12 +23,14 @@ EXAMPLES = {
     "procgen": "procgen/coinrun",
     "minigrid": "minigrid/Empty-8x8",
     "envpool": "envpool/CartPole-v1",
+    "tasks": "Catch+Catch(mirrored=True)",
 }
+GATES = {"tasks": "cosine"}
 AUX = [(), *((head,) for head in names("aux")), names("aux")]
 # Sections of a config are read one by one: every component is tried once, not with all others.
 COMBINATIONS = [
     *(
-        Choice(EXAMPLES[family], family, algo, "mlp", (), None)
+        Choice(EXAMPLES[family], family, algo, "mlp", (), GATES.get(family))
         for family, algo in product(registered(), names("algo"))
         if algo != "none"
     ),

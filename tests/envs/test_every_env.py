@@ -1,6 +1,7 @@
 """What every family keeps: the contract of `envs/base.py`, clause by clause."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -96,6 +97,7 @@ EXAMPLES = {
     "procgen": Example("procgen", "procgen/leaper", starts_leaper, {"levels": LEVELS}),
     "minigrid": Example("minigrid", "minigrid/LavaGapS7", starts_lava_gap),
     "envpool": Example("envpool", "envpool/CartPole-v1", starts_cartpole, {"pools": B}),
+    "tasks": Example("tasks", "Catch+Catch(mirrored=True)", starts_catch, {"share": (2, 1)}),
     # Each environment a part of its own.
     "atari-envpool": Example(
         "atari", "Breakout", starts_envpool, {"backend": "envpool", "pools": B}
@@ -129,9 +131,13 @@ def build(example):
     built = []
 
     def build(seed=0, num_envs=B, render=False, **options):
-        usual = getattr(EnvFamilies(), example.family)
+        usual, name = getattr(EnvFamilies(), example.family), example.name
+        if example.family == "tasks":  # whose options follow the names of the tasks
+            given = {"columns": 9, **options}
+            given = "".join(f"{option}={value!r}, " for option, value in given.items())
+            name, options = f"Catch({given})+Catch({given}mirrored=True)", {}
         config = replace(usual, **{**example.options, **options})
-        built.append(config.build(example.name, num_envs, seed, CPU, render))
+        built.append(config.build(name, num_envs, seed, CPU, render))
         return built[-1]
 
     yield build
@@ -372,7 +378,7 @@ def test_a_wrong_action_is_refused_before_anything_is_played(build, monkeypatch)
         torch.full((B,), -1),
         torch.full((B,), env.spec.num_actions),
     ):
-        with pytest.raises(ValueError, match=env.spec.name):
+        with pytest.raises(ValueError, match=re.escape(env.tasks[0].spec.name)):
             env.step(wrong)
     after, expected = env.step(actions[0]), twin.step(actions[0])
     assert torch.equal(after.observation, expected.observation)
@@ -394,7 +400,8 @@ def test_parts_that_take_turns_play_the_same_as_the_whole(build):
     env, twin = build(), build()
     sizes = [part.spec.num_envs for part in env.parts]
     assert sum(sizes) == B
-    assert {replace(part.spec, num_envs=B) for part in env.parts} == {env.spec}
+    kinds = {replace(task.spec, num_envs=B) for task in env.tasks}
+    assert {replace(part.spec, num_envs=B) for part in env.parts} == kinds
     assert torch.equal(env.reset(), twin.reset())
     for action in random_actions(env, 20):
         for part, share in zip(env.parts, action.split(sizes), strict=True):
@@ -473,7 +480,7 @@ def test_a_snapshot_continues_exactly_or_is_not_offered(build, family):
     snapshot = env.snapshot()
     other = build(seed=99)
     other.reset()
-    if family not in ("catch", "gridworld"):
+    if family not in ("catch", "gridworld", "tasks"):
         assert snapshot is None
         with pytest.raises(NotImplementedError, match="cannot be restored"):
             other.restore({})
