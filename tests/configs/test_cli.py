@@ -133,7 +133,7 @@ def test_a_mistyped_option_suggests_the_nearest(line, flag, meant):
     assert (meant or "") in said
 
 
-@pytest.mark.parametrize("line", ["--zzzz 3", "--env.sticky-actions 3"])  # the second is Atari's
+@pytest.mark.parametrize("line", ["--zzzz 3", "--env.difficulty 3"])  # the second is Procgen's
 def test_an_option_like_no_other_gets_no_suggestion(line):
     flag = line.split()[0]
     assert (
