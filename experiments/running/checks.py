@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from agents.gates import make
-from configs.errors import UsageError
+from configs.errors import UsageError, naming
 from configs.grid import Planned
+from configs.tasks import tasks_of
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
 from experiments.running.worker import end_with_parent
@@ -87,10 +88,15 @@ def check_arm(config: TrainConfig) -> None:
     """
     run, choice = config.run, config.choice
     algorithm = config.algo.build(run.discount)
-    check_minibatches(config, algorithm, run.num_envs)
+    num_envs = run.num_envs
+    if config.tasks is not None:
+        with naming(config.env, "env"):
+            tasks = tasks_of(choice.env, choice.family)
+            num_envs = min(config.env.sizes(num_envs, len(tasks)))
+    check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
-    check_gate(config, gate, run.num_envs // slices)
+    check_gate(config, gate, num_envs // slices)
 
 
 def _kind(config: TrainConfig) -> Any:

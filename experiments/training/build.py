@@ -86,12 +86,12 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
             for name, head in task.heads.items():
                 trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
                 head.before_training(own, trial)
+    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
+    check_tasks(config, gate)
     num_envs = min(own.spec.num_envs for own in env.tasks)
     check_minibatches(config, algorithm, num_envs)
-    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
-    check_tasks(config, gate)
     try:
         learner = parts.learner(
             agent,
@@ -221,7 +221,8 @@ def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) 
         UsageError: there are.
     """
     if num_envs < algorithm.minibatches:
-        each = " in each process" if num_envs < config.run.num_envs else ""
+        each = " of each task" if config.tasks is not None else ""
+        each = each or (" in each process" if num_envs < config.run.num_envs else "")
         flag = f"--algo.{config.choice.algo}.minibatches"
         raise UsageError(
             f"{flag} {algorithm.minibatches} is more than the environments{each}, {num_envs}, and "
