@@ -40,7 +40,7 @@ class TaskName:
     @property
     def label(self) -> str:
         """A short name for logs and files: the second task in the gridworld is `Gridworld-2`."""
-        name = re.sub(r"[^\w.-]+", "-", self.env)
+        name = re.sub(r"[^\w-]+", "-", self.env)
         return name if self.number == 1 else f"{name}-{self.number}"
 
     def config(self) -> Any:

@@ -197,7 +197,7 @@ def build_heads(
 
     heads: dict[str, AuxiliaryHead] = {}
     for kind, head in config.heads.items():
-        name = f"{label}.{kind}" if label else kind
+        name = f"{label}:{kind}" if label else kind
         context = HeadContext(
             spec=env.spec,
             torso=agent.torso,

@@ -47,7 +47,7 @@ def build(build_agent, opinionated):
             Task(
                 other,
                 copy.deepcopy(algorithm),
-                {"other.aux": heads["other.aux"]} if "other.aux" in heads else {},
+                {"other:aux": heads["other:aux"]} if "other:aux" in heads else {},
                 "other",
                 (3, 2),
             ),
@@ -66,6 +66,10 @@ def build(build_agent, opinionated):
         return learner, collector
 
     return build
+
+
+def heads():
+    return {"aux": Head(), "other:aux": Head()}
 
 
 def alone(task, trajectory):
@@ -161,12 +165,12 @@ def test_every_minibatch_has_environments_of_every_task(build, monkeypatch):
 
 
 def test_heads_belong_to_their_task(build):
-    heads = {"aux": Head(), "other.aux": Head()}
-    learner, collector = build(heads=heads)
-    assert learner.names == ("other", "aux", "other.aux")
+    own = heads()
+    learner, collector = build(heads=own)
+    assert learner.names == ("other", "aux", "other:aux")
     metrics = learner.update(collector.collect())
-    assert {"aux/loss", "other.aux/loss", "other/cosine", "other.aux/cosine"} <= metrics.keys()
-    assert heads["aux"].followed == heads["other.aux"].followed == 1
+    assert {"aux/loss", "other:aux/loss", "other/cosine", "other:aux/cosine"} <= metrics.keys()
+    assert own["aux"].followed == own["other:aux"].followed == 1
 
 
 def test_one_task_by_name_learns_what_a_learner_without_tasks_does(build_learner, collected):
@@ -181,13 +185,13 @@ def test_one_task_by_name_learns_what_a_learner_without_tasks_does(build_learner
     assert same(numbers(plain.agent.state_dict()), numbers(twin.state_dict()))
 
 
-@pytest.mark.parametrize("memory", [0, 3])
+@pytest.mark.parametrize("memory", [0, 5])  # the head reads five features
 def test_tasks_go_on_from_a_checkpoint_bit_for_bit(build, memory):
-    learner, collector = build("cosine", memory=memory)
+    learner, collector = build("cosine", memory=memory, heads=heads())
     played = [collector.collect() for _ in range(4)]
     for trajectory in played[:2]:
         learner.update(trajectory)
-    other, _ = build("cosine", memory=memory)
+    other, _ = build("cosine", memory=memory, heads=heads())
     with torch.no_grad():
         for task in other.tasks:
             task.agent.policy.weight.zero_()

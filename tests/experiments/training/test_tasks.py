@@ -138,11 +138,11 @@ def test_the_agent_of_the_first_task_is_that_of_the_task_alone():
 def test_each_task_has_its_own_teacher_or_one_task_alone_has_heads():
     small = f"--env {WORLDS.replace(' ', '')} {SMALL} --aux distill --gate sum"
     both = session_of("", small)
-    assert [*both.learner.heads] == ["Gridworld.distill", "Gridworld-2.distill"]
+    assert [*both.learner.heads] == ["Gridworld:distill", "Gridworld-2:distill"]
     digests = [head.get_extra_state()["teacher"] for head in both.learner.heads.values()]
     assert len({*digests}) == 2
     only = session_of("--tasks.heads gridworld-2", small)
-    assert [*only.learner.heads] == ["Gridworld-2.distill"]
+    assert [*only.learner.heads] == ["Gridworld-2:distill"]
 
 
 NAMES = ("Gridworld", "Gridworld-2")
