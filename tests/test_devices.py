@@ -79,8 +79,9 @@ CASES = {
     "rotograd": "--env Pictures --torso small --aux pixel_control reward_prediction",
     "significant": "--env Catch --aux spr reconstruct --gate.significant.slices 3",
     "none": "--env Gridworld --algo none --core gru --aux distill --gate sum",
+    "tasks": "--env Catch+Catch(mirrored=True) --core gru --algo ppo --aux spr --gate cosine",
 }
-"""By gate: a command line, but for the gate itself."""
+"""By gate: a command line, but for the gate itself; and those of no gate."""
 
 
 def session_of(gate, line, device):
