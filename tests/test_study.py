@@ -71,6 +71,7 @@ RUNS = {
     "breakout_teachers": 44,
     "temperature_breakout": 18,
     "atari100k": 45,
+    "tasks": 81,
 }
 """Of every shipped study: seeds times arms."""
 

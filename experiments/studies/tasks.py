@@ -135,7 +135,13 @@ def _tasks(config: TrainConfig) -> Iterable[tuple[str, str, float]]:
 
 
 def write(curves: Sequence[Curve], folder: Path, made: Sequence[str]) -> None:
-    """Writes the tables of single runs."""
+    """Writes the tables of single runs.
+
+    Args:
+        curves: of all tasks of all runs.
+        folder: where the tables go.
+        made: remarks above them.
+    """
     runs, points = [",".join(RUN_COLUMNS)], [",".join((*RUN_COLUMNS[:7], *map(str, range(POINTS))))]
     for curve in curves:
         told = [f'"{text}"' for text in (curve.env, curve.policy, curve.task, curve.role)]
@@ -182,7 +188,13 @@ def grouped(curves: Sequence[Curve]) -> dict[tuple[str, str, str, str], Arms]:
 
 
 def difference(arm: Sequence[Curve], reference: Sequence[Curve], measure: str) -> Difference | None:
-    """How an arm differs from the task alone, over the seeds that both have."""
+    """How an arm differs from the task alone, over the seeds that both have.
+
+    Args:
+        arm: runs of the arm.
+        reference: runs of the task alone.
+        measure: `mean` or `final`.
+    """
     ours, theirs = ({run.seed: getattr(run, measure) for run in runs} for runs in (arm, reference))
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
