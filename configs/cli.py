@@ -27,6 +27,7 @@ components chosen on this command line. To see those of other components, choose
   python train.py --env Catch                                  (seconds)
   python train.py --env Breakout --aux distill --gate cosine   (hours; the main job)
   python train.py --env Breakout --aux distill --gate projection --gate.projection.decay 0.99
+  python train.py --env Breakout+MsPacman --gate cosine        (two games in one network)
   python train.py --resume runs/NAME --steps 20000000
   python train.py --list-teachers                              (the teachers that are shipped)
 """
@@ -34,7 +35,7 @@ components chosen on this command line. To see those of other components, choose
 COMMON = (
     *(f"choose_{slot}" for slot in ("env", "algo", "torso", "core", "aux", "protocol", "gate")),
     *("plugin", "teacher", "steps", "num_envs", "unroll_length", "seed", "device"),
-    *("learning_rate", "discount", "run_dir", "resume"),
+    *("learning_rate", "discount", "run_dir", "resume", "tasks"),
 )
 """What `train.py --help` shows."""
 

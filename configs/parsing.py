@@ -188,8 +188,8 @@ def _unchecked(kind: type, common: Collection[str] = ()) -> Any:
                 nested.append((option, hidden, field(default=default)))
     for option, hint in _groups(kind).items():
         # The options of every run have no place of their own; those of a component have.
-        hides = bool(common) and bool(hint.place)
-        copy = _unchecked(hint.kind, () if hides else common)
+        hides = bool(common) and bool(hint.place) and option not in common
+        copy = _unchecked(hint.kind, () if hides or option in common else common)
         default = next(each.default for each in fields(kind) if each.name == option)
         notes = (tyro.conf.Suppress, *hint.notes) if hides else hint.notes
         noted = Annotated[copy, *notes] if notes else copy

@@ -25,7 +25,8 @@ class Arm:
     def gate(self) -> str:
         """The gate of all its runs, or `main only` without heads."""
         run = next(iter(self.runs.values()))[0]
-        return str(run.config["choice"]["gate"]) if run.config["choice"]["aux"] else NO_HEADS
+        weighs = run.config["choice"]["aux"] or run.config.get("tasks")
+        return str(run.config["choice"]["gate"]) if weighs else NO_HEADS
 
     def seeds(self, env: str) -> tuple[int, ...]:
         """The seeds of its runs on one game."""

@@ -36,7 +36,7 @@ def description(config: Config) -> str:
     """A run in short: its heads and its gate."""
     choice = config["choice"]
     if not choice["aux"]:
-        return NO_HEADS
+        return str(choice["gate"]) if config.get("tasks") else NO_HEADS
     name = f"{' + '.join(choice['aux'])}, {choice['gate']}"
     return f"{name}, no main loss" if choice["algo"] == "none" else name
 
@@ -107,8 +107,8 @@ def _flatten(config: Config) -> dict[str, Any]:
             case "judging":
                 # Without heads no gradients are weighed.
                 sections = {"gate.": content} if choice["gate"] else {}
-            case "env":
-                sections = {"env.": content}
+            case "env" | "tasks":
+                sections = {f"{section}.": content}
             case _:
                 sections = {f"{section}.{choice[section]}.": content}
         for prefix, values in sections.items():

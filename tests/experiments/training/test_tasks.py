@@ -9,6 +9,7 @@ import torch
 from agents.runtime.checkpoint import load_tensors
 from agents.teachers import load_policy
 from experiments.evaluation import command as evaluate
+from experiments.report.__main__ import main as report
 from experiments.training import command as train
 from experiments.training.trainer import DONE, MISTAKEN
 from tests.experiments.sessions import alike, session_of
@@ -66,20 +67,23 @@ def test_what_does_not_fit_is_refused_in_a_sentence(env, line, said, capsys):
 
 
 def test_a_run_of_two_tasks_leaves_an_ordinary_policy_of_each(capsys):
-    assert run("--steps 24 --run-dir two --gate cosine") == DONE
+    assert run("--steps 200 --run-dir two --gate cosine") == DONE
     said = capsys.readouterr().out
     assert "Catch-2 through --gate cosine." in said
     header = Path("two/metrics.csv").read_text().split("\n", 1)[0].split(",")
     assert {"return", "Catch-2/return", "Catch-2/cosine", "Catch-2/passed"} <= {*header}
     cards = [load_policy(Path("two") / name, CPU)[1] for name in POLICIES]
     assert [card.env_options["mirrored"] for card in cards] == [False, True]
-    assert [card.steps for card in cards] == [24, 24]
+    assert [card.steps for card in cards] == [204, 204]
     assert evaluate.main(["two", "--episodes", "3", "--num-envs", "2", "--device", "cpu"]) == 0
     protocols = [
         json.loads(Path("two", name).read_text())["protocol"]
         for name in ("evaluation.json", "evaluation-Catch-2.json")
     ]
     assert protocols == ["raw", "raw+mirrored=True"]
+    assert report("two --output page".split()) == 0
+    text = Path("page/summary.csv").read_text()
+    assert f"{PAIR},score,final,cosine,1," in text
 
 
 POLICIES = ("policy.safetensors", "policy-Catch-2.safetensors")
