@@ -81,7 +81,7 @@ def test_a_run_of_two_tasks_leaves_an_ordinary_policy_of_each(capsys):
         for name in ("evaluation.json", "evaluation-Catch-2.json")
     ]
     assert protocols == ["raw", "raw+mirrored=True"]
-    assert report("two --output page".split()) == 0
+    assert report(["two", "--output", "page"]) == 0
     text = Path("page/summary.csv").read_text()
     assert f"{PAIR},score,final,cosine,1," in text
 
