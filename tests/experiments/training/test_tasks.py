@@ -80,6 +80,9 @@ def test_a_run_of_two_tasks_leaves_an_ordinary_policy_of_each(capsys):
         for name in ("evaluation.json", "evaluation-Catch-2.json")
     ]
     assert protocols == ["raw", "raw+mirrored=True"]
+    Path("two", POLICIES[1]).unlink()
+    assert evaluate.main(["two", "--episodes", "3", "--device", "cpu"]) == MISTAKEN
+    assert "two lacks policy-Catch-2.safetensors, the policy of its task" in capsys.readouterr().err
 
 
 POLICIES = ("policy.safetensors", "policy-Catch-2.safetensors")
