@@ -23,7 +23,7 @@ from agents.networks import recurrent, torsos
 from configs.errors import UsageError, in_flags, nearest_first
 from configs.parsing import read
 from configs.presets import BY_OBSERVATION, UNKNOWN, preset, usual_torso
-from configs.tasks import FAMILY, preset_family, tasks_of
+from configs.tasks import FAMILY, check_brackets, preset_family, tasks_of
 from envs import PROTOCOLS, find, registered
 
 GROUP = "auxgate.plugins"
@@ -184,6 +184,7 @@ def choose(arguments: Sequence[str]) -> tuple[Choice, list[str]]:
         raise UsageError(f"{error.argument_name}: {error.message}.") from error
     try:
         env, family = find(_once("--env", given.env) or DEFAULT_ENV)
+        check_brackets(env, family)
     except ValueError as error:
         said = in_flags(error, None, "")
         raise UsageError(f"--env {_once('--env', given.env)}: {said}") from error

@@ -6,6 +6,7 @@ itself refuses comes as an event of `tyro._errors`, which is not part of its pub
 hence the exact version that `constraints.txt` asks for and the least one in `pyproject.toml`.
 """
 
+import ast
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from itertools import pairwise
@@ -60,7 +61,7 @@ def read(
 
     def refuse(event: complaints.ParseErrorEvent) -> None:
         _suggest(kind, arguments)
-        raise UsageError(_sentence(event))
+        raise UsageError(_sentence(event, arguments))
 
     numbers = _numbers()
     with complaints.on_parse_error(refuse):
@@ -315,9 +316,12 @@ def _suggest(kind: type, arguments: Sequence[str]) -> None:
             raise UsageError(f"{given} is not an option here: {cure}")
 
 
-def _sentence(event: complaints.ParseErrorEvent) -> str:
+def _sentence(event: complaints.ParseErrorEvent, arguments: Sequence[str]) -> str:
     match event:
         case complaints.UnrecognizedArgs(tokens=[first, *_]):
+            before = arguments[max(arguments.index(first) - 1, 0)] if first in arguments else ""
+            if before.startswith("--") and before != first:
+                return f"{before} takes no {first}: drop it, or see {HELP_ALL}."
             return f"{first} is no option: {HELP_ALL} lists them."
         case complaints.BadValue(argument=argument):
             return f"{argument.display_name()} needs a value."
@@ -326,6 +330,10 @@ def _sentence(event: complaints.ParseErrorEvent) -> str:
             return f"{argument.display_name()} {value} is unknown: choose one of {known}."
         case complaints.InstantiationFailure(argument=argument, message=message):
             text = " ".join(str(message).split()).rstrip(".")
+            _, several, words = text.partition("valid parse for arguments: ")
+            if several and argument is not None:
+                words = " ".join(ast.literal_eval(words))
+                return f"{argument.display_name()} takes no {words}: {HELP_ALL} shows its values."
             return f"{argument.display_name()}: {text}." if argument is not None else f"{text}."
         case complaints.MissingArgs(missing_arguments=[first, *_]):
             return f"{first.arg.display_name()} is missing: {HELP_ALL} explains it."

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from configs.errors import UsageError, nearest_first
+from configs.numbers import check_number
 from envs.tasks import SIGN, TaskName, TasksConfig, read_tasks
 
 FAMILY = "tasks"
@@ -32,6 +33,22 @@ def tasks_of(env: str, family: str) -> tuple[TaskName, ...]:
         family: that builds it.
     """
     return read_tasks(env) if family == FAMILY else ()
+
+
+def check_brackets(env: str, family: str) -> None:
+    """Refuses options in brackets that no command line would take as flags.
+
+    Args:
+        env: canonical name of the environment, or names that are joined.
+        family: that builds it.
+
+    Raises:
+        ValueError: an option is unknown, or has a value that it cannot have.
+    """
+    for task in tasks_of(env, family):
+        config = task.config()
+        for name, _ in task.options:
+            check_number(f"{task}: {name}", name, getattr(config, name))
 
 
 def preset_family(env: str, family: str) -> str:

@@ -23,6 +23,7 @@ That gives it its name and its options on the command line; a line here also giv
 tests of `tests/envs/test_every_env.py`.  What `__all__` lists is the public API.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -44,7 +45,7 @@ from envs.gridworld.gymnasium import register as register_in_gymnasium
 from envs.gym import GymConfig
 from envs.names import canonical, comes_with_package, locate, nearest, only
 from envs.tasks import TasksConfig, is_joined, read_tasks
-from gridworld.options import Registry
+from gridworld.options import OptionError, Registry, mention
 
 __all__ = [
     "EnvConfig",
@@ -149,6 +150,13 @@ def find(name: str) -> tuple[str, str]:
         found = _match(name, known) or _respelt(name)
     if found is not None:
         return found
+    if bracketed := re.fullmatch(r"([^()]+)\((\w*).*", name, re.DOTALL):
+        env, option = bracketed.groups()
+        raise OptionError(
+            "",
+            f"options in brackets are for several tasks, joined by +; write {env} and "
+            f"{mention('.'.join(['env', option or 'OPTION']))} VALUE for one.",
+        )
     names = [spelling for listed in known.values() for spelling in listed]
     cure = (
         "Any Gymnasium id works too, such as CartPole-v1, or minigrid:MiniGrid-Empty-8x8-v0 with "

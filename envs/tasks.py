@@ -8,8 +8,9 @@ import ast
 import re
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
 import torch
 
 from envs.base import VecEnv
@@ -52,17 +53,23 @@ class TaskName:
         from envs import registered  # which knows this module, too
 
         usual: Any = registered()[self.family]
-        known = [item.name for item in fields(usual)]
-        for name, _ in self.options:
-            if name not in known:
-                likely = ", ".join(nearest(name, known))
+        hints = get_type_hints(type(usual))
+        given: dict[str, Any] = {}
+        for name, value in self.options:
+            if name not in hints:
+                likely = ", ".join(nearest(name, [item.name for item in fields(usual)]))
                 raise ValueError(f"{self.env} has no option {name}: did you mean {likely}?")
+            try:
+                given[name] = msgspec.convert(value, hints[name])
+            except msgspec.ValidationError as error:
+                reason = f"{str(error)[:1].lower()}{str(error)[1:]}"
+                raise ValueError(f"{self}: {name} cannot be {value!r} ({reason}).") from error
+            except TypeError:  # a plugin's own type
+                given[name] = value
         try:
-            return replace(usual, **dict(self.options))
-        except OptionError as error:
+            return replace(usual, **given)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{self}: {error}") from error
-        except TypeError as error:
-            raise ValueError(f"{self}: an option has a value of the wrong kind") from error
 
 
 def is_joined(name: str) -> bool:
@@ -120,7 +127,11 @@ def _options(text: str, rest: str) -> tuple[tuple[str, Any], ...]:
         call = ast.parse(f"_({rest}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError
+        if any(option.arg is None for option in call.keywords):  # **{...}
+            raise ValueError
         given = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+        # The name that is stored is read again: infinity, say, is written in a way nobody reads.
+        ast.literal_eval(repr(given))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             f"{text} cannot be read: write options as in Gridworld(layout='maze', view_radius=2)."

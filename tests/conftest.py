@@ -109,7 +109,8 @@ def build_learner(build_agent, catch):
         heads = heads or {}
         for head in heads.values():
             head.to(device)
-        return Learner(agent, algorithm, heads, make(gate).to(device), replace(CONFIG, **config))
+        made = make(gate) if isinstance(gate, str) else gate
+        return Learner(agent, algorithm, heads, made.to(device), replace(CONFIG, **config))
 
     return build_learner
 

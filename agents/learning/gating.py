@@ -28,6 +28,7 @@ from agents.learning.tasks import Task
 from agents.learning.views import (
     FeatureView,
     GateExtension,
+    KeptWeights,
     Ownership,
     PlainView,
     SlicedView,
@@ -231,29 +232,32 @@ class Gating:
         if fresh:
             self.extension.observe(shares, self._shared)
         metrics = self._main_parts(view, main, update)
+        kept = None if self.is_due(update) else self._weights
         if not self._weighs:
             descended = shares if descend_main else shares[1:]
             sum(descended[1:], descended[0]).backward()
-        elif self._weights is not None and not self.is_due(update) and not spoilt:
+        elif kept is not None and not spoilt:
             view.backward(
                 [main.whole, *auxiliary],
                 self.gate,
                 self._owned,
-                weights=self._weights[0, : len(shares)],
+                weights=kept[0, : len(shares)],
                 descend_main=descend_main,
                 reduce=self._reduce,
             )
         else:
             metric = self._metric() if self._config.metric == "optimizer" else None
             gate = self._apart if spoilt else self.gate
+            if kept is not None and gate.slices > 0:  # and the view has none
+                gate = KeptWeights(kept)
             judgement = self._weigh(gate, view, main, auxiliary, metric, descend_main)
-            if self.is_due(update):
+            if kept is None:
                 self._keep(judgement.weights)
             assert judgement.finite is not None
             finite = finite & judgement.finite
             if judgement.rest is not None:
                 finite[0] &= judgement.rest.sum().isfinite()
-            metrics |= self._report(judgement, metric)
+            metrics |= self._report(gate, judgement, metric)
         if looks:
             self.put(finite)
         self._processes.add_up([*self._below, *self._owned.private])
@@ -302,9 +306,8 @@ class Gating:
             options["descend_main"] = False
         if gate.one_pass:
             return view.backward([main.whole, *auxiliary], gate, self._owned, **options)
-        compared, rest = main.whole, None
-        if self._config.main == "policy":
-            compared, rest = main.policy, main.value
+        policy = self._config.main == "policy"
+        compared, rest = (main.policy, main.value) if policy else (main.whole, None)
         if metric is not None:
             options["metric"] = metric
         if gate.sample_rows > 0 and self._judgements % gate.sample_every == 0:
@@ -331,15 +334,14 @@ class Gating:
         factors = factors.to(loss.steps.device, non_blocking=True)
         return [loss.combined(factor, self._processes) for factor in factors.unbind()]
 
-    def _report(self, judgement: Judgement, metric: Float[Tensor, " P"] | None) -> Metrics:
+    def _report(self, gate: Gate, judgement: Judgement, metric: Tensor | None) -> Metrics:
         """Numbers to log of a judgement; its cosines count among those to be drawn."""
-        measured = judgement.rows is not None
-        if measured:
+        if judgement.rows is not None:
             self.cosines.add(judgement.gramian, 1 + len(self._names))
-        diagnosis = diagnose(self.gate, judgement)
+        diagnosis = diagnose(gate, judgement)
         self.admissions.add(diagnosis.passed, diagnosis.cosine)
         found = {field.name: getattr(diagnosis, field.name) for field in fields(diagnosis)}
-        found |= self.gate.notes(judgement.gramian)
+        found |= gate.notes(judgement.gramian)
         metrics = self._named(found)
         # Nothing was measured of a head that the gate cannot reach.
         for key in metrics:
@@ -375,8 +377,7 @@ class Gating:
     def state_dict(self) -> dict[str, Any]:
         """The gate's memory, and everything else that the next judgement depends on."""
         state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
-        state |= self.extension.state_dict()
-        state["admissions"] = self.admissions.state_dict()
+        state |= self.extension.state_dict() | {"admissions": self.admissions.state_dict()}
         if self.gate.sample_rows == 0:
             return state
         return state | {"judgements": self._judgements, "combinations": self._samples.get_state()}

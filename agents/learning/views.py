@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.gates import Gate, Judgement, Scope, column_groups, gated_backward
+from agents.gates import Gate, Gramian, Judgement, Scope, column_groups, gated_backward
 from agents.heads import AuxiliaryHead
 from agents.learning.rotations import Cut
 from agents.learning.step_loss import StepLoss
@@ -103,6 +103,28 @@ class View(ABC):
             rest: the part of the main loss that is not compared.
             options: more arguments of `gated_backward`.
         """
+
+
+class KeptWeights(Gate):
+    """Gives the weights of an earlier judgement, loss by loss, so that one can be dropped.
+
+    A gate that asks for slices cannot judge between its judgements, when the data is whole.
+    """
+
+    def __init__(self, weights: Float[Tensor, "G M"]) -> None:
+        """Takes the weights.
+
+        Args:
+            weights: of every group and row.
+        """
+        super().__init__()
+        self._weights = weights.clone()
+
+    def forward(
+        self, gramian: Gramian, losses: Float[Tensor, "*batch L"] | None = None
+    ) -> Float[Tensor, "*batch G M"]:
+        """Returns the weights, whatever the gradients are."""
+        return self._weights.expand_as(gramian.norm)
 
 
 class PlainView(View):

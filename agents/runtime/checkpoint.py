@@ -14,8 +14,8 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,27 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+@contextmanager
+def opened(path: Path, framework: str = "pt") -> Iterator[Any]:
+    """Opens a safetensors file; the library takes no path whose bytes are not UTF-8, this does.
+
+    Args:
+        path: of the file.
+        framework: whose tensors are read.
+
+    Raises:
+        SafetensorError: it is no such file.
+        OSError: it cannot be read.
+    """
+    with ExitStack() as stack:
+        try:
+            place = os.fspath(path)
+            place.encode()
+        except UnicodeEncodeError:
+            place = f"/dev/fd/{stack.enter_context(path.open('rb')).fileno()}"
+        yield stack.enter_context(safe_open(place, framework=framework))
+
+
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote; nothing is unpickled.
 
@@ -180,7 +201,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             metadata = file.metadata() or {}
             # Copies, since what is read lies in the file, which may be pruned or replaced.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

@@ -11,6 +11,7 @@ from agents.teachers import BEST_FILE, NONSENSE, POLICY_FILE, PolicyCard, load_p
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
+from configs.tasks import main_first, tasks_of
 from configs.training import absent
 from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.foreign import is_foreign, load_foreign
@@ -43,9 +44,24 @@ def policies_of(run: str) -> list[str]:
 
     Args:
         run: as typed on the command line.
+
+    Raises:
+        UsageError: the policy of a task is missing, whose scores would be missed.
     """
-    files = Path(run).glob(of_task(POLICY_FILE, "*")) if (Path(run) / CONFIG).is_file() else ()
-    return [run, *map(str, sorted(files))]
+    folder = Path(run)
+    if not (folder / CONFIG).is_file():
+        return [run]
+    config = read_config(folder)
+    tasks = tasks_of(config.choice.env, config.choice.family)
+    files = []
+    for index in main_first(config.tasks, tasks)[1:] if config.tasks is not None else ():
+        files.append(folder / of_task(POLICY_FILE, tasks[index].label))
+        if not files[-1].exists() and (folder / POLICY_FILE).exists():
+            raise UsageError(
+                f"{run} lacks {files[-1].name}, the policy of its task {tasks[index].label}: put "
+                f"it back, or play {folder / POLICY_FILE} alone."
+            )
+    return [run, *map(str, files)]
 
 
 def check_writable(path: Path, cure: str) -> None:

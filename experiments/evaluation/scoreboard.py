@@ -163,7 +163,7 @@ def write_all(path: Path, results: Sequence[Result]) -> None:
 
 def _write(path: Path, results: Sequence[Result], content: object) -> None:
     if path.suffix.lower() == ".csv":
-        write_atomically(path, _csv(results).encode())
+        write_atomically(path, _csv(results).encode(errors="surrogateescape"))
     else:
         write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 

@@ -97,7 +97,7 @@ def report(options: Options) -> None:
     write(made, words, output)
     title = f"Report: {output.resolve().name}"
     text = page(made, words, skipped, draw_pictures(made, options.teacher), title)
-    write_atomically(output / PAGE_FILE, text.encode())
+    write_atomically(output / PAGE_FILE, text.encode(errors="backslashreplace"))
     draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
     if len(arms) > 1:
         draw_improvement(made).savefig(output / "improvement.png", dpi=DOTS_PER_INCH)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from agents.runtime.checkpoint import CONTENT
+from agents.runtime.checkpoint import CONTENT, opened
 from agents.teachers import POLICY_FILE, find_policy
 from experiments.report.command import command, description
 from experiments.training.teachers import SHIPPED_TEACHERS, locate_policy
@@ -207,7 +207,7 @@ def _mean(rows: Sequence[Mapping[str, str]], column: str) -> str:
 def _protocol(folder: Path) -> str:
     """How the game was played, as the exported policy says; empty if it does not."""
     try:
-        with safe_open(folder / POLICY_FILE, framework="numpy") as file:
+        with opened(folder / POLICY_FILE, "numpy") as file:
             return str(json.loads(file.metadata()[CONTENT])["protocol"])
     except (FileNotFoundError, KeyError, SafetensorError, TypeError, ValueError):
         return ""

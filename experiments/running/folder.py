@@ -20,12 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from agents.runtime.checkpoint import (
     CONTENT,
     LEFTOVER,
     PATTERN,
+    opened,
     remove_leftovers,
     write_json,
 )
@@ -261,7 +262,7 @@ def is_done(folder: Path, steps: int) -> bool:
 
 def _policy_step(folder: Path) -> int | None:
     try:
-        with safe_open(folder / POLICY_FILE, framework="numpy") as file:
+        with opened(folder / POLICY_FILE, "numpy") as file:
             content: Any = json.loads(file.metadata()[CONTENT])
             return int(content["steps"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):

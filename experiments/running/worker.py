@@ -80,7 +80,7 @@ class Task:
         os.chdir(self.home)
         if is_done(self.folder, self.steps):
             return trainer.DONE
-        with self.log.open("a", encoding="utf-8") as log, _printing_to(log):
+        with _log(self.log) as log, _printing_to(log):
             if mend(self.folder, self.steps):
                 words = ["--resume", str(self.folder)]
             else:
@@ -99,6 +99,11 @@ class Task:
 def work(job: Job) -> int:
     """Does a job; returns its exit code."""
     return job.run()
+
+
+def _log(path: Path) -> TextIO:
+    """Opens a log, which may have to name a path that is no UTF-8."""
+    return path.open("a", encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

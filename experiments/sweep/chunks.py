@@ -233,7 +233,7 @@ class ChunkJob:
         """Computes the chunk and writes it; returns an exit code."""
         torch.set_num_threads(1)
         done = 0
-        with self.log.open("a", encoding="utf-8", buffering=1) as log:
+        with self.log.open("a", 1, encoding="utf-8", errors="backslashreplace") as log:
 
             def learnt(count: int) -> None:
                 nonlocal done

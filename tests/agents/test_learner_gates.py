@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from agents.gates import make
 from agents.learning.gating import GatingConfig
 from agents.rollout.collector import Collector
 from agents.runtime.random import generator
@@ -19,6 +20,7 @@ from tests.agents.updating import (
     Probe,
     T,
     agent_numbers,
+    collect,
     gradients,
     main_losses,
     numbers,
@@ -185,12 +187,15 @@ def test_the_weights_in_between_are_worth_a_test(build_learner, collected):
     assert any(0.01 < weight < 0.99 for weight in weights)
 
 
+@pytest.mark.parametrize("gate", ["cosine", make("significant", slices=3)])
 def test_an_auxiliary_that_is_not_finite_between_judgements_is_dropped_there_as_well(
-    build_learner, collected
+    build_learner, build_catch, build_agent, gate
 ):
+    env = build_catch(3)  # one for each slice
+    collected = collect(env, build_agent(env.spec), 2)
     broken = Broken()
     broken.factor = 1.0
-    learner = build_learner({"aux": broken}, gating=GatingConfig(every=2))
+    learner = build_learner({"aux": broken}, gate, gating=GatingConfig(every=2))
     learner.update(collected[0])
     broken.factor, before = NAN, numbers(learner.state_dict()["agent"])
     metrics = learner.update(collected[1])

@@ -205,6 +205,8 @@ def test_whole_numbers_are_read_as_people_write_them(text):
         ("--learning-rate fast", "--learning-rate: 'fast' is not a number."),
         ("--steps", "--steps needs a value."),
         ("extra", "extra is no option: --help-all lists them."),
+        ("--normalize-value 2", "--normalize-value takes no 2: drop it, or see --help-all."),
+        ("--torso.mlp.widths a 2", "--torso.mlp.widths takes no a 2: --help-all shows its values."),
         ("--num-envs 1e9", "--num-envs must be at most 1,000,000, not 1,000,000,000."),
         ("--threads 2000", "--threads must be at most 1,024, not 2,000."),
         ("--max-gradient-norm inf", "--max-gradient-norm must be a finite number, not inf."),

@@ -46,6 +46,10 @@ def test_labels_are_fit_for_files_and_logs():
         ("Catch+Catch(mirrored=True", "cannot be read"),
         ("Catch+Catch(mirrored=__import__('os'))", "cannot be read"),
         ("Catch+Catch(" + "(" * 9999 + ")", "cannot be read"),
+        ("Catch+Catch(**{'rows': 3})", "cannot be read"),
+        ("Catch+Catch(rows=1e999)", "Catch(rows=1e999) cannot be read"),
+        ("Catch+Catch(rows=0x" + "f" * 9999 + ")", "cannot be read"),
+        ("Catch(rows=3)", "write Catch and env.rows VALUE for one."),
     ],
 )
 def test_a_name_that_cannot_be_read_is_refused_in_a_sentence(name, said):
@@ -59,7 +63,9 @@ def test_a_name_that_cannot_be_read_is_refused_in_a_sentence(name, said):
     ("name", "said"),
     [
         ("Catch+Catch(mirorred=True)", "Catch has no option mirorred: did you mean mirrored"),
-        ("Catch+Catch(rows='x')", "an option has a value of the wrong kind"),
+        ("Catch+Catch(rows='x')", "rows cannot be 'x' (expected `int`, got `str`)."),
+        ("Catch+Catch(rows=True)", "rows cannot be True (expected `int`, got `bool`)."),
+        ("Gridworld+Gridworld(terminal_rewards={1: 2})", "terminal_rewards cannot be {1: 2}"),
         ("Catch+Catch(rows=1)", "rows must be at least 2"),
         ("Catch+Catch(columns=7)", "choose tasks whose observations are alike"),
         ("Catch+Gridworld", "choose tasks whose observations are alike"),
@@ -69,6 +75,12 @@ def test_tasks_that_cannot_be_built_are_refused_in_a_sentence(name, said):
     with pytest.raises(ValueError, match=r".") as refused:
         TasksConfig().build(find(name)[0], 4, 0, CPU)
     assert said in str(refused.value)
+
+
+def test_a_list_in_brackets_is_as_good_as_a_tuple():
+    first, second = read_tasks("Gridworld(terminal_rewards=[-1, 1])+Gridworld")
+    assert first.config().terminal_rewards == (-1.0, 1.0)
+    assert second.config().terminal_rewards != (-1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_every_nesting_comes_back_as_it_was(state, tmp_path):
     assert same(load_checkpoint(tmp_path).state["state"], state)
 
 
+def test_a_path_that_is_no_utf8_is_read_like_any_other(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff\xc3")
+    folder.mkdir()
+    save_checkpoint(folder, 1, {"state": torch.ones(3)})
+    assert same(load_checkpoint(folder).state["state"], torch.ones(3))
+
+
 def test_the_comparison_of_this_test_tells_types_apart():
     for a, b in [((1,), [1]), (1, 1.0), (True, 1), ({0: 1}, {"0": 1}), ({1: 0}, {True: 0})]:
         assert not same(a, b)

@@ -84,6 +84,9 @@ def test_a_run_of_two_tasks_leaves_an_ordinary_policy_of_each(capsys):
     assert report(["two", "--output", "page"]) == 0
     text = Path("page/summary.csv").read_text()
     assert f"{PAIR},score,final,cosine,1," in text
+    Path("two", POLICIES[1]).unlink()
+    assert evaluate.main(["two", "--episodes", "3", "--device", "cpu"]) == MISTAKEN
+    assert "two lacks policy-Catch-2.safetensors, the policy of its task" in capsys.readouterr().err
 
 
 POLICIES = ("policy.safetensors", "policy-Catch-2.safetensors")
