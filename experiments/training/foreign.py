@@ -19,8 +19,8 @@ import ast
 import io
 import json
 import pickle
-import warnings
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
