@@ -11,6 +11,7 @@ last two from the first two.
 """
 
 import csv
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
 from experiments.results import header, read_table
 from experiments.statistics import Difference, estimates, paired
-from experiments.training.run_folder import CONFIG, read_config
+from experiments.training.run_folder import CONFIG, VERSIONS, read_config
 
 ALONE = "alone"
 POINTS = 41
@@ -268,7 +269,10 @@ def compare(options: Options) -> list[str]:
         curves = [curve for folder in folders for curve in curves_of(folder)]
         if not curves:
             raise UsageError(f"{options.study} holds no runs: give the folder of a study.")
-        made = header("-m experiments.studies.tasks", sys.argv[1:])
+        versions = (json.loads((folder / VERSIONS).read_text("utf-8")) for folder in folders)
+        commits = sorted({f"{each['commit']}{' (dirty)' * each['dirty']}" for each in versions})
+        remarks = [f"the runs were made at commit {', '.join(commits)}"]
+        made = header("-m experiments.studies.tasks", sys.argv[1:], remarks)
         options.output.mkdir(parents=True, exist_ok=True)
         write(curves, options.output, made)
     try:
