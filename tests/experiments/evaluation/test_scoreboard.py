@@ -156,3 +156,9 @@ def test_a_csv_has_a_line_for_each_run(tmp_path, result):
     assert (second["run"], second["human_normalised"]) == ("b, c", "")
     write_one(tmp_path / "one.csv", result)
     assert len((tmp_path / "one.csv").read_text().splitlines()) == 2
+
+
+def test_a_run_whose_path_is_no_utf8_is_written_with_the_same_bytes(tmp_path):
+    path = tmp_path / "scores.csv"
+    write_all(path, [build("runs/\udcff")])
+    assert path.read_bytes().splitlines()[1].startswith(b"runs/\xff,")

@@ -4,7 +4,7 @@ import signal
 import pytest
 from rich.console import Console
 
-from experiments.running import command
+from experiments.running import command, worker
 from experiments.running.watch import Watch, look
 from experiments.running.worker import CRASHED, Task
 from experiments.training.trainer import DIVERGED, DONE
@@ -145,3 +145,12 @@ def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, monkeypatch, cap
     assert commands[0].endswith("--seed 1 --run-dir here/Catch-main-s1")
     assert end.startswith("6 runs of 1,200,000 steps together, 0 done;")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_path_is_no_utf8_has_a_log(tmp_path, monkeypatch):
+    study = tmp_path / "\udcff"
+    (study / "logs").mkdir(parents=True)
+    monkeypatch.setattr(worker.command, "main", lambda words: print(words[-1]) or DONE)
+    monkeypatch.chdir(tmp_path)
+    assert Task(str(tmp_path), str(study), FIRST, (), 100).run() == DONE
+    assert r"\udcff" in (study / "logs" / f"{FIRST}.log").read_text("utf-8")
