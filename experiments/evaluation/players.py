@@ -11,13 +11,12 @@ from agents.teachers import BEST_FILE, NONSENSE, POLICY_FILE, PolicyCard, load_p
 from configs import choice as plugins
 from configs.errors import UsageError
 from configs.programs import EvaluateOptions
-from configs.tasks import main_first, tasks_of
 from configs.training import absent
 from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
-from experiments.training.session import of_task
+from experiments.training.session import labels, of_task
 from experiments.training.teachers import locate_policy
 
 EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
@@ -52,14 +51,13 @@ def policies_of(run: str) -> list[str]:
     if not (folder / CONFIG).is_file():
         return [run]
     config = read_config(folder)
-    tasks = tasks_of(config.choice.env, config.choice.family)
     files = []
-    for index in main_first(config.tasks, tasks)[1:] if config.tasks is not None else ():
-        files.append(folder / of_task(POLICY_FILE, tasks[index].label))
+    for label in labels(config)[1:]:
+        files.append(folder / of_task(POLICY_FILE, label))
         if not files[-1].exists() and (folder / POLICY_FILE).exists():
             raise UsageError(
-                f"{run} lacks {files[-1].name}, the policy of its task {tasks[index].label}: put "
-                f"it back, or play {folder / POLICY_FILE} alone."
+                f"{run} lacks {files[-1].name}, the policy of its task {label}: put it back, or "
+                f"play {folder / POLICY_FILE} alone."
             )
     return [run, *map(str, files)]
 

@@ -255,15 +255,15 @@ def go_on(
     return lock
 
 
-def has_policy(folder: Path, steps: int) -> bool:
-    """Whether a run's exported policy is whole and as old as its last checkpoint.
+def has_policy(path: Path, steps: int) -> bool:
+    """Whether an exported policy of a run is whole and as old as its last checkpoint.
 
     Args:
-        folder: of the run.
+        path: of the policy's file.
         steps: agent steps of the checkpoint.
     """
     try:
-        _, content = load_tensors(folder / POLICY_FILE)
+        _, content = load_tensors(path)
     except (OSError, DamagedFileError):
         return False
     return bool(content.get("steps") == steps)

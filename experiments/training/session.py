@@ -255,6 +255,14 @@ def _card(config: TrainConfig, spec: EnvSpec, options: Any, heard: int = 0) -> P
     )
 
 
+def labels(config: TrainConfig) -> list[str]:
+    """What tells apart the files of a run's tasks: empty for the main one."""
+    if config.tasks is None:
+        return [""]
+    names = tasks_of(config.choice.env, config.choice.family)
+    return ["", *(names[index].label for index in main_first(config.tasks, names)[1:])]
+
+
 def of_task(file: str, label: str) -> str:
     """The name of a task's file, such as `policy-MsPacman.safetensors`; the main one's is plain.
 
@@ -324,7 +332,8 @@ def load_latest(folder: Path, config: TrainConfig) -> Loaded:
             "this run's checkpoint and config.json back, or start a new run."
         )
     # A run that was killed between its last checkpoint and its policy still has to write that.
-    if loaded.step >= config.run.steps and has_policy(folder, loaded.step):
+    files = [folder / of_task(POLICY_FILE, label) for label in labels(config)]
+    if loaded.step >= config.run.steps and all(has_policy(path, loaded.step) for path in files):
         raise UsageError(
             f"--resume {folder}: the run has done its {loaded.step:,} steps; give it more with "
             "--steps."
