@@ -172,11 +172,11 @@ class Learner:
         """
         algorithm = self._algorithm
         with torch.no_grad():
-            parts = [task.part(trajectory) for task in self.tasks]
-            whole = [
-                task.batch(part, self._run(("prepare", task.name), self._prepared, task, part))
-                for task, part in zip(self.tasks, parts, strict=True)
-            ]
+            whole = []
+            for task in self.tasks:
+                part = task.part(trajectory)
+                prepare = partial(self._prepared, task)
+                whole.append(task.batch(part, self._run(("prepare", task.name), prepare, part)))
         placed = whole if self._graphs is None else self._graphs.fixed(whole)
         metrics: list[dict[str, Tensor]] = []
         for _ in range(algorithm.epochs):
