@@ -29,7 +29,8 @@ def test_the_pieces_fit_the_environment():
     card = session.card
     assert (card.env, card.torso, card.num_actions) == ("Catch", "mlp", 3)
     assert card.torso_options == {"widths": (7,)}
-    assert card.env_options == {"rows": 4, "columns": 5, "max_episode_steps": 0}
+    usual = {"columns": 5, "max_episode_steps": 0, "mirrored": False}
+    assert card.env_options == {"rows": 4, **usual}
 
 
 def test_runs_of_one_seed_are_alike_and_of_two_are_not():
