@@ -1,6 +1,5 @@
 """The options of `evaluate.py`, `sweep.py` and `study.py`."""
 
-import ast
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from agents.gates import Gate, make
 from agents.tabular import SampledConfig
 from configs.numbers import check_number
 from gridworld import Change, WorldConfig
+from gridworld.options import in_brackets
 
 EPISODES, NUM_ENVS = 100, 16
 FILM_STEPS = 2_000
@@ -133,22 +133,11 @@ def read_gate(text: str) -> tuple[str, dict[str, Any]]:
     if not bracket:
         return name, {}
     try:
-        call = ast.parse(f"_({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError
-        return name, {
-            _named(option.arg): ast.literal_eval(option.value) for option in call.keywords
-        }
-    except (SyntaxError, ValueError) as error:
+        return name, in_brackets(rest)
+    except ValueError as error:
         raise ValueError(
             f'--gates {text} cannot be read: write options as in "projection(decay=0.99)".'
         ) from error
-
-
-def _named(option: str | None) -> str:
-    if option is None:
-        raise ValueError
-    return option
 
 
 Place = Literal["local", "ray", "slurm"]

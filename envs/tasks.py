@@ -16,7 +16,7 @@ import torch
 from envs.base import VecEnv
 from envs.joined import TaskVecEnv
 from envs.names import nearest, separated_seeds
-from gridworld.options import OptionError
+from gridworld.options import OptionError, in_brackets
 
 SIGN = "+"
 
@@ -124,15 +124,10 @@ def _options(text: str, rest: str) -> tuple[tuple[str, Any], ...]:
         ValueError: they cannot be read.
     """
     try:
-        call = ast.parse(f"_({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError
-        if any(option.arg is None for option in call.keywords):  # **{...}
-            raise ValueError
-        given = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+        given = in_brackets(rest)
         # The name that is stored is read again: infinity, say, is written in a way nobody reads.
         ast.literal_eval(repr(given))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{text} cannot be read: write options as in Gridworld(layout='maze', view_radius=2)."
         ) from error

@@ -8,6 +8,7 @@ any of them, raises plain `ValueError`s that begin with the option's name, and h
 of its own.
 """
 
+import ast
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from math import inf
@@ -89,6 +90,27 @@ def at_least(config: object, least: int, *options: str) -> None:
     for option in options:
         value = getattr(config, option)
         require(config, option, value is None or least <= value < inf, what)
+
+
+def in_brackets(text: str) -> dict[str, Any]:
+    """Reads options in Python's notation, as those of `projection(decay=0.99)`.
+
+    Args:
+        text: what follows the opening bracket, the closing one included.
+
+    Raises:
+        ValueError: they cannot be read; the caller says how they are written.
+    """
+    try:
+        call = ast.parse(f"_({text}", mode="eval").body
+        if isinstance(call, ast.Call) and not call.args:
+            pairs = [(option.arg, ast.literal_eval(option.value)) for option in call.keywords]
+            options = {name: value for name, value in pairs if name is not None}
+            if len(options) == len(pairs):
+                return options
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+    raise ValueError("only options with names are taken")
 
 
 @runtime_checkable
