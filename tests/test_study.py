@@ -68,7 +68,7 @@ RUNS = {
     "gates_heads": 21,
     "gates_privileged": 18,
     "teachers": 8,
-    "breakout_teachers": 44,
+    "breakout_teachers": 20,
     "temperature_breakout": 18,
     "atari100k": 45,
     "tasks": 81,
