@@ -32,9 +32,10 @@ def normalized(
         least: deviation to divide by where the advantages' own is smaller; the variance is then
             below 1.  None: their own in any case.
     """
-    centred = torch.where(valid, advantage - processes.mean(advantage, valid), 0.0)
-    variance = processes.mean(centred.square(), valid)
-    deviation = variance.sqrt()
+    (every,) = processes.gather([moments(advantage, valid)])
+    number, mean, squares = pooled(every)
+    centred: Tensor = torch.where(valid, advantage - mean, 0.0)
+    deviation: Tensor = (squares / number.clamp(min=1)).sqrt()
     if least is not None:
         deviation = torch.maximum(deviation, least)
     # As in PPO's codes; the constant matters only where all advantages are alike.
@@ -179,15 +180,16 @@ def _means(
 
 
 def masked_mean(value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
-    """Mean over the valid entries of this process; 0 where there are none."""
-    return ALONE.share(value, valid)
+    """Mean over the valid entries of this process; 0 where there are none.
+
+    What stands at invalid entries is replaced, not multiplied by zero: it may be NaN.
+    """
+    kept = torch.where(valid, value, torch.zeros_like(value))
+    return kept.sum() / valid.sum().clamp(min=1)
 
 
 def explained_variance(
-    value: Float[Tensor, "*shape"],
-    target: Float[Tensor, "*shape"],
-    valid: Bool[Tensor, "*lead"],
-    processes: Processes = ALONE,
+    value: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]
 ) -> Float[Tensor, ""]:
     """1 - Var(target - value) / Var(target) over the valid entries; NaN for a constant target.
 
@@ -197,9 +199,15 @@ def explained_variance(
         value: numbers, or vectors along the axes that `valid` does not have.
         target: what they predict.
         valid: which entries count; the others may be NaN.
-        processes: whose entries are counted together.
     """
-    spread, rest = (variance(x, valid, processes).sum() for x in (target, target - value))
+    return explained(moments(target, valid), moments(target - value, valid))
+
+
+def explained(
+    target: Float[Tensor, " 3 *rest"], error: Float[Tensor, " 3 *rest"]
+) -> Float[Tensor, ""]:
+    """The explained variance, of the moments of targets and of what predictions miss them by."""
+    spread, rest = (_variance(each).sum() for each in (target, error))
     return torch.where(spread > 0, 1 - rest / spread, torch.nan)
 
 
@@ -216,28 +224,43 @@ def explained_variances(
     Returns:
         One number for each entry, over all valid steps; NaN for a constant target.
     """
-    spread, rest = variance(target, valid), variance(target - value, valid)
+    spread, rest = (_variance(moments(x, valid)) for x in (target, target - value))
     return torch.where(spread > 0, 1 - rest / spread, torch.nan)
 
 
-def variance(
-    x: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"], processes: Processes = ALONE
-) -> Float[Tensor, "*rest"]:
-    """Variance over the valid entries, without gradient; 0 where there are none.
+@torch.no_grad()
+def moments(x: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]) -> Float[Tensor, " 3 *rest"]:
+    """Number, mean and summed squared deviations of the valid entries; zeros if there are none.
 
     Args:
         x: numbers, or vectors along the axes that `valid` does not have.
         valid: which entries count; the others may be NaN.
-        processes: whose entries are counted together.
 
     Returns:
-        One variance for each entry of the vectors.
+        Three numbers for each entry of the vectors.
     """
     counts = valid.reshape(*valid.shape, *[1] * (x.dim() - valid.dim()))
     lead = tuple(range(valid.dim()))
-    number = processes.sum(valid.sum()).clamp(min=1)
+    number = valid.sum()
+    mean = torch.where(counts, x, 0.0).sum(lead) / number.clamp(min=1)
+    squares = torch.where(counts, (x - mean).square(), 0.0).sum(lead)
+    return torch.stack([number.to(mean.dtype).expand_as(mean), mean, squares])
 
-    def mean(values: Tensor) -> Tensor:
-        return processes.sum(torch.where(counts, values, 0.0).sum(lead) / number)
 
-    return mean((x - mean(x)).square())
+def pooled(several: Float[Tensor, " N 3 *rest"]) -> Float[Tensor, " 3 *rest"]:
+    """The moments of all entries together, from those of N parts (Chan et al. 1979).
+
+    Source: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for
+    computing sample variances", eq. 2.1, for more than two parts.
+    """
+    numbers, means, squares = several.unbind(1)
+    number = numbers.sum(0)
+    # Differences, so that the moments of one part are left as they are.
+    mean = means[0] + (numbers * (means - means[0])).sum(0) / number.clamp(min=1)
+    between = numbers * (means - mean).square()
+    return torch.stack([number, mean, (squares + between).sum(0)])
+
+
+def _variance(moments: Float[Tensor, " 3 *rest"]) -> Float[Tensor, "*rest"]:
+    number, _, squares = moments.unbind()
+    return squares / number.clamp(min=1)

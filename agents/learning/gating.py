@@ -175,9 +175,7 @@ class Gating:
         """
         num_losses = 1 + len(self._names)
         if self.gate.slices > 0 and self._weighs and self.is_due(update):
-            return SlicedView(
-                self._agent, trajectory, self.gate.slices, num_losses, self._processes
-            )
+            return SlicedView(self._agent, trajectory, self.gate.slices, num_losses)
         output = self._agent.unroll(trajectory)
         if self._at_features and self._weighs:
             return FeatureView(self._agent, output, num_losses, self._config.scope, self._processes)
@@ -223,7 +221,8 @@ class Gating:
             Which losses and gradients are finite, and what is to be logged.
         """
         shares = [main.whole.share, *(loss.share for loss in auxiliary)]
-        finite = self._processes.sum(torch.stack(shares)).isfinite()
+        means = [main.whole.mean, *(loss.mean for loss in auxiliary)]
+        finite = torch.stack(means).isfinite()
         looks = spoilt is None
         if spoilt is None:
             # On a GPU, looking at the losses of this update would mean to wait for them.
@@ -317,7 +316,7 @@ class Gating:
 
     def _reduce(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Sums gradients and losses over processes, before they are weighed."""
-        return self.extension.remember(self._processes.sum(rows), self._processes.sum(values))
+        return self.extension.remember(*self._processes.sums([rows, values]))
 
     def _metric(self) -> Float[Tensor, " P"] | None:
         """The metric of the optimizer's step, D^-1/2; None before the first step.
@@ -332,7 +331,7 @@ class Gating:
         """Sums of single steps' losses, each step times a normal random number."""
         factors = torch.randn(count, *loss.steps.shape, generator=self._samples)
         factors = factors.to(loss.steps.device, non_blocking=True)
-        return [loss.combined(factor, self._processes) for factor in factors.unbind()]
+        return [loss.combined(factor) for factor in factors.unbind()]
 
     def _report(self, gate: Gate, judgement: Judgement, metric: Tensor | None) -> Metrics:
         """Numbers to log of a judgement; its cosines count among those to be drawn."""

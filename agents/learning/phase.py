@@ -14,7 +14,7 @@ from agents.gates import Gate
 from agents.heads import AuxiliaryHead, HeadLoss, Targets
 from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
-from agents.learning.step_loss import MainTerms, StepLoss
+from agents.learning.step_loss import MainTerms, step_losses
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Scalar
@@ -112,10 +112,12 @@ class PhaseGating:
         trajectory, valid = batch.trajectory, batch.trajectory.valid
         view = self.gating.view(trajectory, self._updates, learning_rate)
         result = self._algorithm.phase_loss(view.outputs[0], trajectory, batch.targets, progress)
-        main, auxiliary = (
-            StepLoss.of(steps, valid, self._processes) for steps in (result.main, result.auxiliary)
+        parts = (result.main, result.auxiliary, *result.metrics.values())
+        (main, auxiliary, *others), _ = step_losses(
+            [(steps, valid) for steps in parts], self._processes
         )
-        nothing = StepLoss(torch.zeros_like(main.share), torch.zeros_like(main.steps), valid)
+        zero, zeros = torch.zeros_like(main.mean), torch.zeros_like(main.steps).detach()
+        nothing = replace(main, share=zero, mean=zero, steps=zeros)
         finite, metrics = self.gating.backward(
             view,
             MainTerms(main, main, nothing),
@@ -125,9 +127,9 @@ class PhaseGating:
             descend_main=False,
         )
         self._updates += 1
-        metrics[f"{PHASE}/loss"] = self._processes.sum(auxiliary.share)
-        for name, steps in result.metrics.items():
-            metrics[f"{PHASE}/{name}"] = self._processes.mean(steps, valid)
+        metrics[f"{PHASE}/loss"] = auxiliary.mean
+        for name, loss in zip(result.metrics, others, strict=True):
+            metrics[f"{PHASE}/{name}"] = loss.mean
         return finite, metrics
 
     def state_dict(self) -> dict[str, Any]:

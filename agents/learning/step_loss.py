@@ -1,16 +1,18 @@
 """A loss of single steps: its mean, random combinations of its steps, its slices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from agents.algorithms import Algorithm, MainLoss
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Scalar
-from agents.statistics import explained_variance
-from agents.trajectory import AgentOutput, Trajectory
+
+Steps = tuple[Float[Tensor, "..."], Bool[Tensor, "..."]]
+"""Numbers of every step, and which of them count, of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,13 @@ class StepLoss:
 
     share: Float[Tensor, ""]
     """This process's part of the mean over the valid steps of all processes."""
+    mean: Float[Tensor, ""]
+    """That mean, without gradient."""
     steps: Float[Tensor, " *shape"]
     """Environments, or whatever columns a head has, come last."""
     valid: Bool[Tensor, " *shape"]
+    number: Int[Tensor, ""]
+    """Of the valid steps of all processes; 1 if there are none."""
 
     @staticmethod
     def of(
@@ -29,35 +35,64 @@ class StepLoss:
         valid: Bool[Tensor, " *shape"],
         processes: Processes = ALONE,
     ) -> "StepLoss":
-        """Masks and averages a loss.
+        """Masks and averages a single loss, as `step_losses` does several.
 
         Args:
             steps: the loss of every step.
             valid: which steps count.
             processes: over whose valid steps the mean is.
         """
-        return StepLoss(processes.share(steps, valid), steps, valid)
+        ((loss,), _) = step_losses([(steps, valid)], processes)
+        return loss
 
     def times(self, coefficient: Scalar) -> "StepLoss":
         """Multiplies the loss by its coefficient."""
-        return StepLoss(coefficient * self.share, coefficient * self.steps, self.valid)
+        share, mean, steps = (coefficient * x for x in (self.share, self.mean, self.steps))
+        return replace(self, share=share, mean=mean, steps=steps)
 
-    def combined(
-        self, factor: Float[Tensor, " *shape"], processes: Processes = ALONE
-    ) -> Float[Tensor, ""]:
+    def combined(self, factor: Float[Tensor, " *shape"]) -> Float[Tensor, ""]:
         """This process's part of the mean of the valid steps, each times its own factor."""
-        return processes.share(factor * self.steps, self.valid)
+        return _kept(factor * self.steps, self.valid).sum() / self.number
 
-    def sliced(self, count: int, processes: Processes = ALONE) -> tuple[Float[Tensor, ""], ...]:
+    def sliced(self, count: int) -> tuple[Float[Tensor, ""], ...]:
         """Splits `share` by environments into `count` slices, which add up to it.
 
         Neighbouring environments make a slice; sizes differ by one environment at most.
         """
         columns = self.steps.shape[-1]
-        kept = torch.where(self.valid, self.steps, 0.0).reshape(-1, columns).sum(0)
-        part = kept / processes.sum(self.valid.sum()).clamp(min=1)
+        part = _kept(self.steps, self.valid).reshape(-1, columns).sum(0) / self.number
         number = torch.arange(columns, device=part.device) * count // columns
         return part.new_zeros(count).index_add(0, number, part).unbind()
+
+
+def step_losses(
+    losses: Sequence[Steps], processes: Processes = ALONE, also: Sequence[Tensor] = ()
+) -> tuple[list[StepLoss], list[Tensor]]:
+    """Masks and averages losses, with one message between all processes.
+
+    Args:
+        losses: of every step, and which steps count.
+        processes: over whose valid steps the means are.
+        also: what else is to be brought together by the message.
+
+    Returns:
+        The losses, and for each other tensor those of all processes, stacked.
+    """
+    sums = [_kept(steps, valid).sum() for steps, valid in losses]
+    numbers = [valid.sum() for _, valid in losses]
+    told = processes.gather([*sums, *numbers, *also])
+    totals = [each.sum(0) for each in told[: 2 * len(losses)]]
+    found = []
+    for index, (steps, valid) in enumerate(losses):
+        number = totals[len(losses) + index].clamp(min=1)
+        share, mean = sums[index] / number, totals[index] / number
+        found.append(StepLoss(share, mean, steps, valid, number))
+    return found, told[2 * len(losses) :]
+
+
+def _kept(steps: Float[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
+    """The valid steps; the others, which may be NaN, are replaced by 0."""
+    return torch.where(valid, steps, torch.zeros_like(steps))
 
 
 @dataclass(frozen=True)
@@ -70,48 +105,46 @@ class MainTerms:
     value: StepLoss
 
 
+def in_unit(main: MainLoss, algorithm: Algorithm, unit: Float[Tensor, ""]) -> MainLoss:
+    """Divides advantages and the value's errors by the unit of values.
+
+    Args:
+        main: of every step.
+        algorithm: may have taken care of the advantages.
+        unit: of the values.
+    """
+    policy = main.policy if algorithm.normalizes_advantage else main.policy / unit
+    return replace(main, policy=policy, value=main.value / unit.square())
+
+
+def averaged_of(main: MainLoss, valid: Bool[Tensor, "T B"]) -> list[Steps]:
+    """What is averaged of a main loss, for `main_terms`: its terms, then what is logged of it."""
+    terms = main.policy, main.value, main.entropy, *main.metrics.values()
+    return [(steps, valid) for steps in terms]
+
+
 def main_terms(
-    main: MainLoss,
-    output: AgentOutput,
-    trajectory: Trajectory,
-    algorithm: Algorithm,
-    processes: Processes,
-    unit: Tensor | None = None,
+    main: MainLoss, averaged: Sequence[StepLoss], algorithm: Algorithm
 ) -> tuple[MainTerms, dict[str, Tensor]]:
     """Returns what to descend, and the numbers for the log.
 
     Args:
         main: of every step.
-        output: of the agent, whose values are compared with their targets.
-        trajectory: says which steps are valid.
+        averaged: of `averaged_of`, in its order.
         algorithm: has the weights of the terms.
-        processes: over whose steps the means are.
-        unit: of the values, by which advantages and errors are divided.
     """
-    valid = trajectory.valid
-    if unit is not None:
-        policy = main.policy if algorithm.normalizes_advantage else main.policy / unit
-        main = replace(main, policy=policy, value=main.value / unit.square())
-    policy, value, entropy = (
-        processes.share(part, valid) for part in (main.policy, main.value, main.entropy)
-    )
-    metrics = {
-        "policy_loss": processes.sum(policy),
-        "value_loss": processes.sum(value),
-        "entropy": processes.sum(entropy),
-        "explained_variance": explained_variance(
-            output.value[:-1].detach() if main.estimate is None else main.estimate,
-            main.value_target,
-            valid,
-            processes,
-        ),
-    }
-    metrics |= {name: processes.mean(number, valid) for name, number in main.metrics.items()}
-    # The same sums twice: of the means, and of every step.
-    shares = _weighed(algorithm, policy, value, entropy)
-    steps = _weighed(algorithm, main.policy, main.value, main.entropy)
+    policy, value, entropy, *others = averaged
+    means = zip(main.metrics, others, strict=True)
+    metrics = {"policy_loss": policy.mean, "value_loss": value.mean, "entropy": entropy.mean}
+    metrics |= {name: loss.mean for name, loss in means}
+    # The same sums of the shares, of the means, and of every step.
+    sums = [
+        _weighed(algorithm, *(getattr(term, kind) for term in (policy, value, entropy)))
+        for kind in ("share", "mean", "steps")
+    ]
     whole, of_policy, of_value = (
-        StepLoss(*pair, valid) for pair in zip(shares, steps, strict=True)
+        replace(policy, share=share, mean=mean, steps=steps)
+        for share, mean, steps in zip(*sums, strict=True)
     )
     return MainTerms(whole, of_policy, of_value), metrics
 

@@ -9,19 +9,30 @@ pass the gate as auxiliary losses, like those of heads, as in the experiment of 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from agents.algorithms import Algorithm
-from agents.heads import AuxiliaryHead
+from agents.algorithms import Algorithm, MainLoss
+from agents.heads import AuxiliaryHead, HeadLoss
 from agents.learning.batches import Batch, Scheduled
-from agents.learning.step_loss import MainTerms, StepLoss, main_terms
+from agents.learning.step_loss import (
+    MainTerms,
+    StepLoss,
+    Steps,
+    averaged_of,
+    in_unit,
+    main_terms,
+    step_losses,
+)
 from agents.learning.views import PlainView, View
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Scalar
+from agents.statistics import explained, moments, pooled
 from agents.trajectory import AgentOutput, Targets, Trajectory
 
 
@@ -55,53 +66,69 @@ class Task:
         heads = [head.prepare(self.agent, trajectory) for head in self.heads.values()]
         return Batch(trajectory, main, heads)
 
-    def losses(
+    def computed(
         self,
         batch: Batch,
         outputs: Sequence[AgentOutput],
         progress: Scalar,
-        coefficients: Sequence[Scalar],
         processes: Processes = ALONE,
         *,
         observes: bool = False,
-    ) -> "Losses":
-        """Computes the main loss and those of the heads.
+    ) -> "Computed":
+        """Computes the main loss and those of the heads at every step.
 
         Args:
             batch: of the task.
             outputs: of its agent, as the main loss and each head see it.
             progress: how much of the run is over, from 0 to 1.
-            coefficients: of the heads, in their order.
-            processes: over whose steps the means are.
+            processes: that make the update together.
             observes: whether the scale of values takes notice of the targets.
         """
         output, *seen = outputs
         trajectory, scale = batch.trajectory, self.agent.value_scale
         main = self.algorithm.loss(output, trajectory, batch.main, progress)
+        valid, target = trajectory.valid, main.value_target
         if observes and scale.on:
-            valid, target = trajectory.valid, main.value_target
-            mean, square = (processes.mean(x, valid) for x in (target, target.square()))
-            scale.observe(mean, square)
-        terms, metrics = main_terms(
-            main,
-            output,
-            trajectory,
-            self.algorithm,
-            processes,
-            scale.unit if scale.on else None,
-        )
+            powers = [(target, valid), (target.square(), valid)]
+            scale.observe(*(loss.mean for loss in step_losses(powers, processes)[0]))
+        if scale.on:
+            main = in_unit(main, self.algorithm, scale.unit)
+        estimate = output.value[:-1].detach() if main.estimate is None else main.estimate
+        explains = moments(target, valid), moments(target - estimate, valid)
+        heads = [
+            head(self.agent, shown, trajectory, targets)
+            for head, shown, targets in zip(self.heads.values(), seen, batch.heads, strict=True)
+        ]
+        return Computed(main, valid, heads, explains)
+
+    def losses(
+        self,
+        computed: "Computed",
+        averaged: Sequence[StepLoss],
+        explains: Sequence[Tensor],
+        coefficients: Sequence[Scalar],
+    ) -> "Losses":
+        """Weighs what was computed.
+
+        Args:
+            computed: by this task.
+            averaged: of `computed.averaged`, in its order.
+            explains: the moments of all processes, stacked, in place of those of this one.
+            coefficients: of the heads, in their order.
+        """
+        count = len(averaged) - len(self.heads)
+        terms, metrics = main_terms(computed.main, averaged[:count], self.algorithm)
+        metrics["explained_variance"] = explained(*(pooled(each) for each in explains))
         if self.name:
             metrics = {f"{self.name}/{name}": number for name, number in metrics.items()}
         auxiliary: list[StepLoss] = []
-        for (name, head), shown, targets, coefficient in zip(
-            self.heads.items(), seen, batch.heads, coefficients, strict=True
+        for name, head, loss, coefficient in zip(
+            self.heads, computed.heads, averaged[count:], coefficients, strict=True
         ):
-            result = head(self.agent, shown, trajectory, targets)
-            loss = StepLoss.of(result.loss, result.valid, processes)
             auxiliary.append(loss.times(coefficient))
-            metrics[f"{name}/loss"] = processes.sum(loss.share)
-            metrics[f"{name}/coefficient"] = torch.ones_like(loss.share) * coefficient
-            metrics.update({f"{name}/{key}": value for key, value in result.metrics.items()})
+            metrics[f"{name}/loss"] = loss.mean
+            metrics[f"{name}/coefficient"] = torch.ones_like(loss.mean) * coefficient
+            metrics.update({f"{name}/{key}": value for key, value in head.metrics.items()})
         return Losses(terms, auxiliary, metrics)
 
     def after_update(self, value_layers: Sequence[nn.Linear] = ()) -> dict[str, Tensor]:
@@ -152,6 +179,23 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """The losses of a task at every step, and what is said of its values."""
+
+    main: MainLoss
+    valid: Bool[Tensor, "T B"]
+    heads: Sequence[HeadLoss]
+    explains: tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
+    """The moments of the value's targets, and of what the values miss them by."""
+
+    @property
+    def averaged(self) -> list[Steps]:
+        """What is averaged of them: the main loss's terms and numbers, then the heads' losses."""
+        of_heads = [(result.loss, result.valid) for result in self.heads]
+        return [*averaged_of(self.main, self.valid), *of_heads]
+
+
+@dataclass(frozen=True)
 class Losses:
     """The losses of one update, of a task or of several."""
 
@@ -181,20 +225,33 @@ def losses_of(
         processes: over whose steps the means are.
         observes: whether the scales of values take notice of the targets.
     """
-    found: list[Losses] = []
-    start = 0
+    computed: list[Computed] = []
     for task, batch in zip(tasks, batches, strict=True):
-        end = start + len(task.heads)
-        if found:
-            view = PlainView(task.agent.unroll(batch.trajectory), 1 + len(task.heads))
-        coefficients = scheduled.coefficients[start:end]
-        outputs = view.outputs[: 1 + len(task.heads)]
-        found.append(
-            task.losses(
-                batch, outputs, scheduled.progress, coefficients, processes, observes=observes
+        count = 1 + len(task.heads)
+        if computed:
+            view = PlainView(task.agent.unroll(batch.trajectory), count)
+        computed.append(
+            task.computed(
+                batch, view.outputs[:count], scheduled.progress, processes, observes=observes
             )
         )
-        start = end
+    # One message for all means, whatever the number of tasks and losses.
+    losses, moments_of_all = step_losses(
+        [part for each in computed for part in each.averaged],
+        processes,
+        [part for each in computed for part in each.explains],
+    )
+    averaged, explains = iter(losses), iter(moments_of_all)
+    coefficients = iter(scheduled.coefficients)
+    found = [
+        task.losses(
+            each,
+            list(islice(averaged, len(each.averaged))),
+            list(islice(explains, len(each.explains))),
+            list(islice(coefficients, len(task.heads))),
+        )
+        for task, each in zip(tasks, computed, strict=True)
+    ]
     rivals = [each.main.whole for each in found[1:]]
     heads = [loss for each in found for loss in each.auxiliary]
     metrics = dict(pair for each in found for pair in each.metrics.items())

@@ -240,7 +240,6 @@ class SlicedView(View):
         trajectory: Trajectory,
         count: int,
         num_losses: int = 1,
-        processes: Processes = ALONE,
     ) -> None:
         """Unrolls the agent over each slice.
 
@@ -249,10 +248,8 @@ class SlicedView(View):
             trajectory: whose environments are cut, as `StepLoss.sliced` does.
             count: how many slices; no more than there are environments.
             num_losses: that will read the output, main included.
-            processes: over whose steps the means of losses are.
         """
         self.count = count
-        self._processes = processes
         columns = trajectory.action.shape[1]
         assert count <= columns, "no slice is empty"
         number = torch.arange(columns) * count // columns
@@ -311,7 +308,7 @@ class SlicedView(View):
         The gradient is what comes through the slice's environments, and, where a loss uses
         parameters directly instead of the output, the part due to the slice's steps.
         """
-        shares = loss.sliced(self.count, self._processes)
+        shares = loss.sliced(self.count)
         below = self._below(loss.share)
         return tuple(
             share + (part - part.detach()) for share, part in zip(shares, below, strict=True)

@@ -6,7 +6,7 @@ sees them: gates are not linear, so the replicas would drift apart otherwise.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,45 +35,56 @@ class Processes:
         dist.all_reduce(total)
         return total
 
-    def sum_(self, tensors: list[Tensor]) -> None:
-        """Adds up tensors of all processes in place, in one message."""
+    def sums(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Adds up tensors of all processes, in one message; they carry no gradient."""
         if self.size == 1 or not tensors:
-            return
-        total = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(total)
-        for tensor, part in zip(
-            tensors, total.split([tensor.numel() for tensor in tensors]), strict=True
-        ):
-            tensor.copy_(part.view_as(tensor))
+            return [tensor.detach() for tensor in tensors]
+        return _unpacked(self.sum(_packed(tensors)), tensors)
+
+    def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Brings together what all processes have, in one message.
+
+        Args:
+            tensors: of the same shapes in all processes.
+
+        Returns:
+            For each tensor those of all processes, stacked in the order of their ranks, without
+            gradient.
+        """
+        if self.size == 1 or not tensors:
+            return [tensor.detach().unsqueeze(0) for tensor in tensors]
+        mine = _packed(tensors)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(found, mine)
+        by_process = [_unpacked(each, tensors) for each in found]
+        return [torch.stack(several) for several in zip(*by_process, strict=True)]
 
     def add_up(self, parameters: Iterable[Tensor]) -> None:
         """Turns `.grad` of this process's share of a loss into that of the whole loss."""
-        parameters = list(parameters)
-        if self.size > 1:
+        if self.size == 1:
+            return
+        gradients = []
+        for parameter in parameters:
             # A head may have nothing to learn here and something elsewhere.
-            for parameter in parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        self.sum_([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-    def share(
-        self, value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]
-    ) -> Shaped[Tensor, ""]:
-        """This process's part of the mean over the valid entries of all; 0 where there are none.
-
-        What stands at invalid entries is replaced, not multiplied by zero: it may be NaN.
-        """
-        kept = torch.where(valid, value, torch.zeros_like(value))
-        return kept.sum() / self.sum(valid.sum()).clamp(min=1)
-
-    def mean(
-        self, value: Shaped[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]
-    ) -> Shaped[Tensor, ""]:
-        """The mean over the valid entries of all processes, without gradient."""
-        return self.sum(self.share(value, valid))
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        for gradient, total in zip(gradients, self.sums(gradients), strict=True):
+            gradient.copy_(total)
 
 
 ALONE = Processes()
+
+
+def _packed(tensors: Sequence[Tensor]) -> Shaped[Tensor, " n"]:
+    """One vector of all numbers, for one message."""
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
+
+
+def _unpacked(packed: Shaped[Tensor, " n"], like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that a vector was packed from, or others of their shapes and types."""
+    parts = packed.split([tensor.numel() for tensor in like])
+    return [part.view_as(each).to(each.dtype) for part, each in zip(parts, like, strict=True)]
 
 
 def will_lead() -> bool:

@@ -6,11 +6,14 @@ of every trajectory and leaves in the folder what it made of every case.
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -19,6 +22,7 @@ from agents.gates import make
 from agents.heads import HeadLoss
 from agents.learning.gating import GatingConfig
 from agents.learning.learner import Learner, LearnerConfig
+from agents.learning.step_loss import StepLoss
 from agents.networks.actor_critic import ActorCritic
 from agents.networks.recurrent import GRUConfig
 from agents.networks.torsos import MlpConfig
@@ -169,12 +173,32 @@ def weights_of(learner):
     return {**learnt, **heads, **memory}
 
 
+@contextmanager
+def counted_messages():
+    """Counts what processes send each other."""
+    counts = Counter()
+
+    def counting(name, send):
+        def counted(*tensors):
+            counts[name] += 1
+            return send(*tensors)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("all_reduce", "all_gather"):
+            patch.setattr(dist, name, counting(name, getattr(dist, name)))
+        yield counts
+
+
 def learn(case, processes=ALONE):
     """Learns from all environments if alone, else from this process's half of them."""
     learner = make_learner(case, processes)
     mine = torch.arange(B).chunk(processes.size)[processes.rank]
-    logs = [learner.update(joined(i, case).select(mine)) for i in range(UPDATES)]
+    with counted_messages() as messages:
+        logs = [learner.update(joined(i, case).select(mine)) for i in range(UPDATES)]
     return {
+        "messages": messages.total(),
         "weights": weights_of(learner),
         "logs": logs,
         "steps": learner.steps,
@@ -204,18 +228,20 @@ def speak(processes):
         episodes.update(one_step([2.0, 6.0]))
     agreement = Agreement(processes, CPU)
     weight = torch.tensor(1.0, requires_grad=True)
-    processes.share(weight * torch.ones(4), valid).backward()
-    tensors = [torch.tensor([1.0, 2.0]) * (rank + 1), torch.tensor(10.0 * (rank + 1))]
-    processes.sum_(tensors)
+    StepLoss.of(weight * torch.ones(4), valid, processes).share.backward()
+    loss = StepLoss.of(value, valid, processes)
+    nothing = StepLoss.of(value, torch.zeros(4, dtype=torch.bool), processes)
+    tensors = [torch.tensor([1.0, 2.0]) * (rank + 1), torch.tensor(10 * (rank + 1))]
     return {
         "leads": processes.leads,
         "size": processes.size,
         "sum": processes.sum(torch.tensor([1.0, rank])).tolist(),
-        "sum_": [tensor.tolist() for tensor in tensors],
-        "mean": float(processes.mean(value, valid)),
-        "share": float(processes.share(value, valid)),
+        "sums": [tensor.tolist() for tensor in processes.sums(tensors)],
+        "gather": [tensor.tolist() for tensor in processes.gather(tensors)],
+        "mean": float(loss.mean),
+        "share": float(loss.share),
         "slope": float(weight.grad),
-        "nothing": float(processes.mean(value, torch.zeros(4, dtype=torch.bool))),
+        "nothing": float(nothing.mean),
         "any": [agreement.any(flag) for flag in (False, rank == 1, False, False)],
         "running": running.drain(),
         "episodes": vars(episodes.drain(processes.sum)),

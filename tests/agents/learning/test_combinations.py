@@ -8,7 +8,6 @@ from agents.gates import make
 from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.step_loss import StepLoss
-from agents.runtime.distributed import ALONE
 from tests.agents.updating import Head, main_losses
 
 NAN = float("nan")
@@ -31,7 +30,7 @@ def loss(agent, collected):
     trajectory = collected[0]
     assert not trajectory.valid.all()
     steps = main_losses(agent(trajectory.observation), trajectory)
-    return StepLoss(ALONE.share(steps, trajectory.valid), steps, trajectory.valid)
+    return StepLoss.of(steps, trajectory.valid)
 
 
 def rows_of(agent, scalars):
@@ -60,5 +59,5 @@ def test_combinations_average_to_nothing_and_repeat_with_their_generator(agent, 
 
 
 def test_what_stands_at_an_invalid_step_is_not_looked_at(gating, loss):
-    spoilt = StepLoss(loss.share, torch.where(loss.valid, loss.steps, NAN), loss.valid)
+    spoilt = StepLoss.of(torch.where(loss.valid, loss.steps, NAN), loss.valid)
     assert torch.stack(gating._combinations(spoilt, 2)).isfinite().all()

@@ -47,7 +47,7 @@ def test_a_reattached_loss_has_the_gradient_of_the_whole_network(played):
 
 
 def step_loss(steps):
-    return StepLoss(steps.mean(), steps, torch.ones_like(steps, dtype=torch.bool))
+    return StepLoss.of(steps, torch.ones_like(steps, dtype=torch.bool))
 
 
 def test_the_split_of_a_loss_is_by_environments(played):

@@ -122,6 +122,28 @@ def test_both_end_the_epochs_together(both, alone):
     assert [process["learnt"][name]["updates"] for process in both] == [updates, updates]
 
 
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [
+        # Whether the trajectory is sound; all means; all gradients.
+        ("no head", 3),
+        # Also the rows that are weighed, with their losses.
+        ("cosine", 4),
+        ("two heads", 4),
+        # Also the moments of the targets, or of the advantages.
+        ("values in their own units", 4),
+        ("normalised advantages", 4),
+        # Two updates of the advantages' moments, the means, the rows and the private gradients.
+        ("ppo", 1 + 2 * 4),
+    ],
+)
+def test_a_trajectory_takes_few_messages(both, alone, name, messages):
+    measured = 1  # the first update compares the gradients of policy and value
+    for process in both:
+        assert process["learnt"][name]["messages"] == UPDATES * messages + measured
+    assert alone(name)["messages"] == 0
+
+
 def test_one_of_them_leads(both):
     assert [process["said"]["leads"] for process in both] == [True, False]
     assert [process["said"]["size"] for process in both] == [2, 2]
@@ -131,7 +153,8 @@ def test_sums_are_of_both(both):
     for process in both:
         assert process["said"]["sum"] == [2.0, 1.0]
         # (1, 2) and 10 of the one, twice that of the other.
-        assert process["said"]["sum_"] == [[3.0, 6.0], 30.0]
+        assert process["said"]["sums"] == [[3.0, 6.0], 30]
+        assert process["said"]["gather"] == [[[1.0, 2.0], [2.0, 4.0]], [10, 20]]
 
 
 def test_a_mean_is_over_the_valid_entries_of_both_and_shares_add_up_to_it(both):
@@ -173,21 +196,15 @@ def test_a_process_that_torchrun_did_not_start_is_alone_and_leads(monkeypatch):
     leave()
 
 
-def test_alone_a_share_is_the_mean_over_valid_entries_whatever_stands_at_the_others():
-    value = torch.tensor([[1.0, torch.nan], [torch.inf, 4.0]], requires_grad=True)
-    valid = torch.tensor([[True, False], [False, True]])
-    share = ALONE.share(value, valid)
-    assert share == ALONE.mean(value, valid) == 2.5
-    share.backward()
-    assert value.grad.tolist() == [[0.5, 0.0], [0.0, 0.5]]
-    assert not ALONE.mean(value, valid).requires_grad
-
-
 def test_alone_sums_and_votes_are_ones_own():
     tensor = torch.tensor([1.0, 2.0], requires_grad=True)
     assert torch.equal(ALONE.sum(tensor), tensor)
     assert not ALONE.sum(tensor).requires_grad
-    ALONE.sum_([tensor])
-    assert tensor.tolist() == [1.0, 2.0]
+    (total,) = ALONE.sums([tensor])
+    (every,) = ALONE.gather([tensor])
+    assert total.tolist() == [1.0, 2.0]
+    assert every.tolist() == [[1.0, 2.0]]
+    assert not total.requires_grad
+    assert not every.requires_grad
     alone = Agreement(ALONE, CPU)
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
