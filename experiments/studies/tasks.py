@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from agents.logs.report import METRICS_FILE
 from configs import parsing
 from configs.errors import UsageError
-from configs.tasks import FAMILY, main_first, tasks_of
+from configs.tasks import FAMILY, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
 from experiments.results import header, read_table
@@ -122,16 +122,15 @@ def curves_of(folder: Path) -> list[Curve]:
 
 def _tasks(config: TrainConfig) -> Iterable[tuple[str, str, float]]:
     """Of each task: its name, the column of its return, and its part of the steps."""
-    names = tasks_of(config.choice.env, config.choice.family)
     if config.tasks is None:
         return [(config.choice.env, "return", 1.0)]
+    names = tasks_of(config.choice.env, config.choice.family)
     sizes = config.env.sizes(config.run.num_envs, len(names))
-    order = main_first(config.tasks, names)
-    columns = ["return", *(f"{names[index].label}/return" for index in order[1:])]
+    columns = ["return", *(f"{task.label}/return" for task in config.task_names[1:])]
     total = sum(sizes)
     return [
-        (str(names[index]), column, sizes[index] / total)
-        for index, column in zip(order, columns, strict=True)
+        (str(task), column, sizes[names.index(task)] / total)
+        for task, column in zip(config.task_names, columns, strict=True)
     ]
 
 
