@@ -269,6 +269,18 @@ def of_task(file: str, label: str) -> str:
     return f"{stem}-{label}{dot}{suffix}" if label else file
 
 
+def label_of(file: str, name: str) -> str | None:
+    """The label in a name that `of_task` has made; None for any other name.
+
+    Args:
+        file: of the main task.
+        name: of the file of a task, the main one or another.
+    """
+    stem, dot, suffix = file.partition(".")
+    label = name.removesuffix(f"{dot}{suffix}").removeprefix(stem).removeprefix("-")
+    return label if of_task(file, label) == name else None
+
+
 PRACTICAL = (
     *("steps", "device", "threads", "run_dir", "resume"),
     *("checkpoint_minutes", "log_steps", "picture_steps", "max_skipped"),
