@@ -26,12 +26,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agents.logs.report import METRICS_FILE
-from configs import parsing
 from configs.errors import UsageError
 from configs.tasks import FAMILY, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
-from experiments.results import header, read_table
+from experiments.results import header, print_lines, read_table
 from experiments.statistics import Difference, estimates, paired
 from experiments.training.run_folder import CONFIG, VERSIONS, read_config
 
@@ -289,13 +288,7 @@ def compare(options: Options) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Compares; prints a mistake as one sentence and returns the exit code."""
-    try:
-        options = parsing.read(Options, list(arguments), "tasks.py", __doc__)
-        print("\n".join(compare(options)))
-    except UsageError as error:
-        print(f"tasks.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_lines(compare, Options, arguments, "tasks.py", __doc__)
 
 
 if __name__ == "__main__":
