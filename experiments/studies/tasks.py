@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from agents.logs.report import METRICS_FILE
 from configs.errors import UsageError
-from configs.tasks import FAMILY, tasks_of
+from configs.tasks import FAMILY, reordered, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
 from experiments.results import header, print_lines, read_table
@@ -123,13 +123,13 @@ def _tasks(config: TrainConfig) -> Iterable[tuple[str, str, float]]:
     """Of each task: its name, the column of its return, and its part of the steps."""
     if config.tasks is None:
         return [(config.choice.env, "return", 1.0)]
-    names = tasks_of(config.choice.env, config.choice.family)
-    sizes = config.env.sizes(config.run.num_envs, len(names))
-    columns = ["return", *(f"{task.label}/return" for task in config.task_names[1:])]
-    total = sum(sizes)
+    tasks, num_envs = config.task_names, config.run.num_envs
+    _, options = reordered(config.choice.env, config.env, tasks)
+    sizes = options.sizes(num_envs, len(tasks))
+    columns = ["return", *(f"{task.label}/return" for task in tasks[1:])]
     return [
-        (str(task), column, sizes[names.index(task)] / total)
-        for task, column in zip(config.task_names, columns, strict=True)
+        (str(task), column, size / num_envs)
+        for task, column, size in zip(tasks, columns, sizes, strict=True)
     ]
 
 
