@@ -62,8 +62,8 @@ def preset_family(env: str, family: str) -> str:
     return tasks[0].family if tasks else family
 
 
-def chosen(flag: str, name: str, tasks: Sequence[TaskName]) -> int:
-    """The number of the task that an option names.
+def chosen(flag: str, name: str, tasks: Sequence[TaskName]) -> TaskName:
+    """The task that an option names.
 
     Args:
         flag: the option.
@@ -73,15 +73,15 @@ def chosen(flag: str, name: str, tasks: Sequence[TaskName]) -> int:
     Raises:
         UsageError: there is no such task.
     """
-    for index, task in enumerate(tasks):
+    for task in tasks:
         if name.lower() in (task.label.lower(), str(task).lower()):
-            return index
+            return task
     known = [task.label for task in tasks]
     raise UsageError(f"{flag} {name} is no task of this run: choose {nearest_first(name, known)}.")
 
 
-def main_first(options: TaskOptions, tasks: Sequence[TaskName]) -> list[int]:
-    """The order in which tasks are learnt: the main one, then the others as on the command line.
+def main_first(options: TaskOptions, tasks: Sequence[TaskName]) -> tuple[TaskName, ...]:
+    """The tasks as they are learnt: the main one, then the others as on the command line.
 
     Args:
         options: name the main task.
@@ -90,24 +90,22 @@ def main_first(options: TaskOptions, tasks: Sequence[TaskName]) -> list[int]:
     Raises:
         UsageError: there is no such task.
     """
-    main = chosen("--tasks.main", options.main, tasks) if options.main else 0
-    return [main, *(index for index in range(len(tasks)) if index != main)]
+    main = chosen("--tasks.main", options.main, tasks) if options.main else tasks[0]
+    return (main, *(task for task in tasks if task != main))
 
 
-def reordered(
-    tasks: Sequence[TaskName], config: TasksConfig, order: Sequence[int]
-) -> tuple[str, TasksConfig]:
-    """Joins the names in another order, and puts their shares in that order, too.
+def reordered(env: str, config: TasksConfig, order: Sequence[TaskName]) -> tuple[str, TasksConfig]:
+    """Joins names in another order, and puts their shares in that order, too.
 
     Args:
-        tasks: in the order of `--env`.
+        env: names that are joined.
         config: of the environments.
-        order: which task comes first, second and so on.
+        order: the tasks, the first one first.
     """
-    share = config.share
+    tasks, share = read_tasks(env), config.share
     if len(share) == len(tasks):
-        share = tuple(share[index] for index in order)
-    return SIGN.join(str(tasks[index]) for index in order), replace(config, share=share)
+        share = tuple(share[tasks.index(task)] for task in order)
+    return SIGN.join(map(str, order)), replace(config, share=share)
 
 
 def of_each(value: Any, tasks: Sequence[TaskName], flag: str) -> list[Any]:

@@ -14,8 +14,9 @@ from configs.choice import DEFAULT_GATE, Choice, choose, component, names
 from configs.errors import UsageError
 from configs.presets import on_gpu, preset
 from configs.stored import COUNT, MisfitError, check_count, converted, filled, section
-from configs.tasks import TaskOptions, tasks_of
+from configs.tasks import TaskOptions, main_first, tasks_of
 from envs import PROTOCOLS, find, registered
+from envs.tasks import TaskName
 from gridworld.options import OptionError, at_least, mention, require
 
 DeviceName = str
@@ -140,6 +141,17 @@ class TrainConfig:
     """Modules, loaded beforehand, that registered components."""
     tasks: TaskOptions | None = None
     """None where there is one task."""
+
+    @property
+    def task_names(self) -> tuple[TaskName, ...]:
+        """The tasks as they are learnt, the main one first; none where there is only one.
+
+        Raises:
+            UsageError: `--tasks.main` names no task of the run.
+        """
+        if self.tasks is None:
+            return ()
+        return main_first(self.tasks, tasks_of(self.choice.env, self.choice.family))
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -107,6 +107,33 @@ def options_of(
     except UsageError as error:
         print(f"{program}: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def print_lines(
+    lines_of: Callable[[Options], Iterable[str]],
+    kind: type[Options],
+    arguments: Sequence[str],
+    program: str,
+    description: str | None,
+) -> int:
+    """Runs a program and prints its lines, or its mistake as one sentence.
+
+    Args:
+        lines_of: the program.
+        kind: the dataclass of its options.
+        arguments: of the command line.
+        program: its name.
+        description: for the help.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        print("\n".join(lines_of(read(kind, arguments, program, description))))
+    except UsageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -95,7 +95,7 @@ class Learner:
         self._processes = processes
         for task in self.tasks:
             task.agent.value_scale.on = config.normalize_value
-            with seeded(config.seed, " ".join(filter(None, ("algorithm", task.name)))):
+            with seeded(config.seed, f"algorithm {task.name}".strip()):
                 task.algorithm.attach(task.agent)
         adam = config.learning_rate, config.adam_epsilon, config.adam_beta_1
         agents_own = OwnerOptimizer(agent.parameters(), *adam)

@@ -16,7 +16,7 @@ from envs import HELD_OUT, VecEnv, find, registered
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CONFIG, read_config
-from experiments.training.session import labels, of_task
+from experiments.training.session import label_of, labels, of_task
 from experiments.training.teachers import locate_policy
 
 EVALUATION, BEST_EVALUATION = "evaluation.json", "evaluation-best.json"
@@ -32,8 +32,9 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
     name, path = BEST_EVALUATION if options.policy == "best" else EVALUATION, Path(run)
     if (path / CONFIG).is_file():
         return path / name
-    if path.suffix and (path.parent / CONFIG).is_file():  # of one of several tasks
-        label = path.stem.removeprefix(POLICY_FILE.partition(".")[0]).removeprefix("-")
+    if path.suffix and (path.parent / CONFIG).is_file():  # of one of several tasks, or its best
+        label = label_of(POLICY_FILE, path.name)
+        label = path.stem if label is None else label
         return path.parent / of_task(name, label) if label else None
     return None
 
@@ -144,8 +145,8 @@ def load_player(
     if policy == "best":
         path = Path(run) / BEST_FILE
         if Path(run).is_file():  # of one of several tasks
-            last, kept = (name.partition(".")[0] for name in (POLICY_FILE, BEST_FILE))
-            path = Path(run).with_name(Path(run).name.replace(last, kept, 1))
+            label = label_of(POLICY_FILE, Path(run).name)
+            path = Path(run) if label is None else Path(run).with_name(of_task(BEST_FILE, label))
         if not path.is_file():
             raise UsageError(
                 f"--policy best needs {path}, which is not there: name the folder of a run that "

@@ -23,10 +23,10 @@ import tyro
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from configs import parsing
 from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, tidy
+from experiments.results import print_lines
 from experiments.studies.held_out import TABLE
 from experiments.training.run_folder import VERSIONS, read_config
 
@@ -196,13 +196,7 @@ def generalisation(options: Options) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Draws; prints a mistake as one sentence and returns the exit code."""
-    try:
-        options = parsing.read(Options, list(arguments), "generalisation.py", __doc__)
-        print("\n".join(generalisation(options)))
-    except UsageError as error:
-        print(f"generalisation.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_lines(generalisation, Options, arguments, "generalisation.py", __doc__)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from agents.logs.report import METRICS_FILE
-from configs import parsing
 from configs.errors import UsageError
-from configs.tasks import FAMILY, main_first, tasks_of
+from configs.tasks import FAMILY, reordered, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
-from experiments.results import header, read_table
+from experiments.results import header, print_lines, read_table
 from experiments.statistics import Difference, estimates, paired
 from experiments.training.run_folder import CONFIG, VERSIONS, read_config
 
@@ -122,16 +121,15 @@ def curves_of(folder: Path) -> list[Curve]:
 
 def _tasks(config: TrainConfig) -> Iterable[tuple[str, str, float]]:
     """Of each task: its name, the column of its return, and its part of the steps."""
-    names = tasks_of(config.choice.env, config.choice.family)
     if config.tasks is None:
         return [(config.choice.env, "return", 1.0)]
-    sizes = config.env.sizes(config.run.num_envs, len(names))
-    order = main_first(config.tasks, names)
-    columns = ["return", *(f"{names[index].label}/return" for index in order[1:])]
-    total = sum(sizes)
+    tasks, num_envs = config.task_names, config.run.num_envs
+    _, options = reordered(config.choice.env, config.env, tasks)
+    sizes = options.sizes(num_envs, len(tasks))
+    columns = ["return", *(f"{task.label}/return" for task in tasks[1:])]
     return [
-        (str(names[index]), column, sizes[index] / total)
-        for index, column in zip(order, columns, strict=True)
+        (str(task), column, size / num_envs)
+        for task, column, size in zip(tasks, columns, sizes, strict=True)
     ]
 
 
@@ -290,13 +288,7 @@ def compare(options: Options) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Compares; prints a mistake as one sentence and returns the exit code."""
-    try:
-        options = parsing.read(Options, list(arguments), "tasks.py", __doc__)
-        print("\n".join(compare(options)))
-    except UsageError as error:
-        print(f"tasks.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return print_lines(compare, Options, arguments, "tasks.py", __doc__)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
                 seed=run.seed,
             ),
             processes,
-            *([tasks] if len(tasks) > 1 else []),
+            tasks,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -124,7 +124,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         acting,
         run.unroll_length,
         records_value=algorithm.needs_value,
-        **({"others": others} if others else {}),
+        others=others,
     )
     if run.compile:
         # A gate that weighs gradients runs backward through the torso once per loss, so no

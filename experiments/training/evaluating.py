@@ -40,8 +40,6 @@ from experiments.evaluation.scoreboard import Result
 from experiments.training.hardware import Hardware, StopRequest
 from experiments.training.session import Session, of_task
 
-SPENT = "{spent}"
-"""In a sentence: where the time of all evaluations at a step goes."""
 SEED = 2_000_003
 """Of environments and actions: of no training by default, and not of `evaluate.py`."""
 
@@ -157,7 +155,7 @@ class Evaluator:
         except StoppedError:
             log.note(f"The evaluation at step {step:,} was stopped, and nothing of it is kept.")
             return time.monotonic() - start
-        kept = [rated.keep(result) for rated, result in zip(self._rated, results, strict=True)]
+        best = [rated.keep(result) for rated, result in zip(self._rated, results, strict=True)]
         seconds = time.monotonic() - start
         self._seconds += seconds
         self._last = step
@@ -167,9 +165,11 @@ class Evaluator:
             numbers |= each.numbers
         log.evaluated(step, numbers)
         spent = f"{seconds:.1f} s (evaluations: {100 * share:.0f} % of the time)"
-        for sentence in kept:
-            for said in sentence:
-                log.note(said.replace(SPENT, spent))
+        for rated, result, is_best in zip(self._rated, results, best, strict=True):
+            if rated.remark:
+                log.note(rated.remark)
+                rated.remark = ""
+            log.note(rated.sentence(result, spent, best=is_best))
         return time.monotonic() - start
 
 
@@ -187,12 +187,13 @@ class Rated:
         """
         self.numbers: dict[str, float] = {}
         """Of the last evaluation, for the log."""
+        self.remark = ""
+        """On the best policy that a resumed run has found; the next evaluation says it."""
         self._task, self._card, self._folder = task, card, folder
         self._options = config.run
         self._path = folder / of_task(BEST_FILE, task.name)
         self._player: ActorCritic | None = None
         self._best: float | None = None
-        self._note = ""
 
     def read_best(self, steps: int) -> None:
         """Finds the best policy of a run that goes on from a step."""
@@ -201,10 +202,10 @@ class Rated:
         except FileNotFoundError:
             return
         except DamagedFileError as error:
-            self._note = f"{error}; the next evaluation replaces it."
+            self.remark = f"{error}; the next evaluation replaces it."
             return
         if step > steps:
-            self._note = (
+            self.remark = (
                 f"{self._path.name} is of step {step:,}, which the run had reached before it went "
                 "on from an earlier one; it stays until an evaluation is better."
             )
@@ -259,20 +260,18 @@ class Rated:
         self._player.load_state_dict(policy_weights(agent), strict=False)
         return self._player
 
-    def keep(self, result: Result) -> list[str]:
+    def keep(self, result: Result) -> bool:
         """Exports the policy if it is the best so far, and notes the numbers.
 
         Args:
             result: of `play`.
 
         Returns:
-            Sentences for the user, with a place for the time that it took.
+            Whether it is the best so far.
 
         Raises:
             OSError: the file cannot be written.
         """
-        notes = [self._note] if self._note else []
-        self._note = ""
         best = self._best is None or result.scores.mean > self._best
         if best:
             self._best = result.scores.mean
@@ -283,7 +282,7 @@ class Rated:
             export_policy(self._path, self._task.agent, card)
         prefix = f"{self._task.name}/" if self._task.name else ""
         self.numbers = {f"{prefix}{name}": x for name, x in self._measured(result).items()}
-        return [*notes, self._sentence(result, best)]
+        return best
 
     def _measured(self, result: Result) -> dict[str, float]:
         scores, (low, high) = result.scores, result.interval
@@ -303,7 +302,14 @@ class Rated:
             "best": self._best,
         }
 
-    def _sentence(self, result: Result, best: bool) -> str:
+    def sentence(self, result: Result, spent: str, *, best: bool) -> str:
+        """What the user is told of an evaluation.
+
+        Args:
+            result: of `play`.
+            spent: the time of all evaluations at this step.
+            best: as `keep` has found.
+        """
         scores, (low, high) = result.scores, result.interval
         of = f" of {self._task.name}" if self._task.name else ""
         text = (
@@ -314,7 +320,7 @@ class Rated:
             text += f", human-normalised {100 * result.human_normalised:.0f} %"
         if result.of_optimum is not None:
             text += f", {100 * result.of_optimum:.0f} % of the optimum {scores.optimum:,.2f}"
-        text += f", {SPENT}"
+        text += f", {spent}"
         if best:
             text += "; the best so far"
         if scores.unfinished:

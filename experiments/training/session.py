@@ -27,7 +27,6 @@ from agents.teachers import (
 )
 from agents.trajectory import Trajectory
 from configs.errors import UsageError
-from configs.tasks import main_first, tasks_of
 from configs.training import TrainConfig
 from envs import EnvSpec, EpisodeSummary, VecEnv
 from experiments.training.run_folder import CHECKPOINTS, flat, has_policy
@@ -225,12 +224,11 @@ def policy_cards(config: TrainConfig, env: VecEnv) -> list[PolicyCard]:
     """
     if config.tasks is None:
         return [_card(config, env.spec, config.env)]
-    names = tasks_of(config.choice.env, config.choice.family)
     # The core hears the actions of all tasks.
     heard = env.spec.num_actions
     return [
-        _card(config, own.spec, names[index].config(), heard)
-        for index, own in zip(main_first(config.tasks, names), env.tasks, strict=True)
+        _card(config, own.spec, task.config(), heard)
+        for task, own in zip(config.task_names, env.tasks, strict=True)
     ]
 
 
@@ -257,10 +255,7 @@ def _card(config: TrainConfig, spec: EnvSpec, options: Any, heard: int = 0) -> P
 
 def labels(config: TrainConfig) -> list[str]:
     """What tells apart the files of a run's tasks: empty for the main one."""
-    if config.tasks is None:
-        return [""]
-    names = tasks_of(config.choice.env, config.choice.family)
-    return ["", *(names[index].label for index in main_first(config.tasks, names)[1:])]
+    return ["", *(task.label for task in config.task_names[1:])]
 
 
 def of_task(file: str, label: str) -> str:
@@ -272,6 +267,18 @@ def of_task(file: str, label: str) -> str:
     """
     stem, dot, suffix = file.partition(".")
     return f"{stem}-{label}{dot}{suffix}" if label else file
+
+
+def label_of(file: str, name: str) -> str | None:
+    """The label in a name that `of_task` has made; None for any other name.
+
+    Args:
+        file: of the main task.
+        name: of the file of a task, the main one or another.
+    """
+    stem, dot, suffix = file.partition(".")
+    label = name.removesuffix(f"{dot}{suffix}").removeprefix(stem).removeprefix("-")
+    return label if of_task(file, label) == name else None
 
 
 PRACTICAL = (

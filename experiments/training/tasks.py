@@ -16,10 +16,11 @@ from agents.runtime import random as seeding
 from agents.runtime.random import Stream
 from agents.teachers import TableTeacher, Teacher
 from configs.errors import UsageError, naming
-from configs.tasks import chosen, main_first, of_each, reordered, tasks_of
+from configs.tasks import chosen, of_each, reordered, tasks_of
 from configs.training import TrainConfig
 from envs import EnvSpec, VecEnv
 from envs.base import free_bytes, guarding
+from envs.tasks import TaskName
 from experiments.training.hardware import Hardware
 from experiments.training.teachers import find_teacher
 
@@ -43,18 +44,18 @@ def build_tasks(
         heads = build_heads(config, hardware, env, agent)
         check_memory(heads, hardware.device)
         return [Task(agent, algorithm, heads)]
-    names = tasks_of(config.choice.env, config.choice.family)
     only = config.tasks.heads
-    with_heads = range(len(names)) if not only else [chosen("--tasks.heads", only, names)]
+    names = tasks_of(config.choice.env, config.choice.family)
+    with_heads = names if not only else [chosen("--tasks.heads", only, names)]
     tasks: list[Task] = []
     start = 0
-    for index, own in zip(main_first(config.tasks, names), env.tasks, strict=True):
-        label = names[index].label
+    for name, own in zip(config.task_names, env.tasks, strict=True):
+        label = name.label
         acts = task_agent(config, hardware, own.spec, tasks[0].agent if tasks else agent, label)
         heads = {}
-        if index in with_heads:
+        if name in with_heads:
             try:
-                heads = build_heads(config, hardware, own, acts, label, index)
+                heads = build_heads(config, hardware, own, acts, name)
             except UsageError as error:
                 other = "" if only else " Or --tasks.heads gives heads to another task alone."
                 raise UsageError(f"{error}{other}") from error
@@ -112,8 +113,7 @@ def build_env(config: TrainConfig, num_envs: int, seed: int, device: torch.devic
     """
     name, options = config.choice.env, config.env
     if config.tasks is not None:
-        names = tasks_of(name, config.choice.family)
-        name, options = reordered(names, options, main_first(config.tasks, names))
+        name, options = reordered(name, options, config.task_names)
     with naming(config.env, "env"), guarding(config.choice.env, ValueError):
         env: VecEnv = options.build(name, num_envs, seed, device)
     return env
@@ -163,8 +163,7 @@ def build_heads(
     hardware: Hardware,
     env: VecEnv,
     agent: ActorCritic,
-    label: str = "",
-    index: int = 0,
+    task: TaskName | None = None,
 ) -> dict[str, AuxiliaryHead]:
     """Makes the chosen heads, each with its own stream of random numbers.
 
@@ -173,8 +172,7 @@ def build_heads(
         hardware: what it computes on.
         env: the environment, which may have teachers.
         agent: whose torso and features the heads use.
-        label: of the task whose heads they are; empty where there is only one.
-        index: of the task.
+        task: whose heads they are; None where there is only one.
 
     Returns:
         The heads by name, in the order of the command line.
@@ -197,7 +195,7 @@ def build_heads(
 
     heads: dict[str, AuxiliaryHead] = {}
     for kind, head in config.heads.items():
-        name = f"{label}:{kind}" if label else kind
+        name = kind if task is None else f"{task.label}:{kind}"
         context = HeadContext(
             spec=env.spec,
             torso=agent.torso,
@@ -210,16 +208,16 @@ def build_heads(
             action_names=lambda: env.action_names,
         )
         with seeding.seeded(config.run.seed, f"heads.{name}"), naming(head, f"aux.{kind}"):
-            heads[name] = _of_task(head, config, index).build(context).to(hardware.device)
+            heads[name] = _of_task(head, config, task).build(context).to(hardware.device)
     return heads
 
 
-def _of_task(head: Any, config: TrainConfig, index: int) -> Any:
+def _of_task(head: Any, config: TrainConfig, task: TaskName | None) -> Any:
     """The head's config, with the teacher of one task where there is one for each."""
-    if config.tasks is None or not getattr(head, "teacher", ""):
+    if task is None or not getattr(head, "teacher", ""):
         return head
     names = tasks_of(config.choice.env, config.choice.family)
-    return replace(head, teacher=of_each(head.teacher, names, "--teacher")[index])
+    return replace(head, teacher=of_each(head.teacher, names, "--teacher")[names.index(task)])
 
 
 def check_memory(heads: Mapping[str, AuxiliaryHead], device: torch.device) -> None:

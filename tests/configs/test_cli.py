@@ -1,41 +1,16 @@
+"""The command line of a new run."""
+
 import io
 import re
 
 import pytest
 
-from configs import presets
 from configs.choice import choose
-from configs.cli import ResumeOptions, is_resume, parse, parse_evaluate, parse_resume, parse_sweep
-from configs.errors import UsageError
+from configs.cli import parse, parse_evaluate, parse_resume, parse_sweep
 from configs.parsing import _flags
 from configs.spellings import ELSEWHERE
 from configs.training import flags
-
-
-def parsed(line):
-    return parse(line.split())
-
-
-def complaint(line, parser=parse):
-    with pytest.raises(UsageError) as refused:
-        parser(line.split())
-    said = str(refused.value)
-    assert "\n" not in said
-    assert said.endswith((".", "?"))
-    return said
-
-
-def help_of(line, capsys, parser=parse):
-    with pytest.raises(SystemExit) as stop:
-        parser([*line.split(), "--help"])
-    assert stop.value.code == 0
-    return capsys.readouterr().out
-
-
-def all_help_of(line, capsys):
-    with pytest.raises(SystemExit):
-        parse([*line.split(), "--help-all"])
-    return capsys.readouterr().out
+from tests.configs.command_lines import all_help_of, complaint, help_of, parsed
 
 
 def flags_of(line):
@@ -280,31 +255,6 @@ def test_help_lists_what_can_be_chosen(capsys):
     assert "cosine_unweighted" in text
 
 
-def test_the_arguments_of_evaluation_are_read():
-    line = "runs/x --episodes 7 --num-envs 3 --seed 5 --output y.json"
-    options = parse_evaluate(line.split())
-    assert (options.runs, options.episodes, options.num_envs) == (("runs/x",), 7, 3)
-    assert (options.seed, options.output) == (5, "y.json")
-    assert parse_evaluate(["a", "b", "--seed", "1"]).runs == ("a", "b")
-    film = parse_evaluate(["runs/x", "--video", "film.gif", "--video-steps", "9"])
-    assert (film.video, film.video_steps) == ("film.gif", 9)
-
-
-@pytest.mark.parametrize(
-    ("line", "start"),
-    [
-        ("", "RUN is missing: give a run's folder"),
-        ("--episodes 3", "RUN is missing: give a run's folder"),
-        ("x y --video z.gif", "--video films one RUN, not 2: film them in turn."),
-        ("x --episodes 0", "--episodes must be at least 1, not 0."),
-        ("x --episode 3", "--episode is not an option here: did you mean --episodes?"),
-        ("x --precision half", "--precision half is unknown: choose one of 'auto', 'fp32'"),
-    ],
-)
-def test_a_mistake_in_evaluation_is_one_sentence(line, start):
-    assert complaint(line, parse_evaluate).startswith(start)
-
-
 def test_the_help_of_a_game_shows_its_protocol_and_what_that_sets(capsys):
     text = all_help_of("--env Pong --protocol machado", capsys)
     text = " ".join(text.replace("│", " ").split())
@@ -314,131 +264,3 @@ def test_the_help_of_a_game_shows_its_protocol_and_what_that_sets(capsys):
     other = all_help_of("--env Catch", capsys)
     assert "--protocol STR" not in other
     assert "--env-backend" not in other
-
-
-def test_the_help_of_evaluation_explains_its_options(capsys):
-    text = help_of("", capsys, parse_evaluate)
-    assert "--episodes" in text
-    assert "(default: 100)" in text
-    assert "usage: evaluate.py [-h] [OPTIONS] RUN [RUN ...]" in text
-
-
-def test_the_examples_in_the_help_of_evaluation_are_commands_that_it_takes(capsys):
-    text = help_of("", capsys, parse_evaluate)
-    examples = [line.split() for line in text.splitlines() if "python evaluate.py" in line]
-    assert len(examples) == 3
-    for _, _, *arguments in examples:
-        parse_evaluate(arguments)
-
-
-def test_a_line_with_resume_resumes():
-    assert is_resume(["--resume", "x"])
-    assert is_resume(["--steps", "5", "--resume=x"])
-    assert not is_resume(["--resumed", "x"])
-    assert not is_resume(["--env", "Catch"])
-
-
-def test_a_resume_takes_a_run_and_three_options_and_reads_no_file():
-    assert parse_resume(["--resume=nowhere/"]) == ResumeOptions("nowhere/")
-    line = "--resume nowhere --steps 7 --device cpu --run_dir other"
-    assert parse_resume(line.split()) == ResumeOptions("nowhere", 7, "cpu", "other")
-
-
-@pytest.mark.parametrize(
-    "flag",
-    [
-        "--seed 2",
-        "--env Catch",
-        "--gate sum",
-        "--learning-rate 1",
-        "--aux distill",
-        "--step 9",
-        "x",
-    ],
-)
-def test_a_resume_refuses_any_other_flag_and_names_the_three(flag):
-    with pytest.raises(UsageError) as refused:
-        parse_resume(f"--resume mine {flag}".split())
-    said = str(refused.value)
-    assert said.startswith(f"{flag.split()[0]} cannot be given with --resume")
-    for allowed in ("--steps", "--device", "--run-dir"):
-        assert allowed in said
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("--resume", "--resume: expected one argument."),
-        ("--resume mine --steps x", "--steps: 'x' is not a whole number."),
-        ("--resume mine --steps 1e20", f"--steps must be at most {10**15:,}, not {10**20:,}."),
-    ],
-)
-def test_a_resume_without_a_value_or_with_a_wrong_one_is_one_sentence(line, said):
-    with pytest.raises(UsageError) as refused:
-        parse_resume(line.split())
-    assert str(refused.value) == said
-
-
-def test_presets_are_shown_as_the_flags_that_they_stand_for(capsys):
-    for words in (["--preset"], ["--env", "Gridworld", "--preset"]):
-        with pytest.raises(SystemExit) as ended:
-            parse(words)
-        assert ended.value.code == 0
-        shown = " ".join(capsys.readouterr().out.split())
-        assert "gridworld, a2c, unless --algo says otherwise --torso mlp --steps 8000000" in shown
-        assert "--algo.a2c.value-coefficient 0.05" in shown
-        assert ("atari, ppo" in shown) == (len(words) == 1)
-
-
-EXAMPLES = {
-    "atari": "Breakout",
-    "catch": "Catch",
-    "gridworld": "Gridworld",
-    "gym": "CartPole-v1",
-    "procgen": "procgen/coinrun",
-    "minigrid": "minigrid/Empty-8x8",
-    "envpool": "envpool/CartPole-v1",
-}
-
-
-@pytest.mark.parametrize(("family", "algo", "given", "source"), [*presets.listing()])
-def test_the_flags_of_a_preset_make_the_config_that_it_makes(family, algo, given, source):
-    base = ["--env", EXAMPLES[family], "--algo", algo]
-    assert parse([*base, *given.split()]) == parse(base)
-    assert source
-
-
-BREAKOUT = "--env Breakout --aux none"
-
-
-def numbers(line):
-    run = parsed(line).run
-    return run.num_envs, run.learning_rate, run.pipeline
-
-
-USUAL, FOR_GPU = (32, 1.5e-3, False), (128, 3e-3, True)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("", USUAL),
-        ("--device cuda:1", USUAL),
-        ("--preset gpu", FOR_GPU),
-        ("--preset gpu --num-envs 256 --no-pipeline", (256, 3e-3, False)),
-    ],
-)
-def test_the_preset_for_a_gpu_is_that_of_those_who_ask_for_it(flags, expected):
-    assert numbers(f"{BREAKOUT} {flags}") == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        ("--env Catch --preset gpu", "--preset gpu has no effect: a2c in catch"),
-        ("--env Catch --preset tpu", "gpu takes the numbers for a GPU"),
-        ("--env Catch --preset gpu --preset gpu", "is given 2 times"),
-    ],
-)
-def test_a_preset_that_there_is_not_is_refused(flags, said):
-    assert said in complaint(flags)

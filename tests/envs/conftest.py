@@ -1,10 +1,14 @@
-"""Fixtures of the Atari tests."""
+"""Fixtures of the environments' tests: Atari's games, and a toy of Gymnasium."""
 
+import gymnasium
 import pytest
 import torch
+from gymnasium import spaces
 
 from envs.atari import games as atari_games
 from envs.atari.config import AtariConfig
+from envs.gym import GymConfig
+from tests.envs.toys import Toy
 
 
 @pytest.fixture(params=["envpool", "ale"])
@@ -53,3 +57,28 @@ def play_until_over():
         return steps
 
     return play_until_over
+
+
+@pytest.fixture
+def make_toy():
+    """Registers a toy environment and builds two of it."""
+
+    def make(space, sample=None, actions=None, options=None, render=False, **ends):
+        arguments = {
+            "sample": space.sample() if sample is None else sample,
+            "space": space,
+            "actions": actions or spaces.Discrete(3),
+            **ends,
+        }
+        gymnasium.registry.pop("AuxgateToy-v0", None)
+        gymnasium.register(
+            "AuxgateToy-v0",
+            lambda render_mode=None: Toy(render_mode, **arguments),
+            # It would warn of images of unusual size.
+            disable_env_checker=True,
+        )
+        config = GymConfig(**(options or {}))
+        return config.build("AuxgateToy-v0", 2, 0, torch.device("cpu"), render)
+
+    yield make
+    gymnasium.registry.pop("AuxgateToy-v0", None)

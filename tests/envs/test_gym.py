@@ -1,5 +1,4 @@
 import sys
-from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -7,67 +6,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from envs import find, names
-from envs.base import PictureError
-from envs.gym import GymConfig, arguments_of
+from envs.gym import GymConfig
 from envs.names import separated_seeds
 from envs.observations import encoding_of
+from tests.envs.toys import box
 
 CPU = torch.device("cpu")
-
-
-class Toy(gymnasium.Env):
-    """Observes `sample`, rewards the action, ends as it is told, is drawn as 10 + last action."""
-
-    metadata: ClassVar = {"render_modes": ["rgb_array"]}
-
-    def __init__(self, render_mode, sample, space, actions, terminates=99, truncates=99):
-        self.render_mode = render_mode
-        self.sample, self.observation_space, self.action_space = sample, space, actions
-        self.terminates, self.truncates = terminates, truncates
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.steps = 0
-        self.picture = np.zeros((2, 3, 3), np.uint8)
-        return self.sample, {}
-
-    def step(self, action):
-        self.steps += 1
-        self.picture = np.full((2, 3, 3), 10 + action, np.uint8)
-        ends = self.steps == self.terminates, self.steps == self.truncates
-        return self.sample, float(action), *ends, {}
-
-    def render(self):
-        return self.picture
-
-
-@pytest.fixture
-def make_toy():
-    """Registers a toy environment and builds two of it."""
-
-    def make(space, sample=None, actions=None, options=None, render=False, **ends):
-        arguments = {
-            "sample": space.sample() if sample is None else sample,
-            "space": space,
-            "actions": actions or spaces.Discrete(3),
-            **ends,
-        }
-        gymnasium.registry.pop("AuxgateToy-v0", None)
-        gymnasium.register(
-            "AuxgateToy-v0",
-            lambda render_mode=None: Toy(render_mode, **arguments),
-            # It would warn of images of unusual size.
-            disable_env_checker=True,
-        )
-        return GymConfig(**(options or {})).build("AuxgateToy-v0", 2, 0, CPU, render)
-
-    yield make
-    gymnasium.registry.pop("AuxgateToy-v0", None)
-
-
-def box(shape, dtype):
-    return spaces.Box(0, 255 if dtype is np.uint8 else 1.0, shape, dtype)
 
 
 def test_cartpole_is_gymnasiums_own_until_its_first_end():
@@ -345,31 +289,6 @@ def test_gymnasiums_own_environment_with_a_missing_package_is_refused(monkeypatc
         GymConfig().build("phys2d/CartPole-v1", 2, 0, CPU)
 
 
-def test_a_picture_is_the_environments_own(make_toy):
-    env = make_toy(box((7,), np.float32), render=True)
-    env.reset()
-    env.step(torch.tensor([0, 2]))
-    assert env.render(1).tolist() == np.full((2, 3, 3), 12).tolist()
-    assert env.render(0).tolist() == np.full((2, 3, 3), 10).tolist()
-
-
-def test_an_environment_without_pictures_is_refused_where_they_are_asked_for(make_toy, monkeypatch):
-    monkeypatch.setattr(Toy, "metadata", {"render_modes": ["ansi"]})
-    with pytest.raises(ValueError, match="AuxgateToy-v0 cannot be drawn: it has no picture"):
-        make_toy(box((7,), np.float32), render=True)
-
-
-def test_a_picture_that_needs_a_missing_package_is_refused_with_the_reason(make_toy, monkeypatch):
-    def render(self):
-        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
-
-    monkeypatch.setattr(Toy, "render", render)
-    env = make_toy(box((7,), np.float32), render=True)
-    env.reset()
-    with pytest.raises(ValueError, match="AuxgateToy-v0 cannot be drawn: pygame is not installed"):
-        env.render()
-
-
 def test_a_negative_time_limit_is_refused():
     with pytest.raises(ValueError, match=r"^max_episode_steps must not be negative"):
         GymConfig(max_episode_steps=-1)
@@ -378,130 +297,3 @@ def test_a_negative_time_limit_is_refused():
 def test_a_time_limit_is_part_of_the_protocol():
     env = GymConfig(max_episode_steps=5).build("CartPole-v1", 2, 0, CPU)
     assert env.spec.protocol == "raw+max_episode_steps=5"
-
-
-@pytest.mark.parametrize(
-    ("picture", "said"),
-    [
-        (None, "returned nothing instead of a picture"),
-        ([np.zeros((2, 3, 3), np.uint8)], "returned a list instead"),
-        (np.zeros((2, 3, 3)), r"returned float64 of shape \(2, 3, 3\) instead"),
-        (np.zeros((2, 0, 3), np.uint8), r"returned uint8 of shape \(2, 0, 3\) instead"),
-        (np.zeros((2, 3, 5), np.uint8), r"returned uint8 of shape \(2, 3, 5\) instead"),
-    ],
-)
-def test_what_is_no_picture_is_refused(picture, said, make_toy, monkeypatch):
-    monkeypatch.setattr(Toy, "render", lambda self: picture)
-    env = make_toy(box((7,), np.float32), render=True)
-    env.reset()
-    with pytest.raises(PictureError, match=said):
-        env.render()
-
-
-def test_an_error_of_its_own_while_drawing_is_told_in_a_sentence(make_toy, monkeypatch):
-    monkeypatch.setattr(Toy, "render", lambda self: 1 / 0)
-    env = make_toy(box((7,), np.float32), render=True)
-    env.reset()
-    with pytest.raises(PictureError, match="AuxgateToy-v0 cannot be drawn: division by zero"):
-        env.render()
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 3, 4)])
-def test_grey_and_transparent_pictures_become_colours(shape, make_toy, monkeypatch):
-    picture = np.full(shape, 9, np.uint8)
-    monkeypatch.setattr(Toy, "render", lambda self: picture)
-    env = make_toy(box((7,), np.float32), render=True)
-    env.reset()
-    assert env.render().tolist() == np.full((2, 3, 3), 9).tolist()
-
-
-def test_arguments_reach_the_environment_and_the_protocol():
-    kwargs = ("map_name=8x8", "is_slippery=false")
-    env = GymConfig(kwargs=kwargs).build("FrozenLake-v1", 1, 0, CPU)
-    assert env.reset().shape == (1, 64)
-    assert env.step(torch.tensor([1])).observation.argmax() == 8  # never slips
-    assert env.spec.protocol == "raw+map_name=8x8+is_slippery=false"
-
-
-def test_the_value_of_an_argument_is_json_or_python_or_text():
-    given = ("a=1", "b=false", "c=False", "d=(1, 2)", 'e=["x"]', "f=8x8", "g=", "h=a=b", "i=None")
-    values = [1, False, False, (1, 2), ["x"], "8x8", "", "a=b", None]
-    assert list(arguments_of(given).values()) == values
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "said"),
-    [
-        (("slippery=0",), "^kwargs cannot have slippery, .* it takes desc, map_name, is_slippery"),
-        (("map_name=9x9",), "could not be made with kwargs map_name=9x9: "),
-        (("map_name",), "^kwargs takes arguments as NAME=VALUE, not 'map_name'"),
-        (("a=1", "a=2"), "^kwargs has a twice"),
-        (("render_mode=human",), "^kwargs cannot have render_mode, which is set where"),
-        (("num_envs=3",), "^kwargs cannot have num_envs, which is an argument of Gymnasium's"),
-    ],
-)
-def test_wrong_arguments_are_refused(kwargs, said):
-    with pytest.raises(ValueError, match=said):
-        GymConfig(kwargs=kwargs).build("FrozenLake-v1", 1, 0, CPU)
-
-
-MODULE = """
-import gymnasium
-from gymnasium.envs.classic_control import CartPoleEnv
-gymnasium.register("AuxgatePole-v0", CartPoleEnv)
-gymnasium.register("auxgatepole-v0", CartPoleEnv)
-gymnasium.register("space/AuxgateOther-v0", CartPoleEnv)
-"""
-
-
-@pytest.fixture
-def modules(tmp_path, monkeypatch):
-    """Modules that can be imported, as a user has them: three good ids, and three failures."""
-    contents = {"auxgate_good": MODULE, "auxgate_lacks": "import auxgate_nowhere.inner"}
-    contents |= {"auxgate_fails": "raise RuntimeError('no\\nlicence.')", "auxgate_ends": "exit(3)"}
-    for name, content in contents.items():
-        (tmp_path / f"{name}.py").write_text(content)
-    monkeypatch.syspath_prepend(tmp_path)
-    before = dict(gymnasium.registry)
-    yield
-    gymnasium.registry.clear()
-    gymnasium.registry.update(before)
-    for name in contents:
-        sys.modules.pop(name, None)
-
-
-def test_a_module_before_the_id_is_imported_and_stays_in_the_name(modules):
-    name = "auxgate_good:AuxgatePole-v0"
-    assert find(name) == (name, "gym")
-    assert find("auxgate_good:SPACE/auxgateother-V0")[0] == "auxgate_good:space/AuxgateOther-v0"
-    env = GymConfig().build(name, 2, 0, CPU)
-    assert env.spec.name == name
-    assert env.spec.action_set == "AuxgatePole-v0:discrete2"  # as without the module
-    assert env.reset().shape == (2, 4)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("auxgate_good:AUXGATEPOLE-v0", "AuxgatePole-v0 or auxgatepole-v0, which differ in upper"),
-        ("auxgate_good:AuxgateOthr-v0", "registers no .* did you mean space/AuxgateOther-v0"),
-        ("auxgate_none:X-v0", "module auxgate_none, which is not installed: install it, or add"),
-        ("auxgate_lacks:X-v0", "auxgate_lacks, which needs the package auxgate_nowhere: install"),
-        ("auxgate_fails:X-v0", r"cannot be imported \(RuntimeError: no licence\): mend it"),
-        ("auxgate_ends:X-v0", r"cannot be imported \(SystemExit: 3\): mend it"),
-        *((name, "write it as module:Id") for name in (":X", "m:", "a b:X", "a:b:X", ".m:X")),
-    ],
-)
-def test_a_module_that_does_not_help_is_refused_in_one_sentence(name, said, modules):
-    with pytest.raises(ValueError, match=said) as refused:
-        find(name)
-    assert "\n" not in str(refused.value)
-
-
-def test_the_id_of_a_well_known_package_finds_it_or_names_the_cure(modules, monkeypatch):
-    monkeypatch.setitem(names.PACKAGES, "auxgate", "auxgate_good")
-    assert find("AuxgatePole-v0") == ("AuxgatePole-v0", "gym")
-    monkeypatch.setitem(sys.modules, "minigrid", None)  # as if it were not installed
-    cure = r"pip install minigrid\), .* then choose minigrid:MiniGrid-New-v7\."
-    with pytest.raises(ValueError, match=cure):
-        find("MiniGrid-New-v7")

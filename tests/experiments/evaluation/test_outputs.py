@@ -19,6 +19,11 @@ def test_the_scores_of_a_run_go_into_its_folder_and_those_of_a_shipped_teacher_n
     assert destination(str(teacher), options) is None
     # The file itself is not its run's folder.
     assert destination(str(run / "policy.safetensors"), options) is None
+    for file, label in (
+        ("policy-Pong.safetensors", "Pong"),
+        ("best-Pong.safetensors", "best-Pong"),
+    ):
+        assert destination(str(run / file), options) == run / f"evaluation-{label}.json"
 
 
 def test_the_output_is_where_all_scores_go(tmp_path):

@@ -72,3 +72,16 @@ def test_a_study_is_read_written_and_drawn_again_from_its_tables(study, capsys):
     assert "either STUDY" in capsys.readouterr().err
     assert tasks.main(["--redraw", "--output", "nowhere"]) == 2
     assert "which is not there" in capsys.readouterr().err
+
+
+def test_environments_that_cannot_be_divided_evenly_are_counted_as_the_run_divides_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    line = f"--env {PAIR} --gate sum --num-envs 5 --tasks.main Catch-2"
+    words = f"{line} {SMALL.replace('--env.share 3 1', '')} --run-dir run".split()
+    assert train.main(words) == DONE
+    main, other = tasks.curves_of(Path("run"))
+    # Of five, two play the task that is learnt first, which is the main one.
+    assert (main.task, main.steps) == ("Catch(mirrored=True)", 256)
+    assert (other.task, other.steps) == ("Catch", 384)

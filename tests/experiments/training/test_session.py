@@ -7,14 +7,14 @@ import torch
 from agents.learning.learner import Learner
 from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.distributed import Processes
-from agents.teachers import load_policy
+from agents.teachers import POLICY_FILE, load_policy
 from configs.choice import Choice
 from configs.cli import parse
 from configs.training import defaults
 from experiments.training import build
 from experiments.training import run_folder as rundir
 from experiments.training.hardware import Hardware
-from experiments.training.session import Gallery
+from experiments.training.session import Gallery, label_of, of_task
 from tests.experiments.sessions import SMALL, WORLDS
 from tests.experiments.sessions import session_of as from_flags
 
@@ -269,3 +269,15 @@ def test_closing_ends_the_thread_of_a_pipeline_and_frees_the_environments(monkey
     session.close()
     assert closed == [session.env]
     assert not [thread for thread in threading.enumerate() if "collector" in thread.name]
+
+
+@pytest.mark.parametrize("label", ["", "Catch-2", "policy", "-"])
+def test_the_label_of_a_task_is_read_from_the_name_of_its_file(label):
+    assert label_of(POLICY_FILE, of_task(POLICY_FILE, label)) == label
+
+
+@pytest.mark.parametrize(
+    "name", ["best.safetensors", "policy-.safetensors", "policy2.safetensors", "policy-2.zip"]
+)
+def test_the_name_of_another_file_has_no_label(name):
+    assert label_of(POLICY_FILE, name) is None
