@@ -1,7 +1,6 @@
 """What the heads share with the main loss, and whose gradient passes the gate."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from agents.runtime.random import generator
 from tests.agents.updating import (
     NAN,
     Broken,
+    Faulty,
     Head,
     Opponent,
     Probe,
@@ -210,16 +210,7 @@ def test_an_auxiliary_that_is_not_finite_between_judgements_is_dropped_there_as_
 def test_sum_drops_a_head_that_is_not_finite_and_nothing_else(
     build_learner, collected, every, fault
 ):
-    class Faulty(Head):
-        """Its loss is NaN, or only the gradient of its loss: that of the root of 0."""
-
-        def forward(self, *arguments):
-            result = super().forward(*arguments)
-            if fault == "loss":
-                return replace(result, loss=result.loss * torch.nan)
-            return replace(result, loss=(result.loss - result.loss.detach()).abs().sqrt())
-
-    heads = {"aux": Faulty(), "sound": Head()}
+    heads = {"aux": Faulty(fault), "sound": Head()}
     gating = GatingConfig(every=every)
     learner = build_learner(heads, "sum", gating=gating, max_gradient_norm=0.0)
     before = [p.clone() for p in learner.heads["aux"].parameters()]

@@ -1,5 +1,7 @@
 """What the tests of the learner share: heads with a purpose, comparisons bit for bit."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -89,6 +91,20 @@ class Steep(Head):
 
     def shared_loss(self, output, trajectory):
         return (0.0 * output.features[:-1].sum(-1)).abs().sqrt()
+
+
+class Faulty(Head):
+    """Its loss is NaN, or only the gradient of its loss: that of the root of 0."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, *arguments):
+        result = super().forward(*arguments)
+        if self.fault == "loss":
+            return replace(result, loss=result.loss * torch.nan)
+        return replace(result, loss=(result.loss - result.loss.detach()).abs().sqrt())
 
 
 class Uniform(Teacher):
