@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import gpu
 from benchmarks.gpu import OutOfTimeError, limit, main, run
 from benchmarks.gpu_stages import STAGES, Bench, Stage
 from benchmarks.gpu_wheels import ENTRY, carried, cut_down
@@ -54,6 +56,25 @@ def test_a_stage_that_is_stopped_or_fails_keeps_what_it_has_measured(tmp_path):
         )
         assert (count, said[: len(end)]) == (1, end)
         assert read_table(table.path)[1] == [{"number": "1", "word": "first"}]
+
+
+def test_a_stage_whose_program_fails_has_failed_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def sweep(bench):
+        yield bench.run("-c", "print('so far'); raise SystemExit('no kernel [/sm_90] here')")[0], 1
+        yield bench.run("-c", "print('well')")[0], 2
+
+    def learning(bench):
+        yield bench.run("-c", "print('well')")[0], 1
+
+    stages = tuple(Stage(60, "exit_code,number", rows) for rows in (sweep, learning))
+    monkeypatch.setattr(gpu, "STAGES", stages)
+    assert main(["--device", "cpu", "--output", str(tmp_path)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed: -c ended with exit code 1: no kernel [/sm_90] here" in said
+    assert [row["exit_code"] for row in read_table(tmp_path / "sweep.csv")[1]] == ["1", "0"]
+    assert [row["exit_code"] for row in read_table(tmp_path / "learning.csv")[1]] == ["0"]
+    # What failed in one stage is not held against the next.
+    assert re.search(r"learning │ [\d.]+ │ 1 │ done", said)
 
 
 def test_a_limit_is_not_taken_for_a_failure_of_what_it_stops():
