@@ -82,8 +82,8 @@ QUICK ?=
 gpu: ## All measurements on a GPU in eight minutes (DEVICE=cpu QUICK=1 rehearses them)
 	$(GPU_PYTHON) benchmarks/gpu.py --device $(DEVICE) $(if $(QUICK),--quick) $(ARGS)
 
-gpu-wheels: ## Fetch what a bare GPU machine lacks into .gpu-wheels
-	$(GPU_PYTHON) benchmarks/gpu_wheels.py
+gpu-wheels: ## Fetch what a bare GPU machine lacks into .gpu-wheels (ARGS="--python 3.11": for that Python)
+	$(GPU_PYTHON) benchmarks/gpu_wheels.py $(ARGS)
 
 clean: ## Remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -6,8 +6,9 @@
 
 Every stage has its own limit of time, and writes a CSV row by row into the output folder: what was
 measured before it was stopped, or before the machine went away, is there.  A table at the end says
-how the stages ended.  Packages that the machine lacks come from the folder `.gpu-wheels`, which
-`make gpu-wheels` fills where there is a network.
+how the stages ended; the exit code is 1 if one of them, or a program that it ran, failed.  Packages
+that the machine lacks come from the folder `.gpu-wheels`, which `make gpu-wheels` fills where there
+is a network.
 """
 
 import gc
@@ -84,6 +85,8 @@ def limit(seconds: float) -> Iterator[None]:
 def run(stage: Stage, bench: Bench, table: Table) -> tuple[int, str]:
     """Runs a stage to its end or its limit.
 
+    It has failed if it raises an error, or if one of its programs fails.
+
     Args:
         stage: yields the rows.
         bench: where and how large to measure.
@@ -92,7 +95,8 @@ def run(stage: Stage, bench: Bench, table: Table) -> tuple[int, str]:
     Returns:
         The number of rows, and how it ended.
     """
-    count = 0
+    count, end = 0, "done"
+    bench.failed.clear()
     seconds = stage.seconds * (4 if bench.quick else 1)  # a rehearsal is to come to its end
     try:
         with limit(seconds):
@@ -101,15 +105,17 @@ def run(stage: Stage, bench: Bench, table: Table) -> tuple[int, str]:
                 count += 1
                 print("  " + ", ".join(map(str, cells)), flush=True)
     except OutOfTimeError:
-        return count, f"stopped after its {seconds} s"
+        end = f"stopped after its {seconds} s"
     except Exception as error:  # the other stages are measured all the same
         traceback.print_exc()
-        return count, f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        bench.failed.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
     finally:
         gc.collect()
         if bench.device.type == "cuda":
             torch.cuda.empty_cache()
-    return count, "done"
+    if bench.failed:
+        end = "failed: " + "; ".join(said[:200] for said in bench.failed)
+    return count, end
 
 
 def driver() -> str:
@@ -155,10 +161,13 @@ def main(arguments: Sequence[str]) -> int:
             table.start(remarks)
             start = time.monotonic()
             rows, end = run(stage, bench, table)
+            if end != "done":
+                print(f"  {end}", flush=True)
             well = well and not end.startswith("failed")
             shown.add_row(stage.name, f"{time.monotonic() - start:.1f}", str(rows), end)
     shown.caption = f"{time.monotonic() - began:.0f} s in all"
-    Console(soft_wrap=True).print(shown)
+    # What programs say may have brackets, which are no markup.
+    Console(soft_wrap=True, markup=False).print(shown)
     return 0 if well else 1
 
 

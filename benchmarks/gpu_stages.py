@@ -39,6 +39,8 @@ class Bench:
     """Toy sizes: they show that a stage works, and nothing of speed."""
     folder: Path
     """Where runs go."""
+    failed: list[str] = field(default_factory=list)
+    """What went wrong in the present stage, with the last lines of programs that failed."""
 
     @property
     def game(self) -> list[str]:
@@ -83,7 +85,15 @@ class Bench:
         return count / (time.perf_counter() - began)
 
     def run(self, program: str, *flags: str) -> tuple[int, float, str]:
-        """Runs a program of the repository: exit code, seconds and the last line it printed."""
+        """Runs a program of the repository, and notes in `failed` if it fails.
+
+        Args:
+            program: a script, or options of Python.
+            flags: of the program.
+
+        Returns:
+            Its exit code, seconds, and the last line it printed.
+        """
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, *program.split(), *flags],
@@ -93,7 +103,10 @@ class Bench:
             check=False,
         )
         printed = (done.stdout + done.stderr).strip() or "nothing was printed"
-        return done.returncode, time.perf_counter() - began, printed.splitlines()[-1]
+        last = printed.splitlines()[-1]
+        if done.returncode:
+            self.failed.append(f"{program} ended with exit code {done.returncode}: {last}")
+        return done.returncode, time.perf_counter() - began, last
 
 
 def machine(bench: Bench) -> Iterator[Cells]:

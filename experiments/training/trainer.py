@@ -281,6 +281,8 @@ class Trainer:
     def _train(self) -> int:
         session, options, learner = self.run.session, self.run.config.run, self.learner
         processes = session.processes
+        # Other processes would wait for one that leaves the loop by itself.
+        alone = processes.size == 1
         metrics = RunningMean(processes)
         began = logged_at = saved_at = time.monotonic()
         logged_step = learner.steps
@@ -288,7 +290,7 @@ class Trainer:
         pictures = Interval(options.picture_interval, logged_step)
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
-        over = diverged = False
+        over = diverged = ruined = False
         stops = Agreement(processes, session.env.device)
         dropped = Dropped()
         with self._open_sink(self.run) as sink, self._stop() as stop:
@@ -303,7 +305,7 @@ class Trainer:
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
-                over = stops.any(stop.requested) or self.finished
+                over = stops.any(stop.requested or ruined) or self.finished
                 if logs.passed(step) or over:
                     seconds, clock = now - logged_at, session.collector.clock.read()
                     split = (clock.environment / seconds, clock.acting / seconds)
@@ -333,13 +335,15 @@ class Trainer:
                     try:
                         session.save(self.run.folder)
                     except NotFiniteError:
-                        over = diverged = True
+                        ruined, over = True, over or alone
                     saved_at, patience = now, 60 * options.checkpoint_minutes
-                if due and not diverged and not stop.requested:
+                if over:
+                    # Only the process that saves knows; the run is over for all at this update.
+                    ruined = stops.settle(ruined)
+                if due and not (diverged or ruined or stop.requested):
                     # No step is made meanwhile, so the time is not that of training.
                     logged_at += evaluator.evaluate(sink, stop)
-                    # Other processes would wait for one that leaves the loop by itself.
-                    over = over or (processes.size == 1 and stop.requested)
+                    over = over or (alone and stop.requested)
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
@@ -347,5 +351,5 @@ class Trainer:
                     break
             for note in dropped.notes():
                 sink.note(note)
-        diverged = diverged or (self.finished and unsound(learner))
+        diverged = diverged or ruined or (self.finished and unsound(learner))
         return DIVERGED if diverged else DONE if self.finished else STOPPED

@@ -243,6 +243,7 @@ def speak(processes):
         "slope": float(weight.grad),
         "nothing": float(nothing.mean),
         "any": [agreement.any(flag) for flag in (False, rank == 1, False, False)],
+        "settle": [agreement.settle(flag) for flag in (False, rank == 1, True)],
         "running": running.drain(),
         "episodes": vars(episodes.drain(processes.sum)),
         "later": vars(episodes.drain(processes.sum)),

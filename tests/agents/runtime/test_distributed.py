@@ -171,6 +171,11 @@ def test_both_see_the_flag_of_either_one_update_later(both):
         assert process["said"]["any"] == [False, False, True, False]
 
 
+def test_at_the_end_both_see_the_flag_of_either_at_once(both):
+    for process in both:
+        assert process["said"]["settle"] == [False, True, True]
+
+
 def test_means_over_updates_are_those_of_both_and_what_was_not_measured_does_not_count(both):
     # Losses 1, 3 and 2, 4; cosines 0.1 and 0.5, 0.3.
     for process in both:
@@ -208,3 +213,4 @@ def test_alone_sums_and_votes_are_ones_own():
     assert not every.requires_grad
     alone = Agreement(ALONE, CPU)
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
+    assert [alone.settle(flag) for flag in (True, False)] == [True, False]

@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,11 @@ from experiments.training.command import main
 from experiments.training.endings import Dropped
 from experiments.training.lock import FolderLock
 from experiments.training.trainer import DIVERGED, DONE, MISTAKEN
+from tests.experiments.training.two_trainers import UPDATES
 
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE = 300
+"""Seconds, on a machine that has other things to do; a process that waits in vain fails."""
 LINE = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 6 --steps 60 --log-steps 12 --device "
     "cpu --precision fp32 --threads 1 --checkpoint-minutes 1e-9 --run-dir run"
@@ -76,6 +83,46 @@ def test_weights_that_are_not_finite_are_not_saved_and_end_the_run(capsys):
     assert card["steps"] == 24
     assert all(weight.isfinite().all() for weight in weights.values())
     assert max(Path("run/checkpoints").iterdir()).name == "step-000000000024.safetensors"
+
+
+def two_processes(*arguments):
+    """Exit code and stderr of each of two processes, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    settings = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.experiments.training.two_trainers", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **settings, **told, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [process.returncode for process in processes], errors
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize(("whose", "after"), [("leader", 3), ("both", 3), ("leader", UPDATES)])
+def test_weights_that_are_not_finite_end_all_processes_alike(whose, after, tmp_path):
+    # Only the leading process saves, so it alone finds out; a process that the others left without
+    # a word would wait for them in its next update, or call the run a success.
+    codes, (said, other) = two_processes(whose, str(after), str(tmp_path / "run"))
+    assert codes == [DIVERGED, DIVERGED], said + other
+    assert said.startswith("train.py: the weights policy.bias are NaN or infinite, so they were")
+    assert "Traceback" not in other
+    last = max((tmp_path / "run" / "checkpoints").iterdir())
+    assert last.name == f"step-{24 * (after - 1):012}.safetensors"
 
 
 @pytest.mark.parametrize(("skipped", "last"), [(4, 0), (1, 1)])
