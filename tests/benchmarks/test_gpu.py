@@ -22,6 +22,7 @@ from benchmarks.gpu import OutOfTimeError, limit, main, run
 from benchmarks.gpu_stages import STAGES, Bench, Stage
 from benchmarks.gpu_wheels import ENTRY, LEFT_OUT, PACKAGES, USUAL_PYTHON, carried, cut_down
 from experiments.results import Table, read_table
+from experiments.training.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +81,17 @@ def test_a_stage_whose_program_fails_has_failed_and_the_others_go_on(tmp_path, m
     assert [row["exit_code"] for row in read_table(tmp_path / "learning.csv")[1]] == ["0"]
     # What failed in one stage is not held against the next.
     assert re.search(r"learning │ [\d.]+ │ 1 │ done", said)
+
+
+@pytest.mark.seconds
+def test_what_is_to_be_exact_and_is_not_has_failed(tmp_path, monkeypatch):
+    (exactness,) = (stage for stage in STAGES if stage.name == "exactness")
+    monkeypatch.setattr(Session, "restore", lambda *_: "nothing was restored")
+    table = Table(tmp_path / "exactness.csv", exactness.columns.split(","))
+    table.start(["# a test"])
+    count, said = run(exactness, Bench(torch.device("cpu"), True, tmp_path), table)
+    assert count == 5
+    assert said == "failed: resumed does not hold (nothing was restored)"
 
 
 def test_a_limit_is_not_taken_for_a_failure_of_what_it_stops():
