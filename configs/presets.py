@@ -168,9 +168,14 @@ NEUTRAL: Mapping[str, Any] = {
 UNKNOWN = Preset("a2c", "mlp", steps=1_000_000, **NEUTRAL)
 """For a family without a preset."""
 
-ON_GPU: Mapping[tuple[str, str], int] = {("atari", "a2c"): 128}
-"""Environments next to a GPU, by family and algorithm, where emulators feed a network of some size:
-so many keep it busy while it learns from the last trajectory."""
+ON_GPU: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    # Emulators feed a network of some size: so many keep it busy while it learns from the last
+    # trajectory.
+    ("atari", "a2c"): {"num_envs": 128, "pipeline": True},
+    # Environments and network share the device, and one more environment costs next to nothing.
+    ("gridworld", "a2c"): {"num_envs": 4_096},
+}
+"""What runs on a GPU have otherwise, by family and algorithm, besides their learning rate."""
 
 _added: dict[tuple[str, str], Preset] = {}
 
@@ -215,9 +220,23 @@ def on_gpu(family: str, algo: str) -> Mapping[str, Any]:
     """
     if (family, algo) not in ON_GPU:
         return {}
-    usual, num_envs = preset(family, algo), ON_GPU[family, algo]
-    rate = usual.learning_rate * sqrt(num_envs / usual.num_envs)
-    return {"num_envs": num_envs, "learning_rate": rate, "pipeline": True}
+    usual, changes = preset(family, algo), ON_GPU[family, algo]
+    rate = usual.learning_rate * sqrt(changes["num_envs"] / usual.num_envs)
+    return {**changes, "learning_rate": rate}
+
+
+def hint_on_gpu(family: str, algo: str, num_envs: int) -> str:
+    """What a run on a GPU might try; empty if it has other numbers than the usual ones already.
+
+    Args:
+        family: of environments.
+        algo: the algorithm.
+        num_envs: of the run.
+    """
+    changes = on_gpu(family, algo)
+    if not changes or num_envs != preset(family, algo).num_envs:
+        return ""
+    return f"This GPU could take more environments: --preset gpu stands for {as_flags(changes)}."
 
 
 def as_flags(values: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from agents.runtime.distributed import Agreement, will_lead
 from agents.statistics import RunningMean
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import naming
-from configs.presets import BY_OBSERVATION, preset, untuned
+from configs.presets import BY_OBSERVATION, hint_on_gpu, preset, untuned
 from configs.training import TrainConfig
 from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
@@ -77,7 +77,10 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     """
     session, reason = set_up(config, parts=parts)
     lock = rundir.claim(config, parts.variant) if session.processes.leads else None
-    notes = filter(None, (reason, untuned(config.choice.preset_family, config.choice.algo)))
+    family, algo = config.choice.preset_family, config.choice.algo
+    on_gpu = session.env.device.type == "cuda"
+    hint = hint_on_gpu(family, algo, config.run.num_envs) if on_gpu else ""
+    notes = filter(None, (reason, untuned(family, algo), hint))
     return Run(config, lock.folder if lock else Path(), session, tuple(notes), lock)
 
 

@@ -60,6 +60,19 @@ def test_the_preset_for_a_gpu_is_that_of_those_who_ask_for_it(flags, expected):
     assert numbers(f"{BREAKOUT} {flags}") == pytest.approx(expected)
 
 
+def test_gridworlds_step_on_the_gpu_themselves_and_need_no_pipeline():
+    assert numbers("--env Gridworld") == (64, 2e-3, False)
+    # Eight times the rate for 64 times the environments.
+    assert numbers("--env Gridworld --preset gpu") == (4_096, pytest.approx(0.016), False)
+
+
+def test_a_run_on_a_gpu_is_told_of_its_preset_unless_it_has_numbers_of_its_own():
+    said = presets.hint_on_gpu("atari", "a2c", 32)
+    assert said.endswith("--preset gpu stands for --num-envs 128 --pipeline --learning-rate 0.003.")
+    assert presets.hint_on_gpu("atari", "a2c", 128) == ""
+    assert presets.hint_on_gpu("catch", "a2c", 32) == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
