@@ -68,6 +68,7 @@ RUNS = {
     "gates_heads": 21,
     "gates_privileged": 18,
     "teachers": 8,
+    "breakout_overtaken": 4,
     "breakout_teachers": 20,
     "temperature_breakout": 18,
     "atari100k": 45,
