@@ -14,7 +14,7 @@ from configs.choice import DEFAULT_GATE, Choice, choose, component, names
 from configs.errors import UsageError
 from configs.presets import on_gpu, preset
 from configs.stored import COUNT, MisfitError, check_count, converted, filled, section
-from configs.tasks import TaskOptions, main_first, tasks_of
+from configs.tasks import TaskOptions, main_first, reordered, tasks_of
 from envs import PROTOCOLS, find, registered
 from envs.tasks import TaskName
 from gridworld.options import OptionError, at_least, mention, require
@@ -152,6 +152,18 @@ class TrainConfig:
         if self.tasks is None:
             return ()
         return main_first(self.tasks, tasks_of(self.choice.env, self.choice.family))
+
+    @property
+    def task_sizes(self) -> tuple[int, ...]:
+        """The environments of each task, in the order of `task_names`; all where there is one.
+
+        Raises:
+            OptionError: they cannot be divided so.
+        """
+        if not self.task_names:
+            return (self.run.num_envs,)
+        _, options = reordered(self.choice.env, self.env, self.task_names)
+        return tuple(options.sizes(self.run.num_envs, len(self.task_names)))
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary from which `from_json` makes the same config."""

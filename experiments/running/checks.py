@@ -18,7 +18,6 @@ import torch
 from agents.gates import make
 from configs.errors import UsageError, naming
 from configs.grid import Planned
-from configs.tasks import tasks_of
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
 from experiments.running.worker import end_with_parent
@@ -88,11 +87,8 @@ def check_arm(config: TrainConfig) -> None:
     """
     run, choice = config.run, config.choice
     algorithm = config.algo.build(run.discount)
-    num_envs = run.num_envs
-    if config.tasks is not None:
-        with naming(config.env, "env"):
-            tasks = tasks_of(choice.env, choice.family)
-            num_envs = min(config.env.sizes(num_envs, len(tasks)))
+    with naming(config.env, "env"):
+        num_envs = min(config.task_sizes)
     check_minibatches(config, algorithm, num_envs)
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 
 from agents.logs.report import METRICS_FILE
 from configs.errors import UsageError
-from configs.tasks import FAMILY, reordered, tasks_of
+from configs.tasks import FAMILY, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
 from experiments.results import header, print_lines, read_table
@@ -123,9 +123,7 @@ def _tasks(config: TrainConfig) -> Iterable[tuple[str, str, float]]:
     """Of each task: its name, the column of its return, and its part of the steps."""
     if config.tasks is None:
         return [(config.choice.env, "return", 1.0)]
-    tasks, num_envs = config.task_names, config.run.num_envs
-    _, options = reordered(config.choice.env, config.env, tasks)
-    sizes = options.sizes(num_envs, len(tasks))
+    tasks, num_envs, sizes = config.task_names, config.run.num_envs, config.task_sizes
     columns = ["return", *(f"{task.label}/return" for task in tasks[1:])]
     return [
         (str(task), column, size / num_envs)

@@ -304,3 +304,25 @@ def test_a_config_from_before_later_options_goes_on_with_what_was_done_then():
     del content["run"]["adam_beta_1"], content["algo"]["advantage_floor"]
     old = TrainConfig.from_json(content)
     assert (old.run.adam_beta_1, old.algo.advantage_floor) == (0.9, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "names", "sizes"),
+    [
+        ("--env Catch", (), (6,)),
+        ("--env Catch+Gridworld", ("Catch", "Gridworld"), (3, 3)),
+        ("--env Catch+Gridworld --env.share 3 1", ("Catch", "Gridworld"), (4, 2)),
+        # The main task comes first, so its share is rounded down.
+        (
+            "--env Catch+Gridworld --env.share 3 1 --tasks.main gridworld",
+            ("Gridworld", "Catch"),
+            (1, 5),
+        ),
+    ],
+)
+def test_tasks_and_their_environments_are_in_the_order_in_which_they_are_learnt(
+    flags, names, sizes
+):
+    config = parse(f"{flags} --aux none --num-envs 6".split())
+    assert tuple(map(str, config.task_names)) == names
+    assert config.task_sizes == sizes
