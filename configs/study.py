@@ -17,7 +17,7 @@ list takes a quoted value.
 
   python study.py --env Catch --aux none inverse inverse+spr --gate sum cosine --seeds 3
   python study.py configs/studies/gridworld_heads.toml --jobs 2
-  python study.py --env Pong --torso.impala.widths "16 32 32" "32 64 64" --torso impala --dry-run
+  python study.py --env Pong --torso.impala.channels "16 32 32" "32 64 64" --torso impala --dry-run
   python study.py --resume runs/NAME              (goes on with what is missing)
   python study.py --resume runs/NAME --seeds 10   (adds five seeds to five)
   python study.py --env Catch --learning-rate 1e-4..1e-2:log --search optuna --trials 30
