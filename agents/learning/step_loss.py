@@ -79,20 +79,20 @@ def step_losses(
         The losses, and for each other tensor those of all processes, stacked.
     """
     sums = [_kept(steps, valid).sum() for steps, valid in losses]
-    numbers = [valid.sum() for _, valid in losses]
-    told = processes.gather([*sums, *numbers, *also])
-    totals = [each.sum(0) for each in told[: 2 * len(losses)]]
+    masks = {id(valid): valid for _, valid in losses}  # most losses have the same one
+    counts = [valid.sum() for valid in masks.values()]
+    totals, gathered = processes.combine([*sums, *counts], also)
+    numbers = dict(zip(masks, (count.clamp(min=1) for count in totals[len(sums) :]), strict=True))
     found = []
-    for index, (steps, valid) in enumerate(losses):
-        number = totals[len(losses) + index].clamp(min=1)
-        share, mean = sums[index] / number, totals[index] / number
-        found.append(StepLoss(share, mean, steps, valid, number))
-    return found, told[2 * len(losses) :]
+    for (steps, valid), own, total in zip(losses, sums, totals, strict=False):
+        number = numbers[id(valid)]
+        found.append(StepLoss(own / number, total / number, steps, valid, number))
+    return found, gathered
 
 
 def _kept(steps: Float[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
     """The valid steps; the others, which may be NaN, are replaced by 0."""
-    return torch.where(valid, steps, torch.zeros_like(steps))
+    return torch.where(valid, steps, 0.0)
 
 
 @dataclass(frozen=True)
