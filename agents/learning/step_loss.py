@@ -27,7 +27,7 @@ class StepLoss:
     """Environments, or whatever columns a head has, come last."""
     valid: Bool[Tensor, " *shape"]
     number: Int[Tensor, ""]
-    """Of the valid steps of all processes; 1 if there are none."""
+    """How many valid steps all processes have; 1 if there are none."""
 
     @staticmethod
     def of(
@@ -73,20 +73,21 @@ def step_losses(
     Args:
         losses: of every step, and which steps count.
         processes: over whose valid steps the means are.
-        also: what else is to be brought together by the message.
+        also: what else the message gathers.
 
     Returns:
-        The losses, and for each other tensor those of all processes, stacked.
+        The losses, and what was gathered (see `Processes.gather`).
     """
     sums = [_kept(steps, valid).sum() for steps, valid in losses]
-    masks = {id(valid): valid for _, valid in losses}  # most losses have the same one
-    counts = [valid.sum() for valid in masks.values()]
-    totals, gathered = processes.combine([*sums, *counts], also)
-    numbers = dict(zip(masks, (count.clamp(min=1) for count in totals[len(sums) :]), strict=True))
+    counts = {id(valid): valid.sum() for _, valid in losses}  # most losses have the same mask
+    # A count for each loss: which of them share a mask may differ between processes.
+    added = [*sums, *(counts[id(valid)] for _, valid in losses)]
+    totals, gathered = processes.combine(added, also)
     found = []
-    for (steps, valid), own, total in zip(losses, sums, totals, strict=False):
-        number = numbers[id(valid)]
-        found.append(StepLoss(own / number, total / number, steps, valid, number))
+    for index, (steps, valid) in enumerate(losses):
+        number = totals[len(losses) + index].clamp(min=1)
+        share, mean = sums[index] / number, totals[index] / number
+        found.append(StepLoss(share, mean, steps, valid, number))
     return found, gathered
 
 
