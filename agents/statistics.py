@@ -6,6 +6,7 @@ averages scalars on the device until a log line needs them.
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -32,10 +33,9 @@ def normalized(
         least: deviation to divide by where the advantages' own is smaller; the variance is then
             below 1.  None: their own in any case.
     """
-    (every,) = processes.gather([moments(advantage, valid)])
-    number, mean, squares = pooled(every)
-    centred: Tensor = torch.where(valid, advantage - mean, 0.0)
-    deviation: Tensor = (squares / number.clamp(min=1)).sqrt()
+    every = pooled(processes.gather(moments(advantage, valid)))
+    centred = torch.where(valid, advantage - every.mean, 0.0)
+    deviation = every.variance.sqrt()
     if least is not None:
         deviation = torch.maximum(deviation, least)
     # As in PPO's codes; the constant matters only where all advantages are alike.
@@ -203,11 +203,9 @@ def explained_variance(
     return explained(moments(target, valid), moments(target - value, valid))
 
 
-def explained(
-    target: Float[Tensor, " 3 *rest"], error: Float[Tensor, " 3 *rest"]
-) -> Float[Tensor, ""]:
+def explained(target: "Moments", error: "Moments") -> Float[Tensor, ""]:
     """The explained variance, of the moments of targets and of what predictions miss them by."""
-    spread, rest = (_variance(each).sum() for each in (target, error))
+    spread, rest = target.variance.sum(), error.variance.sum()
     return torch.where(spread > 0, 1 - rest / spread, torch.nan)
 
 
@@ -224,43 +222,53 @@ def explained_variances(
     Returns:
         One number for each entry, over all valid steps; NaN for a constant target.
     """
-    spread, rest = (_variance(moments(x, valid)) for x in (target, target - value))
+    spread, rest = (moments(x, valid).variance for x in (target, target - value))
     return torch.where(spread > 0, 1 - rest / spread, torch.nan)
 
 
+class Moments(NamedTuple):
+    """What the variance of valid entries is computed from; of vectors, entry by entry."""
+
+    number: Shaped[Tensor, ""]
+    mean: Float[Tensor, " *rest"]
+    squares: Float[Tensor, " *rest"]
+    """Sum of the squared deviations from the mean."""
+
+    @property
+    def variance(self) -> Float[Tensor, " *rest"]:
+        """Of the population; 0 where there are no entries."""
+        return self.squares / self.number.clamp(min=1)
+
+
 @torch.no_grad()
-def moments(x: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]) -> Float[Tensor, " 3 *rest"]:
-    """Number, mean and summed squared deviations of the valid entries; zeros if there are none.
+def moments(x: Float[Tensor, "*shape"], valid: Bool[Tensor, "*lead"]) -> Moments:
+    """Computes the moments of the valid entries; all are 0 if there are none.
 
     Args:
         x: numbers, or vectors along the axes that `valid` does not have.
         valid: which entries count; the others may be NaN.
-
-    Returns:
-        Three numbers for each entry of the vectors.
     """
     counts = valid.reshape(*valid.shape, *[1] * (x.dim() - valid.dim()))
     lead = tuple(range(valid.dim()))
     number = valid.sum()
     mean = torch.where(counts, x, 0.0).sum(lead) / number.clamp(min=1)
     squares = torch.where(counts, (x - mean).square(), 0.0).sum(lead)
-    return torch.stack([number.to(mean.dtype).expand_as(mean), mean, squares])
+    return Moments(number, mean, squares)
 
 
-def pooled(several: Float[Tensor, " N 3 *rest"]) -> Float[Tensor, " 3 *rest"]:
+def pooled(several: Sequence[Tensor]) -> Moments:
     """The moments of all entries together, from those of N parts (Chan et al. 1979).
 
     Source: T. Chan, G. Golub and R. LeVeque, "Updating formulae and a pairwise algorithm for
     computing sample variances", eq. 2.1, for more than two parts.
+
+    Args:
+        several: numbers, means and squares, each of all parts, stacked.
     """
-    numbers, means, squares = several.unbind(1)
+    numbers, means, squares = several
+    if len(numbers) == 1:
+        return Moments(numbers[0], means[0], squares[0])
     number = numbers.sum(0)
-    # Differences, so that the moments of one part are left as they are.
-    mean = means[0] + (numbers * (means - means[0])).sum(0) / number.clamp(min=1)
+    mean = (numbers * means).sum(0) / number.clamp(min=1)
     between = numbers * (means - mean).square()
-    return torch.stack([number, mean, (squares + between).sum(0)])
-
-
-def _variance(moments: Float[Tensor, " 3 *rest"]) -> Float[Tensor, "*rest"]:
-    number, _, squares = moments.unbind()
-    return squares / number.clamp(min=1)
+    return Moments(number, mean, (squares + between).sum(0))

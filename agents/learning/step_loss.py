@@ -27,7 +27,7 @@ class StepLoss:
     """Environments, or whatever columns a head has, come last."""
     valid: Bool[Tensor, " *shape"]
     number: Int[Tensor, ""]
-    """Of the valid steps of all processes; 1 if there are none."""
+    """How many valid steps all processes have; 1 if there are none."""
 
     @staticmethod
     def of(
@@ -73,26 +73,27 @@ def step_losses(
     Args:
         losses: of every step, and which steps count.
         processes: over whose valid steps the means are.
-        also: what else is to be brought together by the message.
+        also: what else the message gathers.
 
     Returns:
-        The losses, and for each other tensor those of all processes, stacked.
+        The losses, and what was gathered (see `Processes.gather`).
     """
     sums = [_kept(steps, valid).sum() for steps, valid in losses]
-    numbers = [valid.sum() for _, valid in losses]
-    told = processes.gather([*sums, *numbers, *also])
-    totals = [each.sum(0) for each in told[: 2 * len(losses)]]
+    counts = {id(valid): valid.sum() for _, valid in losses}  # most losses have the same mask
+    # A count for each loss: which of them share a mask may differ between processes.
+    added = [*sums, *(counts[id(valid)] for _, valid in losses)]
+    totals, gathered = processes.combine(added, also)
     found = []
     for index, (steps, valid) in enumerate(losses):
         number = totals[len(losses) + index].clamp(min=1)
         share, mean = sums[index] / number, totals[index] / number
         found.append(StepLoss(share, mean, steps, valid, number))
-    return found, told[2 * len(losses) :]
+    return found, gathered
 
 
 def _kept(steps: Float[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Tensor:
     """The valid steps; the others, which may be NaN, are replaced by 0."""
-    return torch.where(valid, steps, torch.zeros_like(steps))
+    return torch.where(valid, steps, 0.0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from agents.algorithms import Algorithm, MainLoss
@@ -94,7 +94,7 @@ class Task:
         if scale.on:
             main = in_unit(main, self.algorithm, scale.unit)
         estimate = output.value[:-1].detach() if main.estimate is None else main.estimate
-        explains = moments(target, valid), moments(target - estimate, valid)
+        explains = (*moments(target, valid), *moments(target - estimate, valid))
         heads = [
             head(self.agent, shown, trajectory, targets)
             for head, shown, targets in zip(self.heads.values(), seen, batch.heads, strict=True)
@@ -118,7 +118,7 @@ class Task:
         """
         count = len(averaged) - len(self.heads)
         terms, metrics = main_terms(computed.main, averaged[:count], self.algorithm)
-        metrics["explained_variance"] = explained(*(pooled(each) for each in explains))
+        metrics["explained_variance"] = explained(pooled(explains[:3]), pooled(explains[3:]))
         if self.name:
             metrics = {f"{self.name}/{name}": number for name, number in metrics.items()}
         auxiliary: list[StepLoss] = []
@@ -185,8 +185,8 @@ class Computed:
     main: MainLoss
     valid: Bool[Tensor, "T B"]
     heads: Sequence[HeadLoss]
-    explains: tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
-    """The moments of the value's targets, and of what the values miss them by."""
+    explains: tuple[Tensor, ...]
+    """Three moments of the value's targets, and three of what the values miss them by."""
 
     @property
     def averaged(self) -> list[Steps]:

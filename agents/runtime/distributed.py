@@ -59,6 +59,20 @@ class Processes:
         by_process = [_unpacked(each, tensors) for each in found]
         return [torch.stack(several) for several in zip(*by_process, strict=True)]
 
+    def combine(
+        self, added: Sequence[Tensor], gathered: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Adds up some tensors of all processes and gathers others, in one message.
+
+        Args:
+            added: as of `sums`.
+            gathered: as of `gather`.
+        """
+        if self.size == 1:
+            return self.sums(added), self.gather(gathered)
+        found = self.gather([*added, *gathered])
+        return [each.sum(0) for each in found[: len(added)]], found[len(added) :]
+
     def add_up(self, parameters: Iterable[Tensor]) -> None:
         """Turns `.grad` of this process's share of a loss into that of the whole loss."""
         if self.size == 1:

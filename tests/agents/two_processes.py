@@ -58,6 +58,15 @@ class Rare(Cousin):
         return HeadLoss(result.loss, result.valid & marked)
 
 
+class Copied(Cousin):
+    """Has the trajectory's mask, in environment 0's process, or a copy of it."""
+
+    def forward(self, agent, output, trajectory, targets):
+        result = super().forward(agent, output, trajectory, targets)
+        first = (trajectory.state == 0).any()
+        return HeadLoss(result.loss, result.valid if first else result.valid.clone())
+
+
 ROTATION = {"pace": 1.0, "decay": 1.0, "block": 0}
 LEARNT = {"learn_every": 1, "learn_rate": 0.1}
 
@@ -102,6 +111,7 @@ CASES = {
     "two heads": Case(heads={**AUX, "other": Head}, gate="cosine"),
     "a head that trains no part of the agent": Case(heads={"aux": Probe}, gate="cosine"),
     "a head with nothing to learn in one process": Case(heads={"aux": Rare}, gate="cosine"),
+    "a mask that is a copy in one process": Case(heads={"aux": Copied}, gate="cosine"),
     "no main loss": Case(NoneConfig(), heads=AUX),
     "rotograd": Case(heads={**AUX, "other": Head}, gate="rotograd", gate_options=ROTATION),
     "rotograd with memory": Case(heads=AUX, gate="rotograd", gate_options=ROTATION, memory=5),

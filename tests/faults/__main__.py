@@ -2,7 +2,7 @@
 
     python -m tests.faults --seed 1 --kills 300 --damages 1000 --configs 1000 --lines 10000
 
-It takes hours on two cores, and needs Ray, unless --ray-studies is 0.
+It takes half an hour on two cores, and needs Ray, unless --ray-studies is 0.
 `tests/faults/test_faults.py` draws a few of each for every day.
 """
 
