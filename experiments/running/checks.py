@@ -21,7 +21,7 @@ from configs.grid import Planned
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
 from experiments.running.worker import end_with_parent
-from experiments.training.build import build, check_gate, check_minibatches
+from experiments.training.build import build, check_gate, check_losses, check_minibatches
 from experiments.training.hardware import Hardware
 
 
@@ -93,6 +93,7 @@ def check_arm(config: TrainConfig) -> None:
     gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices)
+    check_losses(config, gate, algorithm)
 
 
 def _kind(config: TrainConfig) -> Any:

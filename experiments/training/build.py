@@ -92,6 +92,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     check_minibatches(config, algorithm, num_envs)
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
+    check_losses(config, gate, algorithm)
     try:
         learner = parts.learner(
             agent,
@@ -265,3 +266,27 @@ def check_gate(
             check_at_features(gate, judging.metric, bypassing)
     except ValueError as error:
         raise UsageError(f"--gate.{error}") from error
+
+
+def check_losses(config: TrainConfig, gate: Gate, algorithm: Algorithm) -> None:
+    """Refuses a gate that cannot weigh so many losses.
+
+    Args:
+        config: of the run.
+        gate: that was chosen.
+        algorithm: in whose auxiliary phase, if it has one, there are two losses.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    tasks = max(1, len(config.task_names))
+    with_heads = 1 if config.tasks is not None and config.tasks.heads else tasks
+    numbers = [tasks + with_heads * len(config.choice.aux)]
+    if algorithm.phase_trains:
+        numbers.append(2)
+    try:
+        for number in numbers:
+            if number > 1 and not gate.one_pass:  # else there is nothing to weigh
+                gate.check(number)
+    except ValueError as error:
+        raise UsageError(f"--gate {config.choice.gate}: {error}") from error
