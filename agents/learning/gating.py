@@ -36,7 +36,7 @@ from agents.learning.views import (
 )
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, LateFlag, Processes
-from agents.runtime.random import generator
+from agents.runtime.random import diverge, generator
 from agents.trajectory import Trajectory
 from gridworld.options import at_least
 
@@ -392,6 +392,7 @@ class Gating:
         if self.gate.sample_rows > 0:
             self._judgements = state["judgements"]
             self._samples.set_state(state["combinations"])
+            diverge(self._samples, self._processes.rank)
 
 
 def _row(loss: Tensor, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:

@@ -304,6 +304,24 @@ def test_a_restored_process_has_random_numbers_unlike_the_firsts(build_agent, ca
     assert restored(0, saved)[1] == first
 
 
+def test_a_restored_process_has_combinations_of_losses_unlike_the_firsts(build_agent, catch):
+    # Those of all processes are added up: with equal factors they would be of pairs of steps.
+    def restored(rank, state):
+        gate = make("attittud", rank=2)
+        learner = Learner(
+            build_agent(catch.spec), A2C, {"aux": Head()}, gate, CONFIG, Processes(rank, 3)
+        )
+        learner.load_state_dict(copy.deepcopy(state))
+        return learner.state_dict()["combinations"].tolist()
+
+    alone = Learner(build_agent(catch.spec), A2C, {"aux": Head()}, make("attittud", rank=2), CONFIG)
+    saved = alone.state_dict()
+    states = [restored(rank, saved) for rank in (0, 1, 2, 1)]
+    assert states[0] == saved["combinations"].tolist()
+    assert len({tuple(state) for state in states}) == 3
+    assert states[1] == states[3]
+
+
 def test_the_count_of_skipped_updates_is_saved(build_learner, collected):
     learner, other = build_learner(), build_learner()
     learner.update(replace(collected[0], reward=torch.full_like(collected[0].reward, NAN)))
