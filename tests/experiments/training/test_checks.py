@@ -147,3 +147,13 @@ def test_what_cannot_be_weighed_at_features_is_refused(teacher):
         ),
     ):
         assert sentence in complaint(line)
+
+
+def test_minibatches_of_unequal_sizes_are_weighed_at_features():
+    # Three environments in two minibatches: one of them has twice as many features.
+    session = session_of(
+        "--num-envs 3 --algo ppo --algo.ppo.minibatches 2 --aux termination --gate.at features "
+        "--gate attittud --gate.attittud.refresh 1"
+    )
+    session.update()
+    assert session.learner.updates == 2 * 4  # in each of four epochs
