@@ -45,6 +45,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("Catch+Gridworld", "", "choose tasks whose observations are alike"),
         (PAIR, "--tasks.main Pong", "--tasks.main Pong is no task of this run: choose Catch"),
         (PAIR, "--tasks.heads Pong --aux spr", "--tasks.heads Pong is no task of this run"),
+        (PAIR, "--tasks.heads Catch", "--tasks.heads has no effect without heads: add --aux"),
         (PAIR, "--num-envs 1", "leaves a task without an environment"),
         (PAIR, "--env.share 1 2 3", "--env.share has 3 numbers for 2 tasks"),
         (PAIR, "--gate rotograd", "--gate rotograd is for one task"),
