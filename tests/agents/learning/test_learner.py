@@ -269,6 +269,19 @@ def test_a_restored_learner_goes_on_bit_for_bit(
     assert (second.steps, second.updates) == (uninterrupted.steps, uninterrupted.updates)
 
 
+def test_a_restored_learner_knows_that_a_gradient_was_not_finite(build_learner, collected):
+    # After such an update losses are differentiated one by one, so that a head alone is dropped.
+    uninterrupted = build_learner({"aux": Steep()}, gate="sum")
+    metrics = update_all(uninterrupted, collected[:2])
+    assert [float(each["skipped"]) for each in metrics] == [1.0, 1.0]
+    first, second = (build_learner({"aux": Steep()}, gate="sum") for _ in range(2))
+    first.update(collected[0])
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    metrics = second.update(collected[1])
+    assert (metrics["skipped"], metrics["aux/dropped"]) == (1.0, 1.0)
+    assert same(numbers(second.state_dict()), numbers(uninterrupted.state_dict()))
+
+
 class Drawing(Head):
     """Has random numbers of its own."""
 
