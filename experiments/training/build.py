@@ -63,7 +63,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     Raises:
         UsageError: the chosen components do not fit together.
     """
-    run, choice, device, processes = config.run, config.choice, hardware.device, hardware.processes
+    run, device, processes = config.run, hardware.device, hardware.processes
     part = "" if step == 0 and processes.leads else f" from {step} at {processes.rank}"
     try:
         num_envs = share_of_environments(config, processes)
@@ -86,7 +86,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
             for name, head in task.heads.items():
                 trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
                 head.before_training(own, trial)
-    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
+    gate = gate_of(config)
     check_tasks(config, gate)
     num_envs = min(own.spec.num_envs for own in env.tasks)
     check_minibatches(config, algorithm, num_envs)
@@ -145,6 +145,12 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         identity=identity(config),
         graphs=graphs,
     )
+
+
+def gate_of(config: TrainConfig) -> Gate:
+    """Makes the gate of a run; without one, losses are summed."""
+    name = config.choice.gate
+    return make("sum") if name is None else make(name, **asdict(config.gate))
 
 
 STEP_BYTES = 8 + 3 * 4 + 4
