@@ -101,8 +101,11 @@ class NetworkTeacher(Teacher):
     @torch.no_grad()
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
         """Computes the logits of all observations but the last, which the next call reads."""
+        memory = self.memory
+        if memory is not None and len(memory) != trajectory.action.shape[1]:
+            memory = None  # of a run with another number of processes; new episodes begin
         # A checkpoint gives it back on the host.
-        memory = None if self.memory is None else self.memory.to(trajectory.action.device)
+        memory = None if memory is None else memory.to(trajectory.action.device)
         output = self.agent(
             trajectory.observation[:-1], memory, trajectory.reset[:-1], trajectory.action
         )

@@ -249,11 +249,14 @@ def refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
         slot, dot, option = flag.removeprefix("--").partition(".")
+        no_heads = f"{flag} has no effect without heads: add --aux, or drop it."
+        if flag == "--tasks.heads" and not choice.aux:
+            raise UsageError(no_heads)
         if not flag.startswith("--") or not dot or slot not in chosen:
             continue
         name = option.partition(".")[0].replace("-", "_")
         if slot == "gate" and choice.gate is None:
-            raise UsageError(f"{flag} has no effect without heads: add --aux, or drop it.")
+            raise UsageError(no_heads)
         if name in names(slot) and name not in chosen[slot]:
             has = " ".join(chosen[slot]) or "none"
             raise UsageError(

@@ -1,5 +1,6 @@
 """Options of a run with several tasks in one network, and the order that its tasks have."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -112,14 +113,15 @@ def of_each(value: Any, tasks: Sequence[TaskName], flag: str) -> list[Any]:
     """Deals out a value that may have one part for each task, joined as the tasks are.
 
     Args:
-        value: such as `Breakout+runs/pacman`, in the order of `--env`; one part is for all.
+        value: such as `Breakout+runs/pacman`, in the order of `--env`; one part is for all. The
+            sign within the path of a file or folder that is there joins nothing.
         tasks: in the order of `--env`.
         flag: the option, for the error.
 
     Raises:
         UsageError: there are more or fewer parts than tasks.
     """
-    parts = str(value).split(SIGN)
+    parts = _parts(str(value))
     if len(parts) == 1:
         return [value] * len(tasks)
     if len(parts) != len(tasks):
@@ -128,3 +130,15 @@ def of_each(value: Any, tasks: Sequence[TaskName], flag: str) -> list[Any]:
             "order of --env, or one for all."
         )
     return [part.strip() for part in parts]
+
+
+def _parts(text: str) -> list[str]:
+    """Cuts a text at the signs that are in no path: the folder of a run may be `Breakout+Pong`."""
+    pieces, parts = text.split(SIGN), []
+    while pieces:
+        ends = range(len(pieces), 1, -1)
+        longest = (n for n in ends if os.path.exists(SIGN.join(pieces[:n]).strip()))
+        count = next(longest, 1)
+        parts.append(SIGN.join(pieces[:count]))
+        pieces = pieces[count:]
+    return parts

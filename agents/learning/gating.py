@@ -23,7 +23,7 @@ from agents.learning.auxinash import LearnedPreference
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.rotograd import RotatedFeatures
 from agents.learning.step_loss import MainTerms, StepLoss
-from agents.learning.tallies import Admissions, MeanCosines, sign_differs
+from agents.learning.tallies import Admissions, MeanCosines, gradient_row, sign_differs
 from agents.learning.tasks import Task
 from agents.learning.views import (
     FeatureView,
@@ -36,7 +36,7 @@ from agents.learning.views import (
 )
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, LateFlag, Processes
-from agents.runtime.random import generator
+from agents.runtime.random import diverge, generator
 from agents.trajectory import Trajectory
 from gridworld.options import at_least
 
@@ -281,7 +281,9 @@ class Gating:
         terms = [main.policy.share, main.value.share]
         if not all(term.requires_grad for term in terms):
             return {}
-        rows = self._processes.sum(torch.stack([_row(term, self._common) for term in terms]))
+        rows = self._processes.sum(
+            torch.stack([gradient_row(term, self._common) for term in terms])
+        )
         policy, value = torch.linalg.vector_norm(rows, dim=-1).unbind()
         return {
             "policy_gradient": policy,
@@ -375,25 +377,22 @@ class Gating:
 
     def state_dict(self) -> dict[str, Any]:
         """The gate's memory, and everything else that the next judgement depends on."""
-        state = {"gate": self.gate.state_dict(), "gate_weights": self._weights}
-        state |= self.extension.state_dict() | {"admissions": self.admissions.state_dict()}
-        if self.gate.sample_rows == 0:
-            return state
-        return state | {"judgements": self._judgements, "combinations": self._samples.get_state()}
+        state = self.extension.state_dict() | {"gate": self.gate.state_dict()}
+        state |= {"gate_weights": self._weights, "spoilt": self.is_spoilt}
+        state["admissions"] = self.admissions.state_dict()
+        if self.gate.sample_rows > 0:
+            state |= {"judgements": self._judgements, "combinations": self._samples.get_state()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from `state_dict`."""
         self.gate.load_state_dict(state["gate"])
         self.extension.load_state_dict(state)
         self.admissions.load_state_dict(state.get("admissions", {}))  # not in older checkpoints
-        weights = state["gate_weights"]
-        device = next(self._agent.parameters()).device
+        device, weights = next(self._agent.parameters()).device, state["gate_weights"]
+        self._spoilt.put(torch.tensor(state.get("spoilt", False), device=device))  # nor this
         self._weights = None if weights is None else weights.to(device, copy=True)
         if self.gate.sample_rows > 0:
             self._judgements = state["judgements"]
             self._samples.set_state(state["combinations"])
-
-
-def _row(loss: Tensor, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in found])
+            diverge(self._samples, self._processes.rank)

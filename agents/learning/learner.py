@@ -27,7 +27,7 @@ from agents.learning.tasks import Task, losses_of
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Capture, Graphs, Scalar
-from agents.runtime.random import Stream, derived_seed, generator, seeded
+from agents.runtime.random import Stream, diverge, generator, seeded
 from agents.statistics import averaged
 from agents.trajectory import Targets, Trajectory
 
@@ -382,12 +382,6 @@ class Learner:
         self.steps = state["steps"]
         self.updates = state["updates"]
         self.attempts = state.get("attempts", self.updates)
-        if not self._processes.leads:
-            self._diverge_streams()
-
-    def _diverge_streams(self) -> None:
-        """Gives this process other random numbers than those of the first, which were saved."""
         streams = [m.generator for m in self.heads.modules() if isinstance(m, Stream)]
-        for each in (self._shuffling, *streams):
-            drawn = int(torch.randint(2**62, (), generator=each))
-            each.manual_seed(derived_seed(drawn, f"at {self._processes.rank}"))
+        for stream in (self._shuffling, *streams):
+            diverge(stream, self._processes.rank)

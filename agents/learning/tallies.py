@@ -126,3 +126,9 @@ def sign_differs(
     if metric is None:
         return torch.full_like(plain, torch.nan)
     return (plain.sign() != main_cosine(rows * metric).sign()).to(plain.dtype)
+
+
+def gradient_row(loss: Tensor, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:
+    """The gradient of a loss over parameters, whose graph stays; 0 where it does not reach them."""
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])

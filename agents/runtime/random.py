@@ -27,6 +27,18 @@ def generator(seed: int, component: str, device: torch.device) -> torch.Generato
     return torch.Generator(device).manual_seed(derived_seed(seed, component))
 
 
+def diverge(stream: torch.Generator, rank: int) -> None:
+    """Gives each of several processes its own numbers, where all have the state of the first one.
+
+    Args:
+        stream: goes on otherwise than the first process's, on the host.
+        rank: of this process; nothing changes for the first.
+    """
+    if rank > 0:
+        drawn = int(torch.randint(2**62, (), generator=stream))
+        stream.manual_seed(derived_seed(drawn, f"at {rank}"))
+
+
 @contextmanager
 def seeded(seed: int, component: str) -> Iterator[None]:
     """Runs a block (building a network, say) on the component's own stream.

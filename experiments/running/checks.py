@@ -3,7 +3,7 @@
 What options say about each other is checked as they are parsed.  What only shows when a run is
 built (a missing teacher, a head that does not fit an environment, a gate that cannot do what it
 is asked) is found here: gates and minibatches for every run, all else once for each environment,
-set of components and set of texts, since a text may name a file.
+set of components, demand of a gate on the network and set of texts, since a text may name a file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 
-from agents.gates import make
 from configs.errors import UsageError, naming
 from configs.grid import Planned
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
 from experiments.running.worker import end_with_parent
-from experiments.training.build import build, check_gate, check_minibatches
+from experiments.training.build import build, check_gate, check_losses, check_minibatches, gate_of
 from experiments.training.hardware import Hardware
 
 
@@ -85,22 +84,24 @@ def check_arm(config: TrainConfig) -> None:
     Raises:
         UsageError: a minibatch or the gate cannot be as it is asked for.
     """
-    run, choice = config.run, config.choice
-    algorithm = config.algo.build(run.discount)
+    algorithm = config.algo.build(config.run.discount)
     with naming(config.env, "env"):
         num_envs = min(config.task_sizes)
     check_minibatches(config, algorithm, num_envs)
-    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
+    gate = gate_of(config)
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices)
+    check_losses(config, gate, algorithm)
 
 
 def _kind(config: TrainConfig) -> Any:
-    """What the building of a run depends on, apart from gates and numbers."""
+    """What the building of a run depends on, apart from numbers and from what all gates can do."""
     choice = replace(config.choice, gate=None)
+    gate = gate_of(config)
+    needs = gate.needs_network, gate.slices > 0, config.judging.at
     components = (config.env, config.torso, config.core, *config.heads.values())
     texts = tuple(text for each in components for text in _texts(asdict(each)))
-    return choice, config.run.num_envs, config.run.unroll_length, texts
+    return choice, needs, config.tasks, config.run.num_envs, config.run.unroll_length, texts
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -63,7 +63,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     Raises:
         UsageError: the chosen components do not fit together.
     """
-    run, choice, device, processes = config.run, config.choice, hardware.device, hardware.processes
+    run, device, processes = config.run, hardware.device, hardware.processes
     part = "" if step == 0 and processes.leads else f" from {step} at {processes.rank}"
     try:
         num_envs = share_of_environments(config, processes)
@@ -86,12 +86,13 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
             for name, head in task.heads.items():
                 trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
                 head.before_training(own, trial)
-    gate = make("sum") if choice.gate is None else make(choice.gate, **asdict(config.gate))
+    gate = gate_of(config)
     check_tasks(config, gate)
     num_envs = min(own.spec.num_envs for own in env.tasks)
     check_minibatches(config, algorithm, num_envs)
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
+    check_losses(config, gate, algorithm)
     try:
         learner = parts.learner(
             agent,
@@ -144,6 +145,12 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         identity=identity(config),
         graphs=graphs,
     )
+
+
+def gate_of(config: TrainConfig) -> Gate:
+    """Makes the gate of a run; without one, losses are summed."""
+    name = config.choice.gate
+    return make("sum") if name is None else make(name, **asdict(config.gate))
 
 
 STEP_BYTES = 8 + 3 * 4 + 4
@@ -265,3 +272,27 @@ def check_gate(
             check_at_features(gate, judging.metric, bypassing)
     except ValueError as error:
         raise UsageError(f"--gate.{error}") from error
+
+
+def check_losses(config: TrainConfig, gate: Gate, algorithm: Algorithm) -> None:
+    """Refuses a gate that cannot weigh so many losses.
+
+    Args:
+        config: of the run.
+        gate: that was chosen.
+        algorithm: in whose auxiliary phase, if it has one, there are two losses.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    tasks = max(1, len(config.task_names))
+    with_heads = 1 if config.tasks is not None and config.tasks.heads else tasks
+    numbers = [tasks + with_heads * len(config.choice.aux)]
+    if algorithm.phase_trains:
+        numbers.append(2)
+    try:
+        for number in numbers:
+            if number > 1 and not gate.one_pass:  # else there is nothing to weigh
+                gate.check(number)
+    except ValueError as error:
+        raise UsageError(f"--gate {config.choice.gate}: {error}") from error

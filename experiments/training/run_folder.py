@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from agents.logs.report import METRICS_FILE
+from agents.logs.report import EVALUATIONS_FILE, METRICS_FILE
 from agents.logs.tensorboard import PREFIX
 from agents.logs.tracking import LOCAL
 from agents.runtime.checkpoint import (
@@ -29,7 +29,7 @@ from agents.runtime.checkpoint import (
     remove_leftovers,
     write_json,
 )
-from agents.teachers import POLICY_FILE
+from agents.teachers import BEST_FILE, POLICY_FILE
 from configs.cli import ResumeOptions
 from configs.errors import UsageError, naming, quoted
 from configs.stored import counted
@@ -143,8 +143,10 @@ def _has_config(folder: Path) -> bool:
 
 def _writes(name: str) -> bool:
     """Whether a run writes a file of this name, and could be killed while it does."""
-    usual = (CONFIG, VERSIONS, POLICY_FILE, METRICS_FILE, *LOCK_FILES)
-    return name in usual or Path(name).match(PATTERN)
+    usual = (CONFIG, VERSIONS, METRICS_FILE, EVALUATIONS_FILE, *LOCK_FILES)
+    # Another task's policy is `policy-Pong.safetensors`.
+    policies = (file.replace(".", "*.") for file in (POLICY_FILE, BEST_FILE))
+    return name in usual or any(Path(name).match(each) for each in (PATTERN, *policies))
 
 
 def _is_leftover(path: Path) -> bool:

@@ -139,3 +139,21 @@ def test_on_a_gpu_a_memory_that_was_saved_on_the_host_is_taken_up(
         teacher(trajectory)
     teacher.memory = teacher.memory.cpu()
     assert_close(teacher(on_device[2]).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_goes_on_with_other_environments_than_the_teacher_remembers(
+    recurrent, recurrent_card, played
+):
+    # As where a run of one process is resumed by two: each has half of the environments.
+    head, half = (
+        Distill(NetworkTeacher(recurrent, recurrent_card), 1.0, Schedule(1.0, 1.0, 0))
+        for _ in range(2)
+    )
+    head.prepare(recurrent, played[0])
+    half.load_state_dict(head.state_dict())
+    mine = played[0].neighbours(1, 1)
+    expected = head.prepare(recurrent, played[0]).probabilities[:, 1:]
+    assert_close(half.prepare(recurrent, mine).probabilities, expected)
+    # And it remembers them from then on.
+    expected = head.prepare(recurrent, played[1]).probabilities[:, 1:]
+    assert_close(half.prepare(recurrent, played[1].neighbours(1, 1)).probabilities, expected)

@@ -119,8 +119,12 @@ class Attittud(Gate):
         samples = samples.to(rows)
         blocks = samples[..., : self.rank, :].split(list(groups), dim=-1)
         basis = torch.cat([orthonormalised(block) for block in blocks], dim=-1)
+        basis = torch.cat([basis, samples[..., self.rank :, :]], dim=-2)
+        if self.sample_every == 1:
+            # Nothing to remember: at features, the next minibatch may have more or fewer columns.
+            return basis
         self.basis = recall(self.basis, samples)
-        self.basis.copy_(torch.cat([basis, samples[..., self.rank :, :]], dim=-2))
+        self.basis.copy_(basis)
         return self.basis
 
     def check_context(self, context: GatingContext) -> None:

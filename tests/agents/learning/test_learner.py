@@ -269,6 +269,19 @@ def test_a_restored_learner_goes_on_bit_for_bit(
     assert (second.steps, second.updates) == (uninterrupted.steps, uninterrupted.updates)
 
 
+def test_a_restored_learner_knows_that_a_gradient_was_not_finite(build_learner, collected):
+    # After such an update losses are differentiated one by one, so that a head alone is dropped.
+    uninterrupted = build_learner({"aux": Steep()}, gate="sum")
+    metrics = update_all(uninterrupted, collected[:2])
+    assert [float(each["skipped"]) for each in metrics] == [1.0, 1.0]
+    first, second = (build_learner({"aux": Steep()}, gate="sum") for _ in range(2))
+    first.update(collected[0])
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    metrics = second.update(collected[1])
+    assert (metrics["skipped"], metrics["aux/dropped"]) == (1.0, 1.0)
+    assert same(numbers(second.state_dict()), numbers(uninterrupted.state_dict()))
+
+
 class Drawing(Head):
     """Has random numbers of its own."""
 
@@ -302,6 +315,24 @@ def test_a_restored_process_has_random_numbers_unlike_the_firsts(build_agent, ca
     # Resumed from the same checkpoint again, every one repeats itself.
     assert restored(1, saved)[1:] == (second, shuffled_second)
     assert restored(0, saved)[1] == first
+
+
+def test_a_restored_process_has_combinations_of_losses_unlike_the_firsts(build_agent, catch):
+    # Those of all processes are added up: with equal factors they would be of pairs of steps.
+    def restored(rank, state):
+        gate = make("attittud", rank=2)
+        learner = Learner(
+            build_agent(catch.spec), A2C, {"aux": Head()}, gate, CONFIG, Processes(rank, 3)
+        )
+        learner.load_state_dict(copy.deepcopy(state))
+        return learner.state_dict()["combinations"].tolist()
+
+    alone = Learner(build_agent(catch.spec), A2C, {"aux": Head()}, make("attittud", rank=2), CONFIG)
+    saved = alone.state_dict()
+    states = [restored(rank, saved) for rank in (0, 1, 2, 1)]
+    assert states[0] == saved["combinations"].tolist()
+    assert len({tuple(state) for state in states}) == 3
+    assert states[1] == states[3]
 
 
 def test_the_count_of_skipped_updates_is_saved(build_learner, collected):

@@ -129,10 +129,33 @@ def test_a_study_file_gives_way_to_the_command_line(tmp_path, monkeypatch):
             "--gate.main has no effect with --gate sum",
         ),
         ("--num-envs 6 --algo ppo --algo.ppo.minibatches 7", "--algo.ppo.minibatches 7 is more"),
+        # What one of the gates, or of the places, cannot do.
+        ("--aux spr --gate cosine --gate.at parameters features", "--gate.at features cannot"),
+        (
+            "--algo ppg --aux inverse --gate cosine rotograd",
+            "the auxiliary phase of PPG cannot use the gate RotoGrad",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_no_folder(line, sentence, refusal):
     assert refusal(line).startswith(f"study.py: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--gate cosine significant", "--gate significant is for one task"),
+        ("--gate cosine --tasks.heads Catch Pong", "--tasks.heads Pong is no task of this run"),
+    ],
+)
+def test_what_one_of_the_runs_of_several_tasks_cannot_have_is_refused(
+    line, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    pair = ["--env", "Catch+Catch(mirrored=True)", "--aux", "inverse"]
+    assert command.main([*pair, *line.split()]) == command.MISTAKEN
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_prints_commands_and_writes_nothing(tmp_path, monkeypatch, capsys):

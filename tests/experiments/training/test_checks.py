@@ -81,6 +81,50 @@ def test_environments_are_not_cut_into_more_slices_than_there_are(teacher):
     assert complaint(f"{ppo} 3").endswith(f"there are 2: {cure}")
 
 
+PAIR = SMALL.replace("Catch", "Catch+Catch(mirrored=True)")
+SEVEN = "termination forward inverse spr curl multi_horizon value_replay"
+
+
+@pytest.mark.parametrize(
+    ("small", "line", "said"),
+    [
+        # The main loss and eight heads.
+        (
+            SMALL,
+            f"--aux {SEVEN} reconstruct --gate upgrad",
+            "--gate upgrad: this gate tries every subset of the losses and takes at most 8",
+        ),
+        # Two main losses, and four heads of each task.
+        (
+            PAIR,
+            "--aux termination forward inverse spr --gate mgda",
+            "takes at most 8 losses, not 10: use pcgrad or nash, or add some auxiliary losses up.",
+        ),
+        (
+            SMALL,
+            "--aux spr --gate auxinash --gate.auxinash.preference 0.5 0.25 0.25",
+            "--gate auxinash: preference must name 2 numbers, one per loss, main first, not 3.",
+        ),
+        # The auxiliary phase has two losses, whatever the number of heads.
+        (
+            SMALL,
+            "--algo ppg --algo.ppg.minibatches 2 --algo.ppg.auxiliary-minibatches 2 --aux spr curl "
+            "--gate auxinash --gate.auxinash.preference 0.5 0.25 0.25",
+            "preference must name 2 numbers",
+        ),
+    ],
+)
+def test_a_gate_that_cannot_weigh_so_many_losses_is_refused(small, line, said):
+    assert said in complaint(line, small)
+
+
+def test_as_many_losses_as_a_gate_can_weigh_are_taken():
+    session_of(f"--aux {SEVEN} --gate upgrad").update()
+    four = "--aux termination forward inverse spr --gate mgda --tasks.heads Catch"
+    session_of(four, PAIR).update()  # 2 + 4
+    session_of("--aux spr --gate auxinash --gate.auxinash.preference 0.5 0.5").update()
+
+
 def test_a_fresh_batch_for_attittud_is_refused(teacher):
     line = f"--aux distill --teacher {teacher} --gate attittud"
     session_of(line)
@@ -103,3 +147,13 @@ def test_what_cannot_be_weighed_at_features_is_refused(teacher):
         ),
     ):
         assert sentence in complaint(line)
+
+
+def test_minibatches_of_unequal_sizes_are_weighed_at_features():
+    # Three environments in two minibatches: one of them has twice as many features.
+    session = session_of(
+        "--num-envs 3 --algo ppo --algo.ppo.minibatches 2 --aux termination --gate.at features "
+        "--gate attittud --gate.attittud.refresh 1"
+    )
+    session.update()
+    assert session.learner.updates == 2 * 4  # in each of four epochs

@@ -129,6 +129,18 @@ def test_a_run_that_died_before_its_first_checkpoint_may_be_started_again(tmp_pa
     assert rundir.read_config(folder).run.seed == 2
 
 
+def test_what_a_killed_run_left_half_written_is_removed_when_it_goes_on(tmp_path):
+    folder = rundir.create(config_of(run_dir="mine"))
+    (folder / "checkpoints" / "step-000000000000.safetensors").touch()
+    cut = ("policy.safetensors", "policy-Pong.safetensors", "metrics.csv")
+    # With --eval-every.
+    cut += ("best.safetensors", "best-Pong.safetensors", "evaluations.csv")
+    for name in (*cut, "notes.csv"):
+        (folder / f".{name}.12.tmp").touch()
+    rundir.clear(folder)
+    assert [path.name for path in folder.glob(".*")] == [".notes.csv.12.tmp"]
+
+
 @pytest.mark.parametrize("left", [[".lock"], [".lock", "checkpoints/"], [".lock", "versions.json"]])
 def test_a_run_that_died_while_its_folder_was_made_may_be_started_again(left, tmp_path):
     for name in left:

@@ -45,6 +45,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("Catch+Gridworld", "", "choose tasks whose observations are alike"),
         (PAIR, "--tasks.main Pong", "--tasks.main Pong is no task of this run: choose Catch"),
         (PAIR, "--tasks.heads Pong --aux spr", "--tasks.heads Pong is no task of this run"),
+        (PAIR, "--tasks.heads Catch", "--tasks.heads has no effect without heads: add --aux"),
         (PAIR, "--num-envs 1", "leaves a task without an environment"),
         (PAIR, "--env.share 1 2 3", "--env.share has 3 numbers for 2 tasks"),
         (PAIR, "--gate rotograd", "--gate rotograd is for one task"),
@@ -156,6 +157,24 @@ def test_each_task_has_its_own_teacher_or_one_task_alone_has_heads():
 
 
 NAMES = ("Gridworld", "Gridworld-2")
+
+
+def test_a_teacher_may_lie_in_the_folder_of_a_run_of_several_tasks():
+    # As the folder of such a run is called where nobody names it.
+    folder = Path("runs/Catch+Catch")
+    assert run(f"--gate sum --steps 12 --run-dir {folder}") == DONE
+    line = f"--env {PAIR} {SMALL} --aux distill --teacher"
+
+    def digests(teacher):
+        session = session_of(teacher, line)
+        return [head.get_extra_state()["teacher"] for head in session.learner.heads.values()]
+
+    first, second = digests(f"{folder}+{folder}/policy-Catch-2.safetensors")
+    assert first != second
+    assert digests(str(folder)) == [first, first]
+    assert digests(f"{folder}/policy-Catch-2.safetensors") == [second, second]
+    last = digests(f"{folder}/policy-Catch-2.safetensors+{folder}/policy.safetensors")
+    assert last == [second, first]
 
 
 @pytest.mark.atari

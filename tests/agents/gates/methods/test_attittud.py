@@ -57,6 +57,15 @@ def test_a_fresh_main_gradient_decides_the_signs() -> None:
     assert not torch.allclose(found, ground_truth(rows, samples, rows[0], (1.0, 1.0, -1.0)))
 
 
+def test_with_a_new_basis_at_every_judgement_the_columns_may_be_others() -> None:
+    # As at features, which are those of a minibatch: one may have an environment more.
+    gate = Attittud(rank=2, refresh=1)
+    for columns in (9, 6, 9):
+        rows, samples = random_rows(0, 2, columns), random_rows(1, 2, columns)
+        expected = Attittud(rank=2, refresh=3).combine(rows, samples=samples)
+        assert_close(gate.combine(rows, samples=samples), expected, rtol=0, atol=0)
+
+
 def test_between_refreshes_the_old_basis_serves_also_after_a_restart() -> None:
     gate, samples = Attittud(rank=2, refresh=3), random_rows(1, 2, 9)
     gate.judge(random_rows(0, 3, 9), samples=samples)
