@@ -51,8 +51,9 @@ class PPOConfig:
     """Zero mean and unit variance over the valid steps of each minibatch, by the population's
     deviation (Baselines)."""
     advantage_floor: float = 0.0
-    """Least deviation that advantages are divided by, as a share of the spread of values; 0: none.
-    Else the updates of a task that is solved are noise of full size."""
+    """Least deviation that normalised advantages are divided by, as a share of the spread of values
+    (of 1 without --normalize-value); 0: none. Else the updates of a task that is solved are noise
+    of full size."""
     max_kl: float | None = None
     """End the epochs early once the mean KL of one is above this; none: never (Baselines)."""
 

@@ -78,8 +78,8 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     session, reason = set_up(config, parts=parts)
     lock = rundir.claim(config, parts.variant) if session.processes.leads else None
     family, algo = config.choice.preset_family, config.choice.algo
-    on_gpu = session.env.device.type == "cuda"
-    hint = hint_on_gpu(family, algo, config.run.num_envs) if on_gpu else ""
+    may_ask = session.env.device.type == "cuda" and config.tasks is None
+    hint = hint_on_gpu(family, algo, config.run.num_envs) if may_ask else ""
     notes = filter(None, (reason, untuned(family, algo), hint))
     return Run(config, lock.folder if lock else Path(), session, tuple(notes), lock)
 
