@@ -8,16 +8,19 @@ jobs to SLURM and puts those that ran out of time back into the queue.
 import json
 import shlex
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from agents.runtime.checkpoint import write_json
 from configs.errors import UsageError
 from experiments.running.backends import ROOT, Ended, cores, resolve
 from experiments.running.worker import CRASHED, Job, work
+from experiments.training import trainer
 
 SYSTEM_RETRIES = 5
 """How often Ray starts a task again whose machine or process was lost; it goes on where it was."""
@@ -155,6 +158,10 @@ def _meet(address: str) -> None:
         ) from error
 
 
+PREEMPTIONS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What submitit listens to, by its version and settings."""
+
+
 class Submitted:
     """A job of SLURM; submitit sends it there and back into the queue."""
 
@@ -162,8 +169,31 @@ class Submitted:
         self.job = job
 
     def __call__(self) -> int:
-        """Does the job."""
-        return work(self.job)
+        """Does the job.
+
+        SLURM sends a signal before the time limit, and submitit's handler then leaves from the
+        middle of whatever is computed, which may be the code of an environment.  A run in training
+        is asked to save and to end first.
+        """
+        over = next((each for each in PREEMPTIONS if callable(signal.getsignal(each))), None)
+        if over is None:
+            return work(self.job)
+        requeue: Any = signal.getsignal(over)
+        idle = signal.getsignal(signal.SIGTERM)
+        asked = False
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            nonlocal asked
+            if signal.getsignal(signal.SIGTERM) == idle:  # nothing listens to a request
+                requeue(number, frame)
+            asked = True
+            signal.raise_signal(signal.SIGTERM)
+
+        signal.signal(over, ask)
+        code = work(self.job)
+        if asked and code == trainer.STOPPED:
+            requeue(over, None)
+        return code
 
     def checkpoint(self) -> Any:
         """Says how to go on after the time limit: as before, since the folder is the state."""
