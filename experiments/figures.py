@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,8 @@ from experiments.statistics import estimates
 # with any colour vision; without its yellow, which is too pale for a line on white.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BLACK, BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY = COLOURS
-DASHES = ("-", "--", ":", "-.")
+Dashes = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Ink:
     """How a line is drawn."""
 
     colour: str
-    dashes: str = "-"
+    dashes: Dashes = "-"
 
 
 NO_GATE = Ink(BLACK)

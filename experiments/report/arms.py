@@ -47,7 +47,7 @@ def name_runs(runs: Sequence[Run]) -> dict[Path, str]:
         for run in runs:
             if run.env == env:
                 said = [
-                    f"{short[flag]} {_readable(value)}".lstrip()
+                    _said(short[flag], value)
                     for flag, value in settings[run.path].items()
                     if flag in differing
                 ]
@@ -161,6 +161,13 @@ def _short_names(flags: Iterable[str]) -> dict[str, str]:
         flag: (word if last.count(word) == 1 else flag).replace("_", " ")
         for flag, word in zip(flags, last, strict=True)
     }
+
+
+def _said(option: str, value: Any) -> str:
+    """An option as part of an arm's name."""
+    if isinstance(value, bool):
+        return option if value else f"no {option}"
+    return f"{option} {_readable(value)}".lstrip()
 
 
 def _readable(value: Any) -> str:

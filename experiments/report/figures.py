@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from experiments.figures import DASHES, Ink, inks, tidy
@@ -183,6 +184,8 @@ def _name_rows(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None
 BAND_REPLICATES = 2_000
 POINTS = 200
 ENOUGH_FOR_AN_INTERVAL = 3
+LEGEND_WIDTH, LEGEND_INCHES = 40, 3.4
+"""Characters in a line of a legend, and by how much a figure grows for it."""
 LINE_HEIGHT = 0.036
 """Height of a label's line, as a fraction of the upper panel."""
 MEANINGS = {
@@ -253,6 +256,7 @@ def draw_curves(
     width, height = (PHONE_WIDTH, 1.6) if phone else (8.5, 2.0)
     size = (width * len(envs), 1.2 + height * sum(heights))
     figure = Figure(figsize=size, layout="constrained")
+    labelled = True
     panels = figure.subplots(
         len(rows), len(envs), sharex="col", squeeze=False, height_ratios=heights
     )
@@ -273,12 +277,14 @@ def draw_curves(
             top.set_title(f"{env}: return while training", fontsize=10)
         else:
             top.set_title(f"{env}, {' and '.join(protocols)} protocol: return while training")
-            _label_lines(top, arms, env)
+            labelled = _label_lines(top, arms, env) and labelled
         bottom.set_xlabel(_step_label(runs))
         bottom.xaxis.set_major_locator(MaxNLocator(3 if phone else 6, steps=[1, 2, 2.5, 5, 10]))
         bottom.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if not phone:
         figure.supxlabel(explain_bands(arms), fontsize=9)
+    if not labelled:
+        _add_legend(figure, arms)
     return figure
 
 
@@ -307,7 +313,9 @@ def _draw_panel(axes: Axes, arms: Sequence[Arm], env: str, columns: Sequence[str
             curve = band(arm.runs.get(env, ()), column)
             if curve is None:
                 continue
-            axes.plot(curve.step, curve.mean, dashes, color=ink.colour, linewidth=1.8)
+            # With several heads, dashes tell heads apart; else arms that share a colour.
+            style = dashes if len(columns) > 1 else ink.dashes
+            axes.plot(curve.step, curve.mean, style, color=ink.colour, linewidth=1.8)
             axes.fill_between(
                 curve.step, curve.low, curve.high, color=ink.colour, alpha=0.18, linewidth=0
             )
@@ -334,20 +342,25 @@ def _draw_teachers(axes: Axes, runs: Sequence[Run], teacher: float | None) -> No
         )
 
 
-def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> None:
-    """Writes each arm's name next to the end of its line."""
+def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> bool:
+    """Writes each arm's name next to the end of its line, if there is room for all of them.
+
+    Returns:
+        Whether there was.
+    """
     ends = []
     for arm, ink in zip(arms, inks_of(arms), strict=True):
         curve = band(arm.runs.get(env, ()), "return")
         if curve is not None:
-            count = len(arm.runs[env])
-            text = wrap(arm.name) + f"\n{count} seed{'s' if count > 1 else ''}"
+            text = f"{wrap(arm.name)}\n{_seeds(len(arm.runs[env]))}"
             ends.append((float(curve.mean[-1]), text, ink.colour))
     ends.sort()
     # Everything is drawn: from here on the limits stay.
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     heights = [(text.count("\n") + 1.5) * LINE_HEIGHT * (high - low) for _, text, _ in ends]
+    if sum(heights) > high - low:
+        return False
     places = spread([end for end, _, _ in ends], heights, low, high)
     for place, (_, text, colour) in zip(places, ends, strict=True):
         axes.annotate(
@@ -360,6 +373,23 @@ def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> None:
             fontsize=9,
             verticalalignment="center",
         )
+    return True
+
+
+def _add_legend(figure: Figure, arms: Sequence[Arm]) -> None:
+    """Names many arms in a legend to the right of the panels, which the figure is widened for."""
+    handles = [Line2D([], [], color=i.colour, linestyle=i.dashes) for i in inks_of(arms)]
+    names = []
+    for arm in arms:
+        counts = sorted({len(runs) for runs in arm.runs.values()})
+        names.append(f"{wrap(arm.name, LEGEND_WIDTH)} ({_seeds(*counts)})")
+    figure.set_figwidth(figure.get_figwidth() + LEGEND_INCHES)
+    figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
+
+
+def _seeds(*counts: int) -> str:
+    said = " or ".join(map(str, counts))
+    return f"{said} seed{'s' if counts != (1,) else ''}"
 
 
 def _step_label(runs: Sequence[Run]) -> str:

@@ -68,6 +68,24 @@ def test_arms_are_labelled_beside_their_lines_in_their_colours(build_run):
     assert axes.get_title() == "Breakout, baselines protocol: return while training"
 
 
+def test_many_arms_have_a_legend_and_dashes_that_tell_them_apart(build_run):
+    runs = [build_run(returns=(1.0, 2))]
+    for number in range(9):
+        flags = f"--learning-rate 1e-{number + 1}" + " --aux.distill.mirror" * (number % 2)
+        runs.append(build_run(f"{COSINE} {flags}", returns=(1.0, number)))
+    figure = draw_curves(group(runs))
+    (axes,) = figure.axes
+    assert not axes.texts
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert len(said) == len(set(said)) == 10
+    assert said[0].replace("\n", " ").startswith("main only")
+    assert sum(" mirror" in text.replace("\n", " ") for text in said) == 9
+    assert sum("no mirror" in text.replace("\n", " ") for text in said) == 5
+    drawn = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(drawn) == 10
+
+
 def test_cosine_and_passed_are_drawn_where_they_were_measured(build_run):
     measured = {"distill/cosine": (0.1, -0.2), "distill/passed": (0.5, 1.0)}
     runs = [build_run(), build_run(COSINE, returns=(1.0, 2), **measured)]
