@@ -69,7 +69,7 @@ RUNS = {
     "gates_privileged": 18,
     "teachers": 8,
     "breakout_overtaken": 4,
-    "breakout_teachers": 20,
+    "breakout_teachers": 24,
     "temperature_breakout": 18,
     "atari100k": 45,
     "tasks": 81,
