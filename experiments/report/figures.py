@@ -343,10 +343,10 @@ def _draw_teachers(axes: Axes, runs: Sequence[Run], teacher: float | None) -> No
 
 
 def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> bool:
-    """Writes each arm's name next to the end of its line, if there is room for all of them.
+    """Writes each arm's name next to its line, if there is room and every arm has its colour.
 
     Returns:
-        Whether there was.
+        Whether that is so.
     """
     ends = []
     for arm, ink in zip(arms, inks_of(arms), strict=True):
@@ -359,7 +359,7 @@ def _label_lines(axes: Axes, arms: Sequence[Arm], env: str) -> bool:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     heights = [(text.count("\n") + 1.5) * LINE_HEIGHT * (high - low) for _, text, _ in ends]
-    if sum(heights) > high - low:
+    if sum(heights) > high - low or len({colour for *_, colour in ends}) < len(ends):
         return False
     places = spread([end for end, _, _ in ends], heights, low, high)
     for place, (_, text, colour) in zip(places, ends, strict=True):
