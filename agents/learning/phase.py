@@ -116,7 +116,7 @@ class PhaseGating:
         (main, auxiliary, *others), _ = step_losses(
             [(steps, valid) for steps in parts], self._processes
         )
-        zero, zeros = torch.zeros_like(main.mean), torch.zeros_like(main.steps).detach()
+        zero, zeros = torch.zeros_like(main.mean), torch.zeros_like(main.steps)
         nothing = replace(main, share=zero, mean=zero, steps=zeros)
         finite, metrics = self.gating.backward(
             view,

@@ -1,45 +1,22 @@
 """Two processes that learn together, against one that has the data of both."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.testing import assert_close
 
 from agents.runtime.distributed import ALONE, Agreement, Processes, join, leave
 from tests.agents.two_processes import CASES, UPDATES, B, T, joined, learn, make_learner, weights_of
+from tests.side_by_side import run_two
 
-ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
-PATIENCE = 300
-"""Seconds, on a machine that has other things to do; a process that waits in vain fails."""
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """What each of two processes made of all cases."""
     folder = tmp_path_factory.mktemp("two")
-    settings = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.agents.two_processes", str(rank), str(folder)],
-            cwd=ROOT,
-            env={**os.environ, **settings},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    codes, errors = run_two("tests.agents.two_processes", lambda rank: [str(rank), str(folder)])
+    assert codes == [0, 0], "\n".join(errors)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

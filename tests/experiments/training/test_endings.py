@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,8 @@ from experiments.training.endings import Dropped
 from experiments.training.lock import FolderLock
 from experiments.training.trainer import DIVERGED, DONE, MISTAKEN
 from tests.experiments.training.two_trainers import UPDATES
+from tests.side_by_side import run_two
 
-ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 300
-"""Seconds, on a machine that has other things to do; a process that waits in vain fails."""
 LINE = (
     "--env Catch --env.rows 4 --num-envs 2 --unroll-length 6 --steps 60 --log-steps 12 --device "
     "cpu --precision fp32 --threads 1 --checkpoint-minutes 1e-9 --run-dir run"
@@ -91,25 +87,11 @@ def two_processes(*arguments):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    settings = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.experiments.training.two_trainers", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **settings, **told, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return [process.returncode for process in processes], errors
+    return run_two(
+        "tests.experiments.training.two_trainers",
+        lambda rank: arguments,
+        lambda rank: {**told, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+    )
 
 
 @pytest.mark.seconds
