@@ -135,7 +135,10 @@ def is_run(path: Path) -> bool:
 
 NUM_POINTS = 100
 COLUMNS = ("return", "length", "entropy", "explained_variance", "sps")
-HEAD_COLUMNS = ("cosine", "passed", "weight", "open", "norm_ratio", "loss", "kl")
+HEAD_COLUMNS = (
+    *("cosine", "passed", "weight", "open", "norm_ratio"),
+    *("loss", "kl", "agreement", "followed"),
+)
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py")
 
 
