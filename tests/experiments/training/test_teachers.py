@@ -5,7 +5,13 @@ from configs.cli import parse
 from configs.errors import UsageError
 from experiments.training import teachers
 from experiments.training.build import build
-from tests.experiments.sessions import HARDWARE, SMALL, WORLDS, complaint, session_of
+from tests.experiments.sessions import (
+    HARDWARE,
+    SMALL,
+    WORLDS,
+    complaint,
+    session_of,
+)
 
 
 def test_without_a_shipped_teacher_the_command_that_trains_one_is_given():
@@ -46,9 +52,9 @@ def test_a_teacher_with_other_observations_is_refused(teacher):
     [
         (
             "--protocol machado",
-            "play by its protocol (--protocol baselines), or train a teacher by yours ('python "
-            "train.py --env Pong --protocol machado --run-dir runs/teacher-Pong-machado') and "
-            "give --teacher runs/teacher-Pong-machado.",
+            "play by its protocol (--protocol machado), or train a teacher by yours ('python "
+            "train.py --env Pong --protocol baselines --run-dir runs/teacher-Pong-baselines') and "
+            "give --teacher runs/teacher-Pong-baselines.",
         ),
         (
             "--env.full-action-space",
@@ -56,18 +62,18 @@ def test_a_teacher_with_other_observations_is_refused(teacher):
         ),
     ],
 )
-def test_a_teacher_of_another_protocol_is_refused_with_the_cure(flags, cure, tmp_path):
+def test_a_teacher_of_more_actions_is_refused_with_the_cure(flags, cure, tmp_path):
     line = SMALL.replace("Catch", "Pong")
-    config = parse(line.split())
+    config = parse(f"{line} {flags}".split())
     session = build(config, HARDWARE)
     export_policy(tmp_path / "teacher", session.learner.agent, session.card)
     session.env.close()
-    config = parse(f"{line} {flags} --aux distill --teacher {tmp_path / 'teacher'}".split())
+    config = parse(f"{line} --aux distill --teacher {tmp_path / 'teacher'}".split())
     with pytest.raises(UsageError) as refused:
         build(config, HARDWARE)
     said = str(refused.value)
     assert said.startswith(
-        f"--teacher {tmp_path / 'teacher'}: the teacher at {tmp_path / 'teacher'} plays Pong (base"
+        f"--teacher {tmp_path / 'teacher'}: the teacher at {tmp_path / 'teacher'} plays Pong ("
     )
     assert said.endswith(f"; {cure}")
 
