@@ -1,14 +1,20 @@
 import pytest
+import torch
 
+from agents.runtime.checkpoint import load_checkpoint
 from agents.teachers import export_policy
 from configs.cli import parse
 from configs.errors import UsageError
 from experiments.training import teachers
 from experiments.training.build import build
+from experiments.training.run_folder import CHECKPOINTS
 from tests.experiments.sessions import (
     HARDWARE,
     SMALL,
     WORLDS,
+    agent_of,
+    alike,
+    among,
     complaint,
     session_of,
 )
@@ -98,3 +104,34 @@ def test_a_wrong_teacher_is_asked_for_by_its_flags(teacher):
     world = session_of("--aux distill --aux.distill.mirror", WORLDS)
     assert world.learner.heads["distill"].wrong.order.tolist() == [0, 3, 2, 1]
     world.update()
+
+
+def test_a_delayed_teacher_goes_on_exactly_in_a_resumed_run(tmp_path):
+    line = "--aux distill --aux.distill.delay 5 --aux.distill.random-answers 0.5"
+    whole = session_of(line, WORLDS)
+    for _ in range(3):
+        whole.update()
+    whole.save(tmp_path)
+    resumed = session_of(line, WORLDS)
+    said = resumed.restore(load_checkpoint(tmp_path / CHECKPOINTS).state)
+    assert said.endswith("exactly.")
+    for _ in range(3):
+        expected, found = whole.update(), resumed.update()
+        assert torch.equal(found["distill/loss"], expected["distill/loss"])
+    assert alike(agent_of(resumed), agent_of(whole))
+
+
+def test_all_processes_hide_the_same_places_from_a_teacher(teacher):
+    line = f"--aux distill --teacher {teacher} --aux.distill.mask 0.3"
+    first, second = (among(rank, line).learner.heads["distill"].mask.hidden for rank in (0, 1))
+    assert torch.equal(first, second)
+    assert first.sum() == 15  # of 10 x 5 cells
+
+
+def test_the_worlds_own_teachers_have_no_observations_to_hide():
+    said = complaint("--aux distill --aux.distill.mask 0.3", WORLDS)
+    assert said == (
+        "--aux.distill.mask hides observations, but a teacher of Gridworld's own knows the "
+        "world's state and needs none: give an exported policy as the --aux.distill.teacher, or "
+        "use --aux.distill.delay or --aux.distill.random-answers."
+    )
