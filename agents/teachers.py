@@ -77,6 +77,8 @@ class Teacher(nn.Module, ABC):
     """Checksum of the weights, by which a resumed run notices that its teacher changed."""
     logits_are_values: bool = False
     """Whether a logit is the return that the teacher expects of the action."""
+    observes: bool = True
+    """Whether it reads observations."""
 
     @abstractmethod
     def forward(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
@@ -341,6 +343,7 @@ class TableTeacher(Teacher):
     """
 
     logits_are_values = True
+    observes = False
     table: Tensor
 
     def __init__(self, table: Float[Tensor, "states A"], origin: str) -> None:

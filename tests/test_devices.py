@@ -12,16 +12,19 @@ import jaxtyping
 import pytest
 import torch
 
+from agents.heads.components.masks import FixedMask
 from agents.rollout.evaluation import play
 from agents.runtime.checkpoint import load_checkpoint
 from agents.runtime.random import MOST_ON_HOST, Stream, generator
 from agents.tabular import Lesson
+from agents.teachers import NetworkTeacher
 from configs.choice import names
 from configs.cli import parse, parse_sweep
 from envs.catch import CatchConfig, CatchVecEnv
 from envs.gridworld import world_pool
 from envs.gridworld.config import GridConfig
 from experiments.sweep.chunks import compute
+from experiments.training.actions import PartialTeacher
 from experiments.training.build import build
 from experiments.training.hardware import Hardware
 from experiments.training.run_folder import CHECKPOINTS
@@ -62,7 +65,8 @@ CASES = {
     "cosine": "--env Catch --aux spr inverse --gate.main policy --gate.metric optimizer",
     "projection": "--env Catch --algo ppo --core gru --aux multi_horizon forward "
     "--gate.projection.decay 0.9",
-    "sum": "--env Gridworld --aux distill termination",
+    "sum": "--env Gridworld --aux distill termination --aux.distill.mirror --aux.distill.delay 3 "
+    "--aux.distill.random-answers 0.5",
     "cosine_unweighted": "--env Gridworld --algo ppg --aux distill",
     "orthogonal": "--env Pictures --torso small --aux curl pixel_control",
     "bounded": "--env Pictures --torso small --algo ppo --aux spr reconstruct reward_prediction",
@@ -174,6 +178,22 @@ def test_of_many_random_numbers_the_host_draws_the_seed_alone(monkeypatch):
     assert [torch.equal(x.inner, y.inner) for x, y in zip(first, again, strict=True)] == [True] * 2
     assert not torch.equal(first[0].inner, other.inner)
     assert abs(first[0].inner.mean() - 0.5) < 0.01
+
+
+def test_a_teacher_that_sees_less_and_has_fewer_actions_waits_for_nothing(monkeypatch):
+    session = session_of("sum", "--env Pictures --torso small --aux inverse", CPU)
+    agent, trajectory = session.learner.agent, session.collector.collect()
+    agent.policy = torch.nn.Linear(agent.policy.in_features, 2)
+    mask = FixedMask(0.5, session.env.spec)
+    partial = PartialTeacher(NetworkTeacher(agent, session.card), (2, 0), 3)
+    expected = partial(mask(trajectory))
+    with dummy_device(monkeypatch) as device:
+        columns = {name: value for name, value in vars(trajectory).items() if value is not None}
+        moved = replace(trajectory, **{name: value.to(device) for name, value in columns.items()})
+        mask, partial = mask.to(device), partial.to(device)
+        with strict():
+            found = partial(mask(moved))
+        assert torch.equal(found.cpu(), expected)
 
 
 def test_policies_are_evaluated_on_the_device(monkeypatch):

@@ -19,6 +19,8 @@ from torch import Tensor
 from agents.algorithms import log_probability
 from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
 from agents.heads.components.answers import WrongAnswers, mirrored
+from agents.heads.components.delay import LONGEST, Delay
+from agents.heads.components.masks import FixedMask
 from agents.heads.components.trust import TeacherAdvantage, Trial
 from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
@@ -112,6 +114,11 @@ class DistillConfig:
     random_answers: float = 0.0
     """Share of states, drawn anew at every step, at which the teacher's answer is dealt out to the
     actions at random."""
+    mask: float = 0.0
+    """Share of what the teacher observes that is hidden from it: the same places for the whole
+    run."""
+    delay: int = 0
+    """The teacher answers to what it observed so many agent steps earlier in the episode."""
     loss: DistillLoss = "student"
     """Cross-entropy to the teacher, or another loss of Czarnecki et al. (docs/heads/distill.md)."""
     where: Where = "everywhere"
@@ -131,8 +138,9 @@ class DistillConfig:
         finite = 0 <= self.temperature < float("inf")
         require(self, "temperature", finite, "0 (greedy) or more")
         require(self, "smoothing", 0 <= self.smoothing < 1, "0 or more and below 1")
-        share = 0 <= self.random_answers <= 1
-        require(self, "random_answers", share, "from 0 to 1")
+        for share in ("random_answers", "mask"):
+            require(self, share, 0 <= getattr(self, share) <= 1, "from 0 to 1")
+        require(self, "delay", 0 <= self.delay <= LONGEST, f"from 0 to {LONGEST} agent steps")
         if "entropy" in self.loss and self.temperature == self.smoothing == 0:
             raise OptionError(
                 "loss",
@@ -165,10 +173,20 @@ class DistillConfig:
         """Makes the head; loads the teacher.
 
         Raises:
-            ValueError: the teacher knows no values, and they are asked for; or there is no LEFT
-                and RIGHT to exchange.
+            ValueError: the teacher knows no values, and they are asked for; it does not observe,
+                and observations are to be hidden; or there is no LEFT and RIGHT to exchange.
         """
+        spec = context.spec
+        # Before anything else that draws from the same generator: places depend on the seed alone.
+        mask = FixedMask(self.mask, spec) if self.mask else None
         teacher = context.load_teacher(self.teacher)
+        if mask is not None and not teacher.observes:
+            raise OptionError(
+                "mask",
+                f"hides observations, but a teacher of {spec.name}'s own knows the world's state "
+                f"and needs none: give an exported policy as the {mention('teacher')}, or use "
+                f"{mention('delay')} or {mention('random_answers')}.",
+            )
         if self.where == "better" and not teacher.logits_are_values:
             raise OptionError(
                 "where",
@@ -189,7 +207,9 @@ class DistillConfig:
             advantage=TeacherAdvantage(context.num_features, context.discount)
             if self.where == "advantage"
             else None,
-            trial=Trial(context.spec.num_envs, context.device) if self.where == "ahead" else None,
+            trial=Trial(spec.num_envs, context.device) if self.where == "ahead" else None,
+            mask=mask,
+            delay=Delay(self.delay, spec.num_envs, spec.num_actions) if self.delay else None,
             wrong=self._wrong(context),
         )
 
@@ -239,6 +259,8 @@ class Distill(AuxiliaryHead):
         where: everywhere, or only where the teacher expects more (`better`).
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
         trial: compares the teacher's return with the student's; None: it is not tried.
+        mask: hides parts of the teacher's observations; None: it sees all.
+        delay: makes its answers late; None: they are not.
         wrong: changes what the teacher says; None: it is heard as it is.
     """
 
@@ -256,6 +278,8 @@ class Distill(AuxiliaryHead):
         where: Where = "everywhere",
         advantage: TeacherAdvantage | None = None,
         trial: Trial | None = None,
+        mask: FixedMask | None = None,
+        delay: Delay | None = None,
         wrong: WrongAnswers | None = None,
     ) -> None:
         super().__init__()
@@ -269,13 +293,15 @@ class Distill(AuxiliaryHead):
         self._compares = where == "better"
         self.advantage = advantage
         self.trial = trial
+        self.mask = mask
+        self.delay = delay
         self.wrong = wrong
 
     def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
         """Tries the teacher, where it is followed only while it is ahead."""
         if self.trial is not None:
             self.remark = self.trial.hold(
-                self._teacher[0], lambda logits: self._policy(self._heard(logits)), env, generator
+                self._teacher[0], lambda moment: self._policy(self._heard(moment)), env, generator
             )
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -292,7 +318,12 @@ class Distill(AuxiliaryHead):
             raise ChangedTeacherError("the teacher is not the one that the run began with")
         self._teacher[0].memory = state["memory"]
 
-    def _heard(self, logits: Float[Tensor, "T B A"]) -> Float[Tensor, "T B A"]:
+    def _heard(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
+        """What is heard of the teacher: of what it is shown, late, and changed."""
+        shown = trajectory if self.mask is None else self.mask(trajectory)
+        logits: Tensor = self._teacher[0](shown)
+        if self.delay is not None:
+            logits = self.delay(logits, trajectory.reset)
         return logits if self.wrong is None else self.wrong(logits)
 
     def _policy(self, heard: Float[Tensor, "T B A"]) -> Float[Tensor, "T B A"]:
@@ -301,7 +332,7 @@ class Distill(AuxiliaryHead):
     @torch.no_grad()
     def prepare(self, agent: ActorCritic, trajectory: Trajectory) -> DistillTargets:
         """Runs the teacher, once per trajectory."""
-        logits = self._heard(self._teacher[0](trajectory))
+        logits = self._heard(trajectory)
         probabilities = self._policy(logits)
         entropy = -probabilities.xlogy(probabilities).sum(-1)
         value = (probabilities * logits).sum(-1) if self._compares else None

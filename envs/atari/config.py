@@ -13,15 +13,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from envs.atari.games import PACKAGES, Backend, atari_games, installed_backends
+from envs.atari.games import (
+    FULL_ACTIONS,
+    FULL_SET,
+    PACKAGES,
+    Backend,
+    atari_games,
+    installed_backends,
+    minimal_set,
+)
 from envs.atari.options import AtariOptions
 from envs.base import EnvSpec, VecEnv
 from envs.emulators import EmulatedVecEnv, Emulators
 from envs.names import canonical, departures, nearest
 from gridworld.options import OptionError
 
-_FULL_ACTIONS = 18
-"""The console's actions; every game's set of 18 is the same one, in the same order."""
 _FRAME_BYTES = 84 * 84
 
 
@@ -113,14 +119,14 @@ class AtariConfig(AtariOptions):
 
             emulators = AleEmulators(self, game, seeds, num_threads)
         num_actions = emulators.num_actions
-        full = num_actions == _FULL_ACTIONS
+        full = num_actions == len(FULL_ACTIONS)
         spec = EnvSpec(
             name=game,
             num_envs=len(seeds),
             observation_shape=emulators.observation_shape,
             observation_dtype=torch.uint8,
             num_actions=num_actions,
-            action_set=f"Atari:full{num_actions}" if full else f"{game}:minimal{num_actions}",
+            action_set=FULL_SET if full else minimal_set(game, num_actions),
             reward_transform="sign",
             protocol=self.protocol(backend),
             num_frames=self.frame_stack,

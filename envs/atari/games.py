@@ -110,6 +110,18 @@ FULL_ACTIONS = (
     *("UPRIGHTFIRE", "UPLEFTFIRE", "DOWNRIGHTFIRE", "DOWNLEFTFIRE"),
 )
 """The console's actions in the order of the Arcade Learning Environment; games have some or all."""
+FULL_SET = f"Atari:full{len(FULL_ACTIONS)}"
+"""The name of all 18, also where they are a game's own."""
+
+
+def minimal_set(game: str, num_actions: int) -> str:
+    """Names the set of actions that a game uses.
+
+    Args:
+        game: as envpool spells it.
+        num_actions: how many these are.
+    """
+    return f"{game}:minimal{num_actions}"
 
 
 def action_names(game: str, num_actions: int) -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def _header(folder: Path, config: dict[str, Any], versions: Mapping[str, Any]) -
         "env": config["choice"]["env"],
         "arm": description(config),
         "seed": config["run"]["seed"],
-        "protocol": _protocol(folder),
+        "protocol": _said(folder / POLICY_FILE, "protocol"),
         "command": command(kept),
         "commit": f"{versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         "hardware": f"{versions['cpu']}, {versions['cores']} cores, GPU {versions['gpu']}",
@@ -207,11 +207,16 @@ def _mean(rows: Sequence[Mapping[str, str]], column: str) -> str:
     return f"{np.mean(values):.5g}" if values else ""
 
 
-def _protocol(folder: Path) -> str:
-    """How the game was played, as the exported policy says; empty if it does not."""
+def _said(policy: Path, what: str) -> str:
+    """What an exported policy says of how it was made; empty if it does not.
+
+    Args:
+        policy: its file.
+        what: an entry of its card, such as `protocol`.
+    """
     try:
-        with opened(folder / POLICY_FILE, "numpy") as file:
-            return str(json.loads(file.metadata()[CONTENT])["protocol"])
+        with opened(policy, "numpy") as file:
+            return str(json.loads(file.metadata()[CONTENT])[what])
     except (FileNotFoundError, KeyError, SafetensorError, TypeError, ValueError):
         return ""
 
@@ -227,13 +232,15 @@ def _evaluation(folder: Path) -> dict[str, Any] | None:
 
 def _teacher_score(config: Mapping[str, Any]) -> float | None:
     """The score in the folder of the teacher's policy, if there is one."""
+    env = config["choice"]["env"]
     for head in config["heads"].values():
-        # The score of a teacher's file says nothing of what is heard where its answers are changed.
-        changed = head.get("mirror") or head.get("random_answers")
+        # The score of a teacher's file says nothing of what is heard where its answers are changed,
+        # nor of what it is worth in another game.
+        changed = any(map(head.get, ("mirror", "random_answers", "mask", "delay")))
         if "teacher" in head and not changed:
             given = head["teacher"]
-            path = locate_policy(given) if given else SHIPPED_TEACHERS / config["choice"]["env"]
-            file = find_policy(path).parent / "evaluation.json"
-            if file.is_file():
+            policy = find_policy(locate_policy(given) if given else SHIPPED_TEACHERS / env)
+            file = policy.parent / "evaluation.json"
+            if file.is_file() and _said(policy, "env") in (env, ""):
                 return float(json.loads(file.read_text(encoding="utf-8"))["mean"])
     return None

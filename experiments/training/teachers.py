@@ -19,11 +19,11 @@ from agents.teachers import (
     Teacher,
     find_policy,
     load_policy,
-    load_teacher,
 )
 from configs.errors import UsageError, nearest_first
 from envs import EnvSpec
 from envs.names import canonical, nearest
+from experiments.training.actions import has_own_actions, is_among_all, load_any_teacher
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 
@@ -91,7 +91,7 @@ def find_teacher(text: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
             if hardware.processes.leads:
                 print(f"The teacher {said}", flush=True)
             return NetworkTeacher(agent, card)
-        return load_teacher(path, spec, hardware.device, hardware.precision)
+        return load_any_teacher(path, spec, hardware.device, hardware.precision)
     except OtherActionsError as error:
         raise UsageError(
             f"--teacher {text or path}: {error}; {_fitting_teacher(error.card, spec)}."
@@ -116,6 +116,18 @@ def _likely(path: Path) -> str:
 
 def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
     """How to get a teacher that has the student's actions."""
+    if is_among_all(card, spec):
+        if card.core == "none":
+            return (
+                "install ale-py, which tells which of the 18 actions it has (pip install "
+                "'auxgate[atari]'), or give a teacher that was trained with all of them"
+            )
+        return "give a teacher without a recurrent core, or one that was trained with all 18"
+    if card.env != spec.name and has_own_actions(card) and has_own_actions(spec):
+        return (
+            "add --env.full-action-space, since a game's own actions are some of those 18, or "
+            f"give a run or an exported policy of {spec.name}"
+        )
     theirs, ours = (protocol.partition("+")[0] for protocol in (card.protocol, spec.protocol))
     if card.env != spec.name or theirs == ours:
         return f"give a run or an exported policy of {spec.name} with the same actions"

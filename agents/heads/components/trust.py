@@ -116,7 +116,7 @@ class Trial(nn.Module):
     def hold(
         self,
         teacher: Teacher,
-        policy: Callable[[Tensor], Tensor],
+        policy: Callable[[Trajectory], Tensor],
         env: VecEnv,
         generator: torch.Generator,
     ) -> str:
@@ -124,7 +124,7 @@ class Trial(nn.Module):
 
         Args:
             teacher: to be tried.
-            policy: from its logits to the probabilities that the student will learn from.
+            policy: from what happened to the probabilities that the student will learn from.
             env: where the student will learn; to be reset afterwards.
             generator: what actions are drawn from, on the environments' device.
         """
@@ -150,7 +150,7 @@ class Trial(nn.Module):
                 state=None if env.state is None else torch.stack([env.state, env.state]),
                 episode_start=opens,
             )
-            action = sample(policy(teacher(moment))[0].log(), generator).action
+            action = sample(policy(moment)[0].log(), generator).action
             teacher.acted(action)
             with guarding(env.spec.name):
                 step = env.step(action)

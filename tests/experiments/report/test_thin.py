@@ -125,6 +125,22 @@ def test_the_shipped_teacher_s_score_is_that_of_its_evaluation(write_run, tmp_pa
     assert found == pytest.approx(evaluation["mean"], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("game", "flags"),
+    [
+        ("Breakout", "--aux.distill.mirror"),
+        ("Breakout", "--aux.distill.mask 0.3"),
+        ("Breakout", "--aux.distill.delay 2"),
+        ("Pong", ""),
+    ],
+)
+def test_a_score_says_nothing_of_a_wrong_teacher_or_one_in_another_game(
+    game, flags, write_run, tmp_path
+):
+    line = f"{DISTILL.replace('Breakout', game)} --teacher Breakout {flags}"
+    assert thinned(write_run(tmp_path / "run", line)).teacher is None
+
+
 @pytest.mark.parametrize("missing", ["config.json", "versions.json", "metrics.csv"])
 def test_a_folder_without_one_of_its_files_is_no_run(missing, write_run, tmp_path):
     folder = write_run(tmp_path / "run")

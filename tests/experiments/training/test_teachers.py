@@ -1,11 +1,23 @@
 import pytest
+import torch
 
+from agents.runtime.checkpoint import load_checkpoint
 from agents.teachers import export_policy
 from configs.cli import parse
 from configs.errors import UsageError
 from experiments.training import teachers
 from experiments.training.build import build
-from tests.experiments.sessions import HARDWARE, SMALL, WORLDS, complaint, session_of
+from experiments.training.run_folder import CHECKPOINTS
+from tests.experiments.sessions import (
+    HARDWARE,
+    SMALL,
+    WORLDS,
+    agent_of,
+    alike,
+    among,
+    complaint,
+    session_of,
+)
 
 
 def test_without_a_shipped_teacher_the_command_that_trains_one_is_given():
@@ -46,9 +58,9 @@ def test_a_teacher_with_other_observations_is_refused(teacher):
     [
         (
             "--protocol machado",
-            "play by its protocol (--protocol baselines), or train a teacher by yours ('python "
-            "train.py --env Pong --protocol machado --run-dir runs/teacher-Pong-machado') and "
-            "give --teacher runs/teacher-Pong-machado.",
+            "play by its protocol (--protocol machado), or train a teacher by yours ('python "
+            "train.py --env Pong --protocol baselines --run-dir runs/teacher-Pong-baselines') and "
+            "give --teacher runs/teacher-Pong-baselines.",
         ),
         (
             "--env.full-action-space",
@@ -56,18 +68,18 @@ def test_a_teacher_with_other_observations_is_refused(teacher):
         ),
     ],
 )
-def test_a_teacher_of_another_protocol_is_refused_with_the_cure(flags, cure, tmp_path):
+def test_a_teacher_of_more_actions_is_refused_with_the_cure(flags, cure, tmp_path):
     line = SMALL.replace("Catch", "Pong")
-    config = parse(line.split())
+    config = parse(f"{line} {flags}".split())
     session = build(config, HARDWARE)
     export_policy(tmp_path / "teacher", session.learner.agent, session.card)
     session.env.close()
-    config = parse(f"{line} {flags} --aux distill --teacher {tmp_path / 'teacher'}".split())
+    config = parse(f"{line} --aux distill --teacher {tmp_path / 'teacher'}".split())
     with pytest.raises(UsageError) as refused:
         build(config, HARDWARE)
     said = str(refused.value)
     assert said.startswith(
-        f"--teacher {tmp_path / 'teacher'}: the teacher at {tmp_path / 'teacher'} plays Pong (base"
+        f"--teacher {tmp_path / 'teacher'}: the teacher at {tmp_path / 'teacher'} plays Pong ("
     )
     assert said.endswith(f"; {cure}")
 
@@ -92,3 +104,34 @@ def test_a_wrong_teacher_is_asked_for_by_its_flags(teacher):
     world = session_of("--aux distill --aux.distill.mirror", WORLDS)
     assert world.learner.heads["distill"].wrong.order.tolist() == [0, 3, 2, 1]
     world.update()
+
+
+def test_a_delayed_teacher_goes_on_exactly_in_a_resumed_run(tmp_path):
+    line = "--aux distill --aux.distill.delay 5 --aux.distill.random-answers 0.5"
+    whole = session_of(line, WORLDS)
+    for _ in range(3):
+        whole.update()
+    whole.save(tmp_path)
+    resumed = session_of(line, WORLDS)
+    said = resumed.restore(load_checkpoint(tmp_path / CHECKPOINTS).state)
+    assert said.endswith("exactly.")
+    for _ in range(3):
+        expected, found = whole.update(), resumed.update()
+        assert torch.equal(found["distill/loss"], expected["distill/loss"])
+    assert alike(agent_of(resumed), agent_of(whole))
+
+
+def test_all_processes_hide_the_same_places_from_a_teacher(teacher):
+    line = f"--aux distill --teacher {teacher} --aux.distill.mask 0.3"
+    first, second = (among(rank, line).learner.heads["distill"].mask.hidden for rank in (0, 1))
+    assert torch.equal(first, second)
+    assert first.sum() == 15  # of 10 x 5 cells
+
+
+def test_the_worlds_own_teachers_have_no_observations_to_hide():
+    said = complaint("--aux distill --aux.distill.mask 0.3", WORLDS)
+    assert said == (
+        "--aux.distill.mask hides observations, but a teacher of Gridworld's own knows the "
+        "world's state and needs none: give an exported policy as the --aux.distill.teacher, or "
+        "use --aux.distill.delay or --aux.distill.random-answers."
+    )

@@ -64,7 +64,9 @@ class Always(Teacher):
 
 
 def tried(trial, teacher, env):
-    return trial.hold(teacher, lambda logits: logits.softmax(-1), env, generator(1, "t", CPU))
+    return trial.hold(
+        teacher, lambda moment: teacher(moment).softmax(-1), env, generator(1, "t", CPU)
+    )
 
 
 def student(reward, terminated):
