@@ -8,7 +8,7 @@ from configs.cli import SHORT_HELP, lists_teachers
 from configs.errors import UsageError, blame, quoted
 from envs.base import EnvironmentFailedError, is_out_of_memory
 from experiments.training.build import USUAL, Parts
-from experiments.training.endings import culprit, ruin, skipped, trouble
+from experiments.training.endings import LeaderFailedError, culprit, ruin, skipped, trouble
 from experiments.training.evaluating import best_so_far
 from experiments.training.lock import VanishedError
 from experiments.training.teachers import teacher_table
@@ -79,6 +79,8 @@ def main(
     except VanishedError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return DIVERGED
+    except LeaderFailedError as error:
+        return DIVERGED if error.vanished else MISTAKEN
     except OSError as error:  # not the environment's: those come as EnvironmentFailedError
         print(f"train.py: {trouble(error)}", file=sys.stderr)
     except EnvironmentFailedError as error:

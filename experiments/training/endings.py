@@ -9,6 +9,8 @@ from pathlib import Path
 from agents.learning.learner import Learner
 from agents.networks.actor_critic import NotFiniteError, check_finite
 from agents.runtime.checkpoint import write_json
+from agents.runtime.distributed import Agreement
+from configs.errors import UsageError
 from configs.training import TrainConfig
 from experiments.training.lock import FolderLock, VanishedError
 from experiments.training.run_folder import CHECKPOINTS, CONFIG, VERSIONS, versions
@@ -87,6 +89,70 @@ def ruin(learner: Learner, folder: Path, max_skipped: int) -> str:
     if learner.skipped_in_a_row >= max_skipped:
         what = f"the last {int(learner.skipped_in_a_row):,} updates were skipped"
     return f"{what}, because {why}; the weights before them are saved in {folder}. {cure}"
+
+
+class LeaderFailedError(OSError):
+    """The leading process cannot write, and says why; all others raise this."""
+
+    def __init__(self, vanished: bool) -> None:
+        super().__init__("the first process cannot write the run's folder, and says why")
+        self.vanished = vanished
+        """Whether the folder is gone."""
+
+
+class Writing:
+    """Keeps an error of the process that writes until all processes can end together.
+
+    Only the leading process writes, so it alone finds out; if it left at once, the others would
+    wait for it in their next update.  A process that is alone raises its errors at once.
+    """
+
+    def __init__(self, session: Session, lock: FolderLock | None = None) -> None:
+        """Has met no error yet.
+
+        Args:
+            session: of the run.
+            lock: of the run's folder; none where another process writes.
+        """
+        self._alone = session.processes.size == 1
+        self._agreement = Agreement(session.processes, session.env.device)
+        self._lock = lock
+        self._error: OSError | UsageError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether this process has met an error."""
+        return self._error is not None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps an error of what is written within until `settle`."""
+        try:
+            yield
+        except (OSError, UsageError) as error:
+            if self._alone:
+                raise
+            self._error = self._error or error
+
+    def settle(self) -> None:
+        """Waits for all processes, and ends them if one of them has met an error.
+
+        Raises:
+            OSError: that of this process.
+            UsageError: that of this process.
+            LeaderFailedError: another process has met one.
+        """
+        if self._agreement.settle(self.failed):
+            gone = self._lock is not None and not self._lock.intact(CONFIG)
+            vanished = self._agreement.settle(gone)
+            raise self._error or LeaderFailedError(vanished)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within succeeds for all processes or ends them all."""
+        with self.kept():
+            yield
+        self.settle()
 
 
 @contextmanager

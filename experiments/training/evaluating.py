@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -263,6 +263,9 @@ class Rated:
     def keep(self, result: Result) -> bool:
         """Exports the policy if it is the best so far, and notes the numbers.
 
+        A mean that is not finite (an environment's rewards may not be) is never the best: nothing
+        would be better than NaN.
+
         Args:
             result: of `play`.
 
@@ -272,9 +275,10 @@ class Rated:
         Raises:
             OSError: the file cannot be written.
         """
-        best = self._best is None or result.scores.mean > self._best
+        mean = result.scores.mean
+        best = isfinite(mean) and (self._best is None or mean > self._best)
         if best:
-            self._best = result.scores.mean
+            self._best = mean
             scores = result.to_json()
             for name in ("returns", "lengths"):
                 del scores[name]
@@ -288,7 +292,6 @@ class Rated:
         scores, (low, high) = result.scores, result.interval
         # Of whole episodes only.
         normalised = None if scores.unfinished else result.human_normalised
-        assert self._best is not None
         return {
             "mean": scores.mean,
             "interval_low": low,
@@ -299,7 +302,7 @@ class Rated:
             "length": float(np.mean(scores.lengths)),
             "optimum": nan if scores.optimum is None else scores.optimum,
             "human_normalised": nan if normalised is None else normalised,
-            "best": self._best,
+            "best": nan if self._best is None else self._best,
         }
 
     def sentence(self, result: Result, spent: str, *, best: bool) -> str:
@@ -340,13 +343,16 @@ def read_best(path: Path) -> tuple[float, int]:
 
     Raises:
         FileNotFoundError: there is none yet.
-        DamagedFileError: the best policy's file cannot be read.
+        DamagedFileError: the best policy's file cannot be read, or its mean is not finite.
     """
     _, card = load_tensors(path)
     try:
-        return float(card["evaluation"]["mean"]), int(card["steps"])
+        mean, step = float(card["evaluation"]["mean"]), int(card["steps"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{path} has no evaluation") from error
+    if not isfinite(mean):
+        raise DamagedFileError(f"the mean return of {path} is {mean}")
+    return mean, step
 
 
 def best_so_far(folder: Path) -> str:
@@ -354,7 +360,7 @@ def best_so_far(folder: Path) -> str:
     try:
         mean, step = read_best(folder / BEST_FILE)
     except FileNotFoundError:
-        return "No evaluation was made yet."
+        return "No evaluation with a finite score was made yet."
     except DamagedFileError as error:
         return f"The best evaluation is unknown: {error}."
     return f"Best evaluation {mean:,.2f} at step {step:,}, policy in {folder / BEST_FILE}."

@@ -187,8 +187,7 @@ class Session:
                 f"{self.processes.size}: new episodes start."
             )
         if state["device"] != device:
-            self.collector.remember(state["collector"])
-            self.collector.restart()
+            self._start_new_episodes(state)
             return (
                 f"{resumed}; random numbers of {state['device']} cannot go on on {device}: new "
                 "episodes start."
@@ -197,9 +196,14 @@ class Session:
             self.collector.load_state_dict(state["collector"])
             self.collector.go_on_from(self.env.restore(state["env"]))
             return f"{resumed}, exactly."
-        self.collector.remember(state["collector"])
-        self.collector.restart()
+        self._start_new_episodes(state)
         return f"{resumed}; {self._why_not_exactly()}: new episodes start."
+
+    def _start_new_episodes(self, state: Mapping[str, Any]) -> None:
+        """Starts episodes anew; the process whose finished ones were saved remembers them."""
+        if self.processes.leads:  # else the first line of the log would count them several times
+            self.collector.remember(state["collector"])
+        self.collector.restart()
 
     def _why_not_exactly(self) -> str:
         if self.processes.size > 1:

@@ -32,6 +32,7 @@ from experiments.training import run_folder as rundir
 from experiments.training.build import USUAL, Parts, build
 from experiments.training.endings import (
     Dropped,
+    Writing,
     holding,
     unsound,
 )
@@ -76,7 +77,8 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
         UsageError: the config cannot be built, or the folder cannot be written.
     """
     session, reason = set_up(config, parts=parts)
-    lock = rundir.claim(config, parts.variant) if session.processes.leads else None
+    with Writing(session).together():
+        lock = rundir.claim(config, parts.variant) if session.processes.leads else None
     family, algo = config.choice.preset_family, config.choice.algo
     may_ask = session.env.device.type == "cuda" and config.tasks is None
     hint = hint_on_gpu(family, algo, config.run.num_envs) if may_ask else ""
@@ -104,19 +106,18 @@ def resume(options: ResumeOptions, parts: Parts = USUAL) -> Run:
 
 
 def _resume(given: rundir.Resumed, parts: Parts, lock: FolderLock | None) -> Run:
+    notes: tuple[str, ...]
     if rundir.never_began(given.source):
         session, reason = set_up(given.config, parts=parts)
+        notes = ("The run had no checkpoint yet: it starts over.",)
+    else:
+        loaded = load_latest(given.source, given.config)
+        session, reason = set_up(given.config, loaded.step, parts)
+        notes = (*loaded.notes, restore(session, loaded, given.source))
+    with Writing(session).together():
         if session.processes.leads:
             lock = rundir.go_on(given.source, given.folder, given.config, lock)
-        notes = (reason, "The run had no checkpoint yet: it starts over.", *given.notes)
-        return Run(given.config, given.folder, session, notes, lock)
-    loaded = load_latest(given.source, given.config)
-    session, reason = set_up(given.config, loaded.step, parts)
-    resumed = restore(session, loaded, given.source)
-    if session.processes.leads:
-        lock = rundir.go_on(given.source, given.folder, given.config, lock)
-    notes = (reason, *loaded.notes, resumed, *given.notes)
-    return Run(given.config, given.folder, session, notes, lock)
+    return Run(given.config, given.folder, session, (reason, *notes, *given.notes), lock)
 
 
 def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Session, str]:
@@ -276,7 +277,8 @@ class Trainer:
 
         Raises:
             VanishedError: the folder is gone; says where the run was saved instead.
-            OSError: the log or a checkpoint cannot be written.
+            OSError: the log or a checkpoint cannot be written; in processes that do not lead,
+                `LeaderFailedError`.
         """
         with holding(self.run.lock, self.run.config, self.run.session):
             return self._train()
@@ -296,19 +298,23 @@ class Trainer:
         over = diverged = ruined = False
         stops = Agreement(processes, session.env.device)
         dropped = Dropped()
-        with self._open_sink(self.run) as sink, self._stop() as stop:
-            for note in (*self.run.notes, f"Writing to {self.run.folder}"):
-                sink.note(note)
-            if (learner.steps == 0 or self.finished) and processes.leads:
-                # A run can then be resumed whenever it dies, and a full disk shows at once; one
-                # that died after its last checkpoint gets its policy.
-                session.save(self.run.folder)
-            if evaluator.due():  # it was interrupted
-                logged_at += evaluator.evaluate(sink, stop)
+        writing = Writing(session, self.run.lock)
+        with writing.together():
+            opened = self._open_sink(self.run)
+        with opened as sink, self._stop() as stop:
+            with writing.together():
+                for note in (*self.run.notes, f"Writing to {self.run.folder}"):
+                    sink.note(note)
+                if (learner.steps == 0 or self.finished) and processes.leads:
+                    # A run can then be resumed whenever it dies, and a full disk shows at once;
+                    # one that died after its last checkpoint gets its policy.
+                    session.save(self.run.folder)
+                if evaluator.due():  # it was interrupted
+                    logged_at += evaluator.evaluate(sink, stop)
             for scalars in self.updates():
                 metrics.add(scalars)
                 now, step = time.monotonic(), learner.steps
-                over = stops.any(stop.requested or ruined) or self.finished
+                over = stops.any(stop.requested or ruined or writing.failed) or self.finished
                 if logs.passed(step) or over:
                     seconds, clock = now - logged_at, session.collector.clock.read()
                     split = (clock.environment / seconds, clock.acting / seconds)
@@ -323,34 +329,39 @@ class Trainer:
                         metrics={**metrics.drain(), **of_others},
                         gate=self.run.config.choice.gate,
                     )
-                    if self.run.lock is not None:
-                        self.run.lock.check(rundir.CONFIG)
-                    sink.log(progress)
+                    with writing.kept():
+                        if self.run.lock is not None:
+                            self.run.lock.check(rundir.CONFIG)
+                        sink.log(progress)
+                        if pictures.passed(step) and processes.leads:
+                            sink.show(step, session.pictures())
                     dropped.add(progress.metrics)
                     logged_at, logged_step = now, step
-                    if pictures.passed(step) and processes.leads:
-                        sink.show(step, session.pictures())
                     diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                     over = over or diverged
-                sink.tick(step, now - began)
                 due = evaluator.due()
-                if processes.leads and (over or due or now - saved_at >= patience):
-                    try:
-                        session.save(self.run.folder)
-                    except NotFiniteError:
-                        ruined, over = True, over or alone
-                    saved_at, patience = now, 60 * options.checkpoint_minutes
+                saves = processes.leads and (over or due or now - saved_at >= patience)
+                with writing.kept():
+                    sink.tick(step, now - began)
+                    if saves and not writing.failed:
+                        try:
+                            session.save(self.run.folder)
+                        except NotFiniteError:
+                            ruined, over = True, over or alone
+                        saved_at, patience = now, 60 * options.checkpoint_minutes
                 if over:
                     # Only the process that saves knows; the run is over for all at this update.
                     ruined = stops.settle(ruined)
-                if due and not (diverged or ruined or stop.requested):
-                    # No step is made meanwhile, so the time is not that of training.
-                    logged_at += evaluator.evaluate(sink, stop)
+                if due and not (diverged or ruined or writing.failed or stop.requested):
+                    with writing.kept():
+                        # No step is made meanwhile, so the time is not that of training.
+                        logged_at += evaluator.evaluate(sink, stop)
                     over = over or (alone and stop.requested)
                 for interval, call in self._callbacks:
                     if interval.passed(step):
                         call(self)
                 if over:
+                    writing.settle()
                     break
             for note in dropped.notes():
                 sink.note(note)

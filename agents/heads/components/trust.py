@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agents.algorithms.returns import gae
@@ -72,6 +72,8 @@ class TeacherAdvantage(nn.Module):
 
 STEP_LIMIT = 2_000
 """Agent steps after which a trial counts the episodes that go on with what they have earned."""
+LEAST_EPISODES = 8
+"""Of a trial: fewer say little of the spread of their returns, and a single one nothing."""
 
 
 class Trial(nn.Module):
@@ -79,11 +81,12 @@ class Trial(nn.Module):
 
         w = max(0, 2 Phi((m_T - m_S) / sqrt(e_T^2 + e_S^2)) - 1)
 
-    with the mean return m_T of the teacher, played for an episode in every environment before the
-    run begins, the mean m_S of the student's last episodes, and their standard errors.  The
-    weight is 1 as long as the teacher is clearly ahead, and 0 once the student has caught up, or
-    before anything is known.  A return is what the learner sees of an episode: the sum of its
-    rewards after their transform, up to a termination (Atari: a life) or a truncation.
+    with the mean return m_T of the teacher, the mean m_S of the student's last episodes, and their
+    standard errors.  The teacher is played before the run begins, for an episode in every
+    environment; where these are fewer than `LEAST_EPISODES`, for several.  The weight is 1 as long
+    as the teacher is clearly ahead, and 0 once the student has caught up, or before anything is
+    known.  A return is what the learner sees of an episode: the sum of its rewards after their
+    transform, up to a termination (Atari: a life) or a truncation.
     """
 
     earned: Float[Tensor, " B"]
@@ -120,56 +123,26 @@ class Trial(nn.Module):
         env: VecEnv,
         generator: torch.Generator,
     ) -> str:
-        """Plays an episode of the teacher in every environment; returns a sentence on it.
+        """Plays at least `LEAST_EPISODES` of the teacher, as many in every environment.
 
         Args:
             teacher: to be tried.
             policy: from what happened to the probabilities that the student will learn from.
             env: where the student will learn; to be reset afterwards.
             generator: what actions are drawn from, on the environments' device.
+
+        Returns:
+            A sentence on the trial.
         """
-        with guarding(env.spec.name):
-            observation = env.reset()
-        num_envs, device = env.spec.num_envs, env.device
-        earned = torch.zeros(num_envs, device=device)
-        steps = torch.zeros((), dtype=torch.int64, device=device)
-        alive = torch.ones(num_envs, dtype=torch.bool, device=device)
-        opens = alive
-        none = torch.zeros((1, num_envs), device=device)
-        never, nothing = none.bool(), none.long()
-        for played in range(1, STEP_LIMIT + 1):
-            # A teacher reads all observations but the last.
-            moment = Trajectory(
-                action=nothing,
-                reward=none,
-                terminated=never,
-                truncated=never,
-                valid=~never,
-                log_probability=none,
-                observation=torch.stack([observation, observation]),
-                state=None if env.state is None else torch.stack([env.state, env.state]),
-                episode_start=opens,
-            )
-            action = sample(policy(moment)[0].log(), generator).action
-            teacher.acted(action)
-            with guarding(env.spec.name):
-                step = env.step(action)
-            reward = step.reward.sign() if env.spec.reward_transform == "sign" else step.reward
-            earned += torch.where(alive & step.valid, reward, 0.0)
-            steps += (alive & step.valid).sum()
-            alive = alive & ~(step.terminated | step.truncated)
-            observation, opens = step.observation, ~step.valid
-            if played % 32 == 0 and not alive.any():  # waits for the device
-                break
+        rounds = -(-LEAST_EPISODES // env.spec.num_envs)
+        played = [_an_episode(teacher, policy, env, generator) for _ in range(rounds)]
         teacher.memory = None
-        # A single episode says nothing of the spread.
-        variance = (
-            earned.var() / num_envs if num_envs > 1 else torch.full_like(earned[0], torch.inf)
-        )
-        self.standard.copy_(torch.stack([earned.mean(), variance]))
+        earned = torch.cat([returns for returns, _ in played])
+        steps = sum(int(taken) for _, taken in played)
+        self.standard.copy_(torch.stack([earned.mean(), earned.var() / len(earned)]))
         mean, error = float(self.standard[0]), float(self.standard[1].sqrt())
         return (
-            f"The teacher was tried for {num_envs} episodes ({int(steps):,} steps, which do not "
+            f"The teacher was tried for {len(earned)} episodes ({steps:,} steps, which do not "
             f"count): as the learner sees rewards, it earns {mean:.3g} (standard error "
             f"{error:.2g})."
         )
@@ -188,3 +161,53 @@ class Trial(nn.Module):
         (mean,), (variance,) = student.mean_and_variance()
         lead = self.standard[0] - mean
         return certainty(lead, self.standard[1] + variance), lead
+
+
+def _an_episode(
+    teacher: Teacher,
+    policy: Callable[[Trajectory], Tensor],
+    env: VecEnv,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, " B"], Int[Tensor, ""]]:
+    """What a teacher earns in an episode of every environment, and the steps of all of them.
+
+    Args:
+        teacher: to be tried.
+        policy: from what happened to probabilities.
+        env: reset at first.
+        generator: what actions are drawn from.
+    """
+    with guarding(env.spec.name):
+        observation = env.reset()
+    num_envs, device = env.spec.num_envs, env.device
+    earned = torch.zeros(num_envs, device=device)
+    steps = torch.zeros((), dtype=torch.int64, device=device)
+    alive = torch.ones(num_envs, dtype=torch.bool, device=device)
+    opens = alive
+    none = torch.zeros((1, num_envs), device=device)
+    never, nothing = none.bool(), none.long()
+    for played in range(1, STEP_LIMIT + 1):
+        # A teacher reads all observations but the last.
+        moment = Trajectory(
+            action=nothing,
+            reward=none,
+            terminated=never,
+            truncated=never,
+            valid=~never,
+            log_probability=none,
+            observation=torch.stack([observation, observation]),
+            state=None if env.state is None else torch.stack([env.state, env.state]),
+            episode_start=opens,
+        )
+        action = sample(policy(moment)[0].log(), generator).action
+        teacher.acted(action)
+        with guarding(env.spec.name):
+            step = env.step(action)
+        reward = step.reward.sign() if env.spec.reward_transform == "sign" else step.reward
+        earned += torch.where(alive & step.valid, reward, 0.0)
+        steps += (alive & step.valid).sum()
+        alive = alive & ~(step.terminated | step.truncated)
+        observation, opens = step.observation, ~step.valid
+        if played % 32 == 0 and not alive.any():  # waits for the device
+            break
+    return earned, steps

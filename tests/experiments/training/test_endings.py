@@ -99,12 +99,39 @@ def two_processes(*arguments):
 def test_weights_that_are_not_finite_end_all_processes_alike(whose, after, tmp_path):
     # Only the leading process saves, so it alone finds out; a process that the others left without
     # a word would wait for them in its next update, or call the run a success.
-    codes, (said, other) = two_processes(whose, str(after), str(tmp_path / "run"))
+    codes, (said, other) = two_processes("weights", whose, str(after), str(tmp_path / "run"))
     assert codes == [DIVERGED, DIVERGED], said + other
     assert said.startswith("train.py: the weights policy.bias are NaN or infinite, so they were")
     assert "Traceback" not in other
     last = max((tmp_path / "run" / "checkpoints").iterdir())
     assert last.name == f"step-{24 * (after - 1):012}.safetensors"
+
+
+@pytest.mark.seconds
+@pytest.mark.parametrize(
+    ("trouble", "after", "code", "sentence"),
+    [
+        ("no room for the log", 0, MISTAKEN, "--run-dir {run} cannot be written (File too large)"),
+        ("no room for the log", 3, MISTAKEN, "writing failed (File too large): free some space"),
+        ("no room for a checkpoint", 0, MISTAKEN, "writing failed (File too large): free some"),
+        ("no room for a checkpoint", 3, MISTAKEN, "writing failed (File too large): free some"),
+        ("no room for a checkpoint", UPDATES, MISTAKEN, "writing failed (File too large): free"),
+        ("no folder", 3, DIVERGED, "{run} was removed, renamed or emptied while the run was wri"),
+    ],
+)
+def test_what_the_leader_cannot_write_ends_all_processes_alike(
+    trouble, after, code, sentence, tmp_path
+):
+    # The other process writes nothing, so it cannot find out by itself.
+    run = tmp_path / "run"
+    codes, (said, other) = two_processes(trouble, "leader", str(after), str(run))
+    assert codes == [code, code], said + other
+    assert said.startswith(f"train.py: {sentence.format(run=run)}")
+    assert said.count("\n") == 1
+    assert other == ""
+    if trouble == "no folder":
+        assert "it is saved, as it was at step " in said
+        assert (tmp_path / "run-rescued" / "policy.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("skipped", "last"), [(4, 0), (1, 1)])

@@ -2,6 +2,8 @@
 
 import csv
 import random
+from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from agents.runtime.checkpoint import flatten, load_checkpoint, load_tensors, sa
 from configs.cli import parse, parse_evaluate
 from configs.errors import UsageError
 from experiments.evaluation.command import evaluate
+from experiments.training import evaluating
 from experiments.training.command import main
 from experiments.training.evaluating import SEED, Evaluator, last_step, untouched
 from experiments.training.hardware import StopRequest
@@ -204,6 +207,51 @@ def test_a_best_policy_from_beyond_the_checkpoint_stays_until_another_is_better(
     assert Trainer(run, lambda run: Sink()).train() == DONE
     assert any("best.safetensors is of step 120, which the run had reached" in n for n in notes)
     assert load_tensors(best)[1] == changed
+
+
+def spoil_the_first(monkeypatch, bad):
+    """Makes a return of the first evaluation NaN or infinite."""
+    play, calls = evaluating.play, []
+
+    def spoilt(*arguments, **named):
+        scores = play(*arguments, **named)
+        calls.append(None)
+        if len(calls) > 1:
+            return scores
+        return replace(scores, returns=(bad, *scores.returns[1:]))
+
+    monkeypatch.setattr(evaluating, "play", spoilt)
+
+
+# Quantiles of infinite numbers are NaN, with a warning.
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("bad", [nan, inf])
+def test_a_score_that_is_not_finite_is_not_the_best(bad, monkeypatch):
+    spoil_the_first(monkeypatch, bad)
+    train(f"{CATCH} {EVERY}")
+    table = rows("run/evaluations.csv")
+    assert [row["best"] == "" for row in table] == [True, False, False, False]
+    means = [float(row["mean"]) for row in table[1:]]
+    card = load_tensors(Path("run/best.safetensors"))[1]
+    assert card["evaluation"]["mean"] == max(means)
+    assert card["steps"] == STEPS[1 + int(np.argmax(means))]
+
+
+def test_where_no_score_was_finite_there_is_no_best_policy(monkeypatch, capsys):
+    spoil_the_first(monkeypatch, nan)
+    train(f"{CATCH} --eval-every 120 --eval-episodes 8")
+    assert "No evaluation with a finite score was made yet." in capsys.readouterr().out
+    assert not Path("run/best.safetensors").exists()
+
+
+def test_a_best_policy_whose_score_is_not_finite_is_replaced(capsys):
+    train(f"{CATCH} {EVERY}")
+    best = Path("run/best.safetensors")
+    tensors, card = load_tensors(best)
+    save_tensors(best, tensors, card | {"evaluation": card["evaluation"] | {"mean": nan}})
+    assert main(["--resume", "run", "--steps", "156"]) == DONE
+    assert "is nan; the next evaluation replaces it." in capsys.readouterr().out.replace("\n", " ")
+    assert load_tensors(best)[1]["steps"] > 120
 
 
 def test_only_the_process_that_leads_evaluates(tmp_path):

@@ -248,6 +248,20 @@ def test_one_of_several_processes_starts_new_episodes_and_says_so(tmp_path):
     )
 
 
+def test_finished_episodes_are_counted_once_when_several_processes_go_on(tmp_path):
+    first = replace(session_of(), processes=Processes(0, 2))
+    train(first, 3)
+    first.save(tmp_path)
+    state = load_checkpoint(tmp_path / rundir.CHECKPOINTS).state
+    again = [replace(session_of(), processes=Processes(rank, 2)) for rank in (0, 1)]
+    for session in again:
+        session.restore(state)
+    # What the first line of the log is made of: what both have finished, and its means.
+    both = sum(session.collector.episodes.sums() for session in again)
+    assert both[0] == 3  # of nine steps each, in three environments
+    assert torch.equal(both, first.collector.episodes.sums())
+
+
 def test_another_number_of_processes_goes_on_with_new_episodes_and_says_so(tmp_path):
     first = replace(session_of(num_envs=2), processes=Processes(0, 2))  # of four
     train(first, 3)

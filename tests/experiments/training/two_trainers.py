@@ -1,11 +1,14 @@
-"""`train.py` in one of two processes, whose weights are spoilt after some updates.
+"""`train.py` in one of two processes, which meets trouble after some updates.
 
-`python -m tests.experiments.training.two_trainers WHOSE UPDATES RUN`, with the environment that
-torchrun gives to a process: after so many updates, the weights of the leading process or of both
-are infinite.
+`python -m tests.experiments.training.two_trainers TROUBLE WHOSE UPDATES RUN`, with the environment
+that torchrun gives to a process: after so many updates, the trouble is the leading process's or
+both's.
 """
 
+import resource
+import shutil
 import sys
+from pathlib import Path
 
 import torch
 
@@ -19,24 +22,50 @@ FLAGS = (
     "--env Catch --env.rows 4 --num-envs 4 --unroll-length 6 --steps 240 --log-steps 24 --device "
     "cpu --precision fp32 --threads 1 --checkpoint-minutes 1e-9"
 )
-"""So many updates, a checkpoint after each."""
+"""So many updates, a line of the log and a checkpoint after each."""
 
 
-def spoiling(after):
-    """A learner whose weights are infinite after so many updates."""
+def spoil(learner, run):
+    """Makes the weights infinite."""
+    with torch.no_grad():
+        learner.agent.policy.bias[0] = torch.inf
 
-    class Spoiling(Learner):
+
+def fill_disk(room):
+    """No file grows beyond `room` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+
+TROUBLES = {
+    "weights": spoil,
+    "no room for the log": lambda learner, run: fill_disk(10),
+    # Room for what a run is told and logs.
+    "no room for a checkpoint": lambda learner, run: fill_disk(20_000),
+    "no folder": lambda learner, run: shutil.rmtree(run),
+}
+
+
+def troubled(trouble, after, run):
+    """A learner that meets the trouble after so many updates, or before the first."""
+    act = TROUBLES[trouble]
+
+    class Troubled(Learner):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            if after == 0:
+                act(self, run)
+
         def update(self, trajectory):
             metrics = super().update(trajectory)
             if self.updates == after:
-                with torch.no_grad():
-                    self.agent.policy.bias[0] = torch.inf
+                act(self, run)
             return metrics
 
-    return Parts(learner=Spoiling)
+    return Parts(learner=Troubled)
 
 
 if __name__ == "__main__":
-    whose, updates, run = sys.argv[1:]
-    parts = spoiling(int(updates)) if whose == "both" or will_lead() else Parts()
+    trouble, whose, updates, run = sys.argv[1:]
+    meets = whose == "both" or will_lead()
+    parts = troubled(trouble, int(updates), Path(run)) if meets else Parts()
     sys.exit(main([*FLAGS.split(), "--run-dir", run], parts))

@@ -29,6 +29,7 @@ class Corridor(VecEnv):
 
     def reset(self):
         self._time.zero_()
+        self._over.zero_()
         return self._time.clone().unsqueeze(1)
 
     def step(self, action):
@@ -84,32 +85,46 @@ def student(reward, terminated):
     )
 
 
-@pytest.mark.parametrize(("transform", "mean"), [("none", 4.0), ("sign", 2.0)])
+@pytest.mark.parametrize(("transform", "mean"), [("none", 9.0), ("sign", 4.5)])
 def test_a_trial_counts_the_first_episode_of_every_environment(transform, mean):
-    trial, teacher = Trial(3, CPU), Always(1)
-    sentence = tried(trial, teacher, Corridor(3, transform))
-    # Episodes of 1, 2 and 3 steps; what comes after them, of the short ones most, does not count.
-    returns = mean * torch.tensor([0.5, 1.0, 1.5])
-    assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / 3]))
-    assert "3 episodes (6 steps, which do not count): " in sentence
+    trial, teacher = Trial(8, CPU), Always(1)
+    sentence = tried(trial, teacher, Corridor(8, transform))
+    # Episodes of 1, 2, ... and 8 steps; what comes after them, of the short ones most, does not
+    # count.
+    returns = mean / 4.5 * torch.arange(1.0, 9.0)
+    assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / 8]))
+    assert "8 episodes (36 steps, which do not count): " in sentence
     assert f"it earns {mean:g} (standard error" in sentence
     assert teacher.memory is None, "the student's first trajectory opens episodes"
     assert teacher.openings[0].all()
-    assert teacher.openings[2].tolist() == [True, False, False]
-    assert all(action.tolist() == [1, 1, 1] for action in teacher.told)
+    assert teacher.openings[2].tolist() == [True, *[False] * 7]
+    assert all(action.tolist() == [1] * 8 for action in teacher.told)
+
+
+@pytest.mark.parametrize(("num_envs", "episodes"), [(1, 8), (3, 9), (7, 14), (9, 9)])
+def test_where_environments_are_few_each_plays_several_episodes(num_envs, episodes):
+    trial, teacher = Trial(num_envs, CPU), Always(1)
+    sentence = tried(trial, teacher, Corridor(num_envs))
+    assert f"tried for {episodes} episodes" in sentence
+    returns = torch.arange(2.0, 2.0 * num_envs + 1, 2.0).repeat(episodes // num_envs)
+    assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / episodes]))
+    # All environments begin anew together.
+    rounds = len(teacher.openings) // 32
+    assert rounds == episodes // num_envs
+    assert all(teacher.openings[32 * each].all() for each in range(rounds))
 
 
 def test_an_endless_trial_is_cut_and_counts_what_was_earned():
-    trial = Trial(2, CPU)
-    assert f"{2 * STEP_LIMIT:,} steps" in tried(trial, Always(1), Corridor(2, ends=False))
+    trial = Trial(8, CPU)
+    assert f"{8 * STEP_LIMIT:,} steps" in tried(trial, Always(1), Corridor(8, ends=False))
     assert trial.standard.tolist() == [2.0 * STEP_LIMIT, 0.0]
 
 
-def test_a_single_environment_says_nothing_about_the_spread():
+def test_a_teacher_is_followed_in_a_single_environment():
     trial = Trial(1, CPU)
     tried(trial, Always(1), Corridor(1))
-    weight, _ = trial(student([0.0, 0.0], [True, True]))
-    assert weight == 0
+    weight, lead = trial(student([0.0, 0.0], [True, True]))
+    assert (weight, lead) == (1, 2)
 
 
 def test_nothing_is_followed_before_two_episodes_of_the_student_have_ended():
