@@ -186,8 +186,8 @@ def environment(task: Task, recorder: Recorder) -> gymnasium.Env[Any, Any]:
     return flat
 
 
-def stable_baselines(side: str, task: Task, seed: int, file: TextIO) -> None:
-    """Trains PPO or A2C of Stable-Baselines3."""
+def stable_baselines(side: str, task: Task, seed: int, file: TextIO) -> Any:
+    """Trains PPO or A2C of Stable-Baselines3; returns the model."""
     import stable_baselines3
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
@@ -201,7 +201,7 @@ def stable_baselines(side: str, task: Task, seed: int, file: TextIO) -> None:
         env = VecNormalize(env, gamma=options.get("gamma", 0.99))
     algorithm = getattr(stable_baselines3, side.removeprefix("sb3-").upper())
     numbers = {name: _schedule(value) for name, value in options.items()}
-    algorithm("MlpPolicy", env, seed=seed, device="cpu", **numbers).learn(task.steps)
+    return algorithm("MlpPolicy", env, seed=seed, device="cpu", **numbers).learn(task.steps)
 
 
 def _schedule(value: Any) -> Any:

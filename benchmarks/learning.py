@@ -104,16 +104,23 @@ def settings(options: Options) -> Iterator[Setting]:
                     yield Setting(task, side, seed)
 
 
-def python_of(options: Options) -> str:
-    """The interpreter of the peers, with their packages installed."""
-    folder = Path(options.peers)
+def python_of(peers: str, more: Sequence[str] = ()) -> str:
+    """The interpreter of the peers, with their packages installed.
+
+    Args:
+        peers: the folder of their virtual environment, made where it is missing.
+        more: packages beyond those that learning needs; pip leaves alone what is there.
+    """
+    folder = Path(peers)
     python = folder / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet"]
+    install += ["--constraint", str(ROOT / "constraints.txt")]
     if not python.is_file():
         print(f"Making {folder} for the peers...", flush=True)
         venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        constraints = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([*install, *constraints, "torch", f"{ROOT}[train]", *PACKAGES], check=True)
+        subprocess.run([*install, "torch", f"{ROOT}[train]", *PACKAGES], check=True)
+    if more:
+        subprocess.run([*install, *more], check=True)
     return str(python)
 
 
@@ -247,7 +254,7 @@ def main(arguments: Sequence[str]) -> int:
     options = options_of(Options, arguments, "learning.py", __doc__)
     try:
         options.check()
-        python = python_of(options)
+        python = python_of(options.peers)
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda setting: train(options, setting, python), settings(options)))
     except ValueError as error:
