@@ -57,7 +57,9 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     )
     # A gate more: only its rows are added.
     more = made_up(line.replace("sum", "sum cosine"), LINES, "more")
-    assert main([str(more), "--output", str(folder), "--keep"]) == 0
+    title = "Catch, 100 steps, 2 seeds: a harmful head (adversarial)"
+    assert f"# title: {title}" in before
+    assert main([str(more), "--output", str(folder), "--keep", "--title", "two gates"]) == 0
     after, all_runs = read(folder / "runs.csv")
     assert list(map(str, all_runs[:4])) == list(map(str, runs))
     assert [(run.arm, run.seed) for run in all_runs[4:]] == [("cosine", 1), ("cosine", 2)]
@@ -71,8 +73,6 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     # The title is that of the table.
     redraw(folder / "probe.png")
     assert (folder / "probe.png").read_bytes() == drawn
-    title = "Catch, 100 steps, 2 seeds: a harmful head (adversarial)"
-    assert f"# title: {title}" in read_table(folder / "runs.csv")[0]
 
 
 def test_a_study_of_two_heads_is_refused(made_up, tmp_path, capsys):

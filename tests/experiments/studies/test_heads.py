@@ -63,7 +63,8 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     assert names == [(ALONE, "", 1), ("inverse", "sum", 1), (ALONE, "", 2), ("inverse", "sum", 2)]
     # A head more: only its rows are added.
     more = made_up(line.replace("inverse", "termination"), lines, "more")
-    assert main([str(more), "--output", str(folder), "--keep"]) == 0
+    assert remark(read(study_in(folder))[0], "title") == "Catch, 100 steps, 2 seeds"
+    assert main([str(more), "--output", str(folder), "--keep", "--title", "both heads"]) == 0
     _, after = read(study_in(folder))
     assert [each.final for each in after[:4]] == [each.final for each in runs]
     with (folder / "summary.csv").open() as file:
@@ -77,7 +78,6 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     # Title and steps are those of the tables.
     redraw(folder / "heads.png")
     assert (folder / "heads.png").read_bytes() == drawn
-    assert remark(read(study_in(folder))[0], "title") == "Catch, 100 steps, 2 seeds"
 
 
 def test_tables_that_do_not_say_their_steps_are_not_drawn(tmp_path):
