@@ -139,7 +139,7 @@ def draw_lines(
 
 def draw_courses(panels: Panels) -> Figure:
     """Draws cosines over the steps of learning."""
-    title = "Learning through cosine; bands: 95 % bootstrap intervals over seeds"
+    title = "Learning through cosine\nbands: 95 % bootstrap intervals over seeds"
     return draw_lines(title, panels, x="step", y="cosine of the gradients")
 
 
