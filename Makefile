@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo sweep watch test test-fast slow check format golden bench gpu gpu-wheels clean
+.PHONY: help setup train demo sweep watch test test-fast slow check format golden bench figures gpu gpu-wheels clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ golden: $(STAMP) ## Rewrite the golden losses (in a commit that says numerics-ch
 
 bench: $(STAMP) ## Steps per second, with each gate
 	$(BIN)/python benchmarks/throughput.py
+
+figures: $(STAMP) ## Draw all figures of benchmarks/results again from their tables
+	$(BIN)/python benchmarks/redraw.py $(ARGS)
 
 # A machine with a GPU is rarely set up for us: its own Python will do, with the wheels below.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))

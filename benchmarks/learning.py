@@ -220,6 +220,17 @@ def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
     return drawing
 
 
+def redraw(path: Path) -> None:
+    """Draws the figure from curves.csv next to it."""
+    runs: dict[Setting, list[list[float]]] = {}
+    for row in read_table(path.with_name("curves.csv"))[1]:
+        setting = Setting(row["task"], row["side"], int(row["seed"]))
+        runs.setdefault(setting, []).append([float(row[name]) for name in COLUMNS.split(",")])
+    tasks = tuple(dict.fromkeys(setting.task for setting in runs))
+    curves = {setting: np.array(lines) for setting, lines in runs.items()}
+    figure(Options(tasks), curves).savefig(path, dpi=150)
+
+
 def write(options: Options, arguments: Sequence[str]) -> None:
     """Writes tables and figure of all runs that are there."""
     folder = Path(options.output)
@@ -244,7 +255,7 @@ def write(options: Options, arguments: Sequence[str]) -> None:
         writer.writerows(rows)
     text = "\n".join([*top, *summary(options, curves)]) + "\n"
     (folder / "summary.csv").write_text(text, encoding="utf-8")
-    figure(options, curves).savefig(folder / "learning.png", dpi=150)
+    redraw(folder / "learning.png")
     print(text, end="")
 
 

@@ -102,11 +102,12 @@ def curve(options: Options, task: str, factor: float, seed: int) -> Curve:
 Runs = Mapping[tuple[str, float], Float[np.ndarray, "seeds points"]]
 
 
-def figure(options: Options, runs: Runs) -> Figure:
+def figure(runs: Runs) -> Figure:
     """A panel for each task, a line for each factor."""
-    drawing = Figure(figsize=(3.6 * len(options.tasks), 3.2), layout="constrained")
-    panels = drawing.subplots(1, len(options.tasks), squeeze=False)[0]
-    for axes, task in zip(panels, options.tasks, strict=True):
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+    drawing = Figure(figsize=(3.6 * len(tasks), 3.2), layout="constrained")
+    panels = drawing.subplots(1, len(tasks), squeeze=False)[0]
+    for axes, task in zip(panels, tasks, strict=True):
         points = np.linspace(0, TASKS[task], POINTS)
         for factor, ink in FACTORS.items():
             curve_with_band(axes, points, runs[task, factor], ink, f"rewards x {factor:g}")
@@ -118,6 +119,20 @@ def figure(options: Options, runs: Runs) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=len(FACTORS))
     return drawing
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from curves.csv next to it."""
+    returns: dict[tuple[str, float], dict[str, list[float]]] = {}
+    for row in read_table(path.with_name("curves.csv"))[1]:
+        seeds = returns.setdefault((row["task"], float(row["factor"])), {})
+        seeds.setdefault(row["seed"], []).append(float(row["return"]))
+    # The table leaves out the points before the first episode has ended.
+    runs = {
+        arm: np.array([[np.nan] * (POINTS - len(each)) + each for each in seeds.values()])
+        for arm, seeds in returns.items()
+    }
+    figure(runs).savefig(path, dpi=150)
 
 
 def write(options: Options, arguments: Sequence[str], runs: Runs) -> None:
@@ -145,7 +160,7 @@ def write(options: Options, arguments: Sequence[str], runs: Runs) -> None:
         lines.append(f"{task},{factor:g},{len(finals)},{numbers},{each}")
     text = "\n".join(lines) + "\n"
     (folder / "summary.csv").write_text(text, encoding="utf-8")
-    figure(options, runs).savefig(folder / "reward_scale.png", dpi=150)
+    redraw(folder / "reward_scale.png")
     print(text, end="")
 
 

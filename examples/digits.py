@@ -24,12 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from agents.gates import AttittudConfig
 from configs.errors import UsageError
 from examples.arms import MAIN, arms
-from examples.figures import draw_lines
 from examples.images import load
 from examples.lessons import POINTS, nearest_and_farthest, pairs, rotations, split
 from examples.parts import Part, compare
-from examples.report import Verdict, folder_of, no_less, positive, publish, run
-from experiments.results import options_of
+from examples.report import Verdict, folder_of, no_less, positive, publish, run, save
+from experiments.results import options_of, read_table
 
 FEW = 0.01
 """Of accuracy: to lose less than this is to lose nothing."""
@@ -37,6 +36,13 @@ JUDGED = ("sum", "cosine", "cosine_unweighted")
 """Gates of which there are claims."""
 NEAR = 3
 """Pairs of classes that are alike, and as many that are not."""
+KINDS = {"same": slice(1), "near": slice(1, 1 + NEAR), "far": slice(1 + NEAR, None)}
+"""Of pairs, in their order."""
+AUXILIARIES = {
+    "rotation": "turn of the auxiliary images, in degrees",
+    "pairs": "classes of main and auxiliary task",
+}
+"""Of the two parts: what their auxiliary tasks differ in."""
 
 
 @dataclass(frozen=True)
@@ -153,28 +159,29 @@ def work(options: Options, arguments: Sequence[str]) -> None:
     rotation = compare("rotation", angles, each, turned, makers, options.steps)
     classes = nearest_and_farthest(images, NEAR)
     classes = [(classes[0][0], classes[0][0]), *classes]
-    kinds = {"same": slice(1), "near": slice(1, 1 + NEAR), "far": slice(1 + NEAR, None)}
     names = [f"{main} and {auxiliary}" for main, auxiliary in classes]
     asked = pairs(images, splits, classes)
-    paired = compare("pairs", names, kinds, asked, makers, options.steps)
+    paired = compare("pairs", names, KINDS, asked, makers, options.steps)
     print(f"Pairs, the same, near and far: {', '.join(names)}.")
     curves = {
         "rotation": rotation.curves("cosine", ["0", options.turned], options.steps),
-        "pairs": paired.curves("cosine", list(kinds), options.steps),
+        "pairs": paired.curves("cosine", list(KINDS), options.steps),
     }
     figures = {
-        "digits_rotation": rotation.figure("turn of the auxiliary images, in degrees"),
-        "digits_pairs": paired.figure("classes of main and auxiliary task"),
-        "digits_cosine": draw_lines(
-            "Learning through cosine; bands: 95 % bootstrap intervals over seeds",
-            curves,
-            x="step",
-            y="cosine of the gradients",
-        ),
+        f"digits_{part.name}": part.figure(AUXILIARIES[part.name]) for part in (rotation, paired)
     }
     rows = rotation.rows() + paired.rows()
     verdicts = judge_rotation(rotation, options.turned) + judge_pairs(paired)
-    publish(folder, "digits", ["digits.py", *arguments], rows, figures, verdicts)
+    command = ["digits.py", *arguments]
+    publish(folder, "digits", command, rows, figures, verdicts, {"digits_cosine": curves})
+
+
+def redraw(path: Path) -> None:
+    """Draws digits_rotation.png or digits_pairs.png from digits.csv next to it."""
+    name = path.stem.removeprefix("digits_")
+    _, rows = read_table(path.with_name("digits.csv"))
+    part = Part.read(name, KINDS if name == "pairs" else {}, rows)
+    save(part.figure(AUXILIARIES[name]), path)
 
 
 def main(arguments: Sequence[str]) -> int:

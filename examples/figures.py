@@ -1,6 +1,6 @@
 """The figures of the examples: paths of every gate, and means with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import ceil
@@ -37,6 +37,10 @@ class Line:
     name: str
     place: Sequence[int | float]
     values: Float[np.ndarray, "seeds places"]
+
+
+Panels = Mapping[str, Sequence[Line]]
+"""Lines by the panel's name."""
 
 
 def draw_paths(
@@ -88,7 +92,7 @@ def _draw_landscape(axes: Axes, landscape: Landscape) -> None:
 
 def draw_lines(
     title: str,
-    panels: Mapping[str, Sequence[Line]],
+    panels: Panels,
     x: str,
     y: str = "",
     logarithmic: bool = False,
@@ -131,3 +135,40 @@ def draw_lines(
     )
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def draw_courses(panels: Panels) -> Figure:
+    """Draws cosines over the steps of learning."""
+    title = "Learning through cosine\nbands: 95 % bootstrap intervals over seeds"
+    return draw_lines(title, panels, x="step", y="cosine of the gradients")
+
+
+def rows_of(panels: Panels) -> list[dict[str, str]]:
+    """The table of lines: a row for each place and seed."""
+    return [
+        {"panel": panel, "line": line.name, "seed": str(seed)}
+        | {"place": f"{place:g}", "value": f"{value:.5g}"}
+        for panel, lines in panels.items()
+        for line in lines
+        for seed, values in enumerate(line.values)
+        for place, value in zip(line.place, values, strict=True)
+    ]
+
+
+def panels_of(rows: Iterable[Mapping[str, str]]) -> Panels:
+    """Reads what `rows_of` wrote."""
+    found: dict[str, dict[str, dict[str, dict[float, float]]]] = {}
+    for row in rows:
+        seeds = found.setdefault(row["panel"], {}).setdefault(row["line"], {})
+        seeds.setdefault(row["seed"], {})[float(row["place"])] = float(row["value"])
+    return {
+        panel: [
+            Line(
+                name,
+                list(next(iter(seeds.values()))),
+                np.array([list(values.values()) for values in seeds.values()]),
+            )
+            for name, seeds in lines.items()
+        ]
+        for panel, lines in found.items()
+    }

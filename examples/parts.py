@@ -46,6 +46,33 @@ class Part:
             for (task, seed), accuracy in np.ndenumerate(self.accuracy[gate])
         ]
 
+    @staticmethod
+    def read(name: str, kinds: Mapping[str, slice], table: Sequence[Mapping[str, str]]) -> "Part":
+        """Reads what `rows` wrote; of a cosine's course there is the mean alone.
+
+        Args:
+            name: of the part.
+            kinds: of the auxiliary tasks; empty: each is one.
+            table: rows of this part, and of others.
+        """
+        mine = [row for row in table if row["part"] == name]
+        tasks = list(dict.fromkeys(row["auxiliary"] for row in mine))
+        accuracy, cosine = (
+            {
+                gate: np.array([float(row[column]) for row in mine if row["gate"] == gate])
+                for gate in dict.fromkeys(row["gate"] for row in mine)
+            }
+            for column in ("accuracy", "cosine")
+        )
+        each = {task: slice(number, number + 1) for number, task in enumerate(tasks)}
+        return Part(
+            name,
+            tasks,
+            kinds or each,
+            {gate: values.reshape(len(tasks), -1) for gate, values in accuracy.items()},
+            {gate: values.reshape(len(tasks), -1, 1) for gate, values in cosine.items()},
+        )
+
     def figure(self, x: str) -> Figure:
         """Draws both, by kind of the auxiliary task."""
         drawn = [gate for gate in DRAWN if gate in self.accuracy]

@@ -7,7 +7,8 @@ the harmful one another w*.  These, batches of 256, Adam with 0.01 and the setti
 preference are the paper's; normal inputs and where w starts are our choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ from agents.gates.methods.sum import Sum
 from agents.learning.auxinash import LearnedPreference
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
-from examples.report import Row, Verdict, positive
+from examples.report import Row, Verdict, positive, save
+from experiments.results import read_table
 
 TARGETS = ("main", "helpful", "harmful")
 WANTED = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, -4.0]])
@@ -108,8 +110,23 @@ def learn_whom_to_trust(seeds: int, steps: int) -> tuple[list[Row], Figure, list
         for point, (time, away) in enumerate(zip(times, course, strict=True))
         for trust in [_words(preference[seed, point]) if gate == LEARNT else ("", "", "")]
     ]
+    return rows, draw_learning(distances, preference, times), judge(distances, preference)
+
+
+def draw_learning(
+    distances: Mapping[str, Float[np.ndarray, "seeds points"]],
+    preference: Float[np.ndarray, "seeds points targets"],
+    times: Sequence[int],
+) -> Figure:
+    """Draws how w came near to w*, and whom the gate came to trust.
+
+    Args:
+        distances: by gate.
+        preference: that was learnt.
+        times: steps at the points.
+    """
     trusted = [Line(name, times, preference[..., i]) for i, name in enumerate(TARGETS)]
-    figure = draw_lines(
+    return draw_lines(
         "linear: bands are 95 % bootstrap intervals over seeds",
         {
             "distance to w*": [Line(gate, times, each) for gate, each in distances.items()],
@@ -117,7 +134,23 @@ def learn_whom_to_trust(seeds: int, steps: int) -> tuple[list[Row], Figure, list
         },
         x="step",
     )
-    return rows, figure, judge(distances, preference)
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from regression_linear.csv next to it."""
+    _, rows = read_table(path.with_suffix(".csv"))
+    times = list(dict.fromkeys(int(row["step"]) for row in rows))
+    distances = {
+        gate: np.array([float(row["distance"]) for row in rows if row["gate"] == gate])
+        for gate in dict.fromkeys(row["gate"] for row in rows)
+    }
+    learnt = [[float(row[name]) for name in TARGETS] for row in rows if row["gate"] == LEARNT]
+    figure = draw_learning(
+        {gate: each.reshape(-1, len(times)) for gate, each in distances.items()},
+        np.array(learnt).reshape(-1, len(times), len(TARGETS)),
+        times,
+    )
+    save(figure, path)
 
 
 def judge(

@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -28,9 +29,9 @@ from agents.gates import Gate, make
 from examples.arms import MAIN
 from examples.figures import Line, draw_lines
 from examples.preference import POINTS, learn_whom_to_trust
-from examples.report import Row, Verdict, folder_of, positive, publish, run
+from examples.report import Row, Verdict, folder_of, positive, publish, run, save
 from examples.tanh import RELATIONS, Problems, Scores, Sizes, learn
-from experiments.results import options_of
+from experiments.results import options_of, read_table
 
 AVERAGED = "projection(decay=0.99)"
 
@@ -165,6 +166,32 @@ def lines(scores: dict[str, Scores], lambdas: Sequence[float]) -> dict[str, list
     }
 
 
+def draw(scores: dict[str, Scores], lambdas: Sequence[float]) -> Figure:
+    """Draws these lines."""
+    return draw_lines(
+        f"tanh: test loss, less that of {MAIN}; bands: 95 % bootstrap intervals over seeds",
+        lines(scores, lambdas),
+        x="lambda",
+        y=f"test loss, less that of {MAIN}",
+        logarithmic=True,
+    )
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from regression.csv next to it."""
+    _, rows = read_table(path.with_suffix(".csv"))
+    lambdas = list(dict.fromkeys(float(row["lambda"]) for row in rows if row["lambda"]))
+    scores = {}
+    for gate in dict.fromkeys(row["gate"] for row in rows):
+        shape = (1, 1, -1) if gate == MAIN else (len(RELATIONS), len(lambdas), -1)
+        validation, test = (
+            np.array([float(row[name]) for row in rows if row["gate"] == gate]).reshape(shape)
+            for name in ("validation", "test")
+        )
+        scores[gate] = Scores(validation, test)
+    save(draw(scores, lambdas), path)
+
+
 def work(options: Options, arguments: Sequence[str]) -> None:
     """Learns everything, and says what came out."""
     folder = folder_of(options.output)
@@ -174,13 +201,7 @@ def work(options: Options, arguments: Sequence[str]) -> None:
         scores = {MAIN: learn(problems, None, (), options.epochs)}
         for name, make_gate in makers(options).items():
             scores[name] = learn(problems, make_gate(), options.lambdas, options.epochs)
-        figure = draw_lines(
-            f"tanh: test loss, less that of {MAIN}; bands: 95 % bootstrap intervals over seeds",
-            lines(scores, options.lambdas),
-            x="lambda",
-            y=f"test loss, less that of {MAIN}",
-            logarithmic=True,
-        )
+        figure = draw(scores, options.lambdas)
         rows, verdicts = tables(scores, options.lambdas), judge(scores, options.lambdas)
         publish(folder, "regression", command, rows, {"regression": figure}, verdicts)
     if "linear" in options.tasks:

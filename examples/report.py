@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from configs.errors import UsageError
+from examples.figures import Panels, draw_courses, panels_of, rows_of
+from experiments.results import read_table
 from experiments.statistics import Difference, differences
 from experiments.training import run_folder as rundir
 
@@ -103,6 +106,7 @@ def publish(
     rows: Sequence[Row],
     figures: Mapping[str, Figure],
     verdicts: Sequence[Verdict],
+    courses: Mapping[str, Panels] = MappingProxyType({}),
 ) -> None:
     """Writes a table and figures, and prints the verdicts.
 
@@ -113,6 +117,7 @@ def publish(
         rows: of the table, all with the same columns.
         figures: by name.
         verdicts: on the claims.
+        courses: of cosines, by the name of their figure; each has a table of its own.
     """
     versions = rundir.versions()
     head = [
@@ -120,21 +125,33 @@ def publish(
         f"commit: {versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         f"hardware: {versions['cpu']}, {versions['cores']} cores; one thread on the CPU",
         f"packages: torch {versions['packages']['torch']}",
-        *map(str, verdicts),
     ]
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+    _write(folder / f"{name}.csv", [*head, *map(str, verdicts)], rows)
+    for figure_name, figure in figures.items():
+        save(figure, folder / f"{figure_name}.png")
+    for figure_name, panels in courses.items():
+        _write(folder / f"{figure_name}.csv", head, rows_of(panels))
+        redraw_courses(folder / f"{figure_name}.png")
+    for verdict in verdicts:
+        print(f"- {verdict}")
+    print(f"{folder / name}.csv, {', '.join(f'{each}.png' for each in (*figures, *courses))}")
+
+
+def _write(path: Path, head: Sequence[str], rows: Sequence[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in head)
         table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    for figure_name, figure in figures.items():
-        _save(figure, folder / f"{figure_name}.png")
-    for verdict in verdicts:
-        print(f"- {verdict}")
-    print(f"{folder / name}.csv, {', '.join(f'{each}.png' for each in figures)}")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def redraw_courses(path: Path) -> None:
+    """Draws the courses of cosines from the table of the same name."""
+    save(draw_courses(panels_of(read_table(path.with_suffix(".csv"))[1])), path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the file of a figure."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=DOTS_PER_INCH)
     Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path)

@@ -61,6 +61,19 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     return remarks, [row for row in rows if None not in row and None not in row.values()]
 
 
+def remark(remarks: Sequence[str], name: str) -> str:
+    """The last remark of a name: `title` finds what follows `# title: `; empty if there is none."""
+    start = f"# {name}: "
+    named = [line.removeprefix(start) for line in remarks if line.startswith(start)]
+    return named[-1] if named else ""
+
+
+def arguments_of(remarks: Sequence[str]) -> list[str]:
+    """The arguments of the program in the last remark that names a command."""
+    words = shlex.split(remark(remarks, "command"))
+    return words[3:] if words[1:2] == ["-m"] else words[2:]
+
+
 @dataclass(frozen=True)
 class Table:
     """A CSV that grows by a row whenever a run ends, so that an interrupted study loses none."""

@@ -29,8 +29,9 @@ from examples.supervised.classify import Classification, Set
 from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network
 from examples.supervised.networks import convolutions
+from examples.supervised.results import Results
 from examples.supervised.standins import cifar_100_digits
-from examples.supervised.study import Report, Results, compare, data_of, draw_accuracy, run_script
+from examples.supervised.study import Report, compare, data_of, draw_accuracy, run_script
 
 ETAS = {
     "attittud(eta=(1.0,1.0,-1.0),fresh=True)": "best on MultiCifar100",

@@ -90,7 +90,8 @@ class Problem(ABC):
 class Trained:
     """What became of one network."""
 
-    network: Network
+    network: Network | None
+    """None where the rest was read from a table."""
     scores: Mapping[str, float]
     cosine: Float[Tensor, " points"]
     """Of the main gradient and the auxiliary ones, their mean; NaN where no gate measured it."""

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 # A script sees its own folder, not the one it shares with the packages.
@@ -24,18 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs.errors import UsageError
 from examples.arms import MAIN
-from examples.figures import draw_lines
 from examples.report import Verdict, no_less, positive
 from examples.supervised import study
 from examples.supervised.classify import Classification, Set
 from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network
 from examples.supervised.networks import residual_network
+from examples.supervised.results import Results, redrawn
 from examples.supervised.standins import idx_digits
 from examples.supervised.study import (
     BANDS,
     Report,
-    Results,
     compare,
     data_of,
     draw_accuracy,
@@ -53,6 +53,7 @@ FAR: Sequence[Pair] = (
     ("n07590611", "n04243546"),  # hot pot, slot
     ("n01695060", "n06874185"),  # komodo dragon, traffic light
 )
+CLASSES = "classes of main and auxiliary task"
 MARGIN = 0.01
 """Of accuracy: to lose less than this is to lose nothing."""
 
@@ -211,20 +212,18 @@ def work(options: Options) -> Report:
         print(f"{kind}: {', '.join(f'{main} and {other}' for main, other in chosen)}")
     problems = {kind: partial(problem, options, data, chosen) for kind, chosen in kinds.items()}
     found = compare(problems, options.names(), options.seeds, options.steps, same_main=False)
-    figures = {
-        "pairs": draw_accuracy(
-            found,
-            "classes of main and auxiliary task",
-            f"{BANDS}, each with its pair of classes",
-        )
-    }
+    courses = {}
     if found.measures("cosine"):
-        figures["pairs_cosine"] = draw_lines(
-            "Learning through cosine; bands: 95 % bootstrap intervals over seeds",
-            {"cosine of the gradients": found.courses("cosine", options.steps)},
-            "step",
-        )
-    return Report(found.rows(), figures, judge(found))
+        courses["pairs_cosine"] = {CLASSES: found.courses("cosine", options.steps)}
+    return Report(found.rows(), {"pairs": draw(found)}, judge(found), courses)
+
+
+def draw(found: Results) -> Figure:
+    """Draws the accuracy by kind of the pairs."""
+    return draw_accuracy(found, CLASSES, f"{BANDS}, each with its pair of classes")
+
+
+redraw = redrawn(draw)
 
 
 def main(arguments: Sequence[str]) -> int:

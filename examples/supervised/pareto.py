@@ -23,7 +23,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from agents.gates import Gate, make
-from examples.report import Row, Verdict, positive
+from examples.report import Row, Verdict, positive, save
 from examples.supervised import study
 from examples.supervised.classify import Set, accuracy
 from examples.supervised.formats import Pictures, read_pictures
@@ -33,6 +33,7 @@ from examples.supervised.networks import perceptron
 from examples.supervised.standins import idx_digits, overlaid
 from examples.supervised.study import Report, data_of, gate_of, run_script
 from experiments.figures import inks, tidy
+from experiments.results import read_table
 
 BARGAINED, WEIGHTED = "auxinash", "weighted sum"
 
@@ -208,6 +209,15 @@ def draw(found: Mapping[str, Front]) -> Figure:
     axes.legend(frameon=False, fontsize=9)
     tidy(axes)
     return figure
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from pareto.csv next to it."""
+    points: dict[str, dict[str, list[list[float]]]] = {}
+    for row in read_table(path.with_suffix(".csv"))[1]:
+        front = points.setdefault(row["front"], {}).setdefault(row["seed"], [])
+        front.append([float(row["first"]), float(row["second"])])
+    save(draw({name: np.array([*seeds.values()]) for name, seeds in points.items()}), path)
 
 
 def work(options: Options) -> Report:

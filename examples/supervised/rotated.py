@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -26,10 +27,12 @@ from examples.supervised.classify import Classification, Set
 from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network
 from examples.supervised.networks import perceptron
+from examples.supervised.results import Results, redrawn
 from examples.supervised.standins import idx_digits
-from examples.supervised.study import Report, Results, compare, data_of, run_script
+from examples.supervised.study import Report, compare, data_of, run_script
 
 WIDTHS = (64, 64)
+TURN = "turn of the auxiliary's images, in degrees"
 MARGIN = 0.01
 """Of accuracy: to lose less than this is to lose nothing."""
 
@@ -132,21 +135,19 @@ def work(options: Options) -> Report:
         )
     problems = {f"{angle:g}": partial(problem, options, data, angle) for angle in options.angles}
     found = compare(problems, options.names(), options.seeds, options.steps)
-    figures = {
-        "rotated": draw_lines(
-            "Bands: 95 % bootstrap intervals over seeds",
-            {f"accuracy gained over {MAIN}": found.lines("accuracy")},
-            "turn of the auxiliary's images, in degrees",
-            ticks=found.conditions,
-        )
-    }
+    courses = {}
     if found.measures("cosine"):
-        figures["rotated_cosine"] = draw_lines(
-            "Learning through cosine; bands: 95 % bootstrap intervals over seeds",
-            {"cosine of the gradients, by angle": found.courses("cosine", options.steps)},
-            "step",
-        )
-    return Report(found.rows(), figures, judge(found))
+        courses["rotated_cosine"] = {TURN: found.courses("cosine", options.steps)}
+    return Report(found.rows(), {"rotated": draw(found)}, judge(found), courses)
+
+
+def draw(found: Results) -> Figure:
+    """Draws by angle what the auxiliary adds to the accuracy."""
+    panels = {f"accuracy gained over {MAIN}": found.lines("accuracy")}
+    return draw_lines(study.BANDS, panels, TURN, ticks=found.conditions)
+
+
+redraw = redrawn(draw)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from examples.arms import MAIN
-from examples.report import Row, Verdict, positive
+from examples.report import Row, Verdict, positive, save
 from examples.supervised import study
 from examples.supervised.classify import accuracy_of
 from examples.supervised.formats import Pictures, read_pictures
@@ -32,10 +33,11 @@ from examples.supervised.loop import Network, Problem
 from examples.supervised.networks import perceptron
 from examples.supervised.standins import idx_digits, overlaid
 from examples.supervised.study import Report, by_gate, compare, data_of, run_script
+from experiments.results import read_table
 
 TARGETS = {"first": 10, "second": 10, "odd": 2, "brightness": 1}
 """Numbers of answers; the last is a number itself."""
-
+ALONE = "one target each"
 
 SOURCES = {"gradnorm": "GradNorm", "rotograd": "RotoGrad", "nash": "Nash-MTL"}
 """Papers that say that their gate is better than the sum."""
@@ -172,7 +174,7 @@ def work(options: Options) -> Report:
     rows: list[Row] = []
     changes: dict[str, study.Seeds] = {}
     single = {task: alone.score(task, MAIN, task) for task in TARGETS}
-    for gate in ("one target each", *found.gates[1:]):
+    for gate in (ALONE, *found.gates[1:]):
         scores = (
             {task: found.score("", gate, task) for task in TARGETS}
             if gate in found.gates
@@ -187,11 +189,25 @@ def work(options: Options) -> Report:
             | {"change": f"{change[seed]:.3f}"}
             for seed in range(options.seeds)
         ]
-    panels = {"mean change in percent": changes} | {
-        task: {gate: found.score("", gate, task) for gate in changes} for task in TARGETS
+    return Report(rows, {"rotations": draw(rows)}, judge(changes))
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """Draws the mean change and the score of each target by gate, from the rows of the table."""
+    gates = dict.fromkeys(str(row["gate"]) for row in rows if row["gate"] != ALONE)
+    panels = {
+        title: {
+            gate: np.array([float(str(row[column])) for row in rows if row["gate"] == gate])
+            for gate in gates
+        }
+        for title, column in {"mean change in percent": "change", **{t: t for t in TARGETS}}.items()
     }
-    figure = by_gate("Means and 95 % bootstrap intervals over seeds", panels)
-    return Report(rows, {"rotations": figure}, judge(changes))
+    return by_gate("Means and 95 % bootstrap intervals over seeds", panels)
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from rotations.csv next to it."""
+    save(draw(read_table(path.with_suffix(".csv"))[1]), path)
 
 
 def main(arguments: Sequence[str]) -> int:

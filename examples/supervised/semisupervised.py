@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,11 +30,11 @@ from examples.supervised.classify import Set, accuracy
 from examples.supervised.formats import Pictures, read_pictures
 from examples.supervised.loop import Network, Problem
 from examples.supervised.networks import convolutions, jigsaw
+from examples.supervised.results import Results, redrawn
 from examples.supervised.standins import cifar_digits
 from examples.supervised.study import (
     LEARNT,
     Report,
-    Results,
     compare,
     data_of,
     draw_accuracy,
@@ -188,8 +189,15 @@ def work(options: Options) -> Report:
         )
     problems = {f"{labels:,}": partial(problem, options, data, labels) for labels in wanted}
     found = compare(problems, options.names(), options.seeds, options.steps, same_main=False)
-    figure = draw_accuracy(found, "labels")
-    return Report(found.rows(), {"semisupervised": figure}, judge(found))
+    return Report(found.rows(), {"semisupervised": draw(found)}, judge(found))
+
+
+def draw(found: Results) -> Figure:
+    """Draws the accuracy by number of labels."""
+    return draw_accuracy(found, "labels")
+
+
+redraw = redrawn(draw)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +18,10 @@ from agents.gates.methods.rotograd import RotoGrad
 from configs.errors import UsageError
 from configs.programs import read_gate
 from examples.arms import MAIN
-from examples.figures import Line, draw_lines
+from examples.figures import Panels, draw_lines
 from examples.report import Row, Verdict, folder_of, positive, publish, run
 from examples.supervised.loop import POINTS, Problem, Trained, train
+from examples.supervised.results import Results
 from experiments.figures import BLUE, tidy
 from experiments.results import options_of
 from experiments.statistics import bootstrap_means
@@ -122,74 +123,6 @@ def data_of(given: str, write: Callable[[Path], None], what: str) -> Iterator[Pa
             f"--data {given} is not a folder: give that of {what}, or drop --data for the stand-in."
         )
     yield Path(given)
-
-
-@dataclass(frozen=True)
-class Results:
-    """What became of all networks, by condition, gate and seed."""
-
-    conditions: Sequence[str]
-    gates: Sequence[str]
-    """Main-only learning first."""
-    trained: Mapping[tuple[str, str], Sequence[Trained]]
-
-    def score(self, condition: str, gate: str, metric: str) -> Float[np.ndarray, " seeds"]:
-        """One number per seed.
-
-        Args:
-            condition: of the auxiliary task, its data or its weight.
-            gate: by which the networks were trained.
-            metric: one of the scores of the problem.
-        """
-        return np.array([each.scores[metric] for each in self.trained[condition, gate]])
-
-    def gain(self, condition: str, gate: str, metric: str) -> Float[np.ndarray, " seeds"]:
-        """How much more than with main-only learning; the arguments are those of `score`.
-
-        Args:
-            condition: of the auxiliary task, its data or its weight.
-            gate: by which the networks were trained.
-            metric: one of the scores of the problem.
-        """
-        difference = self.score(condition, gate, metric) - self.score(condition, MAIN, metric)
-        return np.asarray(difference)
-
-    def cosine(self, condition: str, gate: str) -> Float[np.ndarray, "seeds points"]:
-        """Of the gradients, while the networks learnt."""
-        curves = [each.cosine.tolist() for each in self.trained[condition, gate]]
-        return np.array(curves)
-
-    def rows(self) -> list[Row]:
-        """One for each condition, gate and seed."""
-        return [
-            {"condition": condition, "gate": gate, "seed": seed}
-            | {metric: f"{value:.4f}" for metric, value in each.scores.items()}
-            | {"cosine": f"{float(each.cosine.mean()):.4f}"}
-            | {"preference": " ".join(f"{part:.4f}" for part in each.preference)}
-            for (condition, gate), every in self.trained.items()
-            for seed, each in enumerate(every)
-        ]
-
-    def lines(self, metric: str, gain: bool = True) -> list[Line]:
-        """A line for each gate over the conditions, for `draw_lines`."""
-        of = self.gain if gain else self.score
-        return [
-            Line(
-                gate,
-                list(range(len(self.conditions))),
-                np.stack([of(condition, gate, metric) for condition in self.conditions], 1),
-            )
-            for gate in (self.gates[1:] if gain else self.gates)
-        ]
-
-    def courses(self, gate: str, steps: int) -> list[Line]:
-        """The cosine over the steps, a line for each condition."""
-        middles = ((np.arange(POINTS) + 0.5) * steps / POINTS).tolist()
-        return [Line(each, middles, self.cosine(each, gate)) for each in self.conditions]
-
-    def measures(self, gate: str) -> bool:
-        """Whether the gate was among those compared, and measures cosines."""
-        return gate in self.gates
 
 
 def compare(
@@ -367,6 +300,8 @@ class Report:
     rows: Sequence[Row]
     figures: Mapping[str, Figure]
     verdicts: Sequence[Verdict]
+    courses: Mapping[str, Panels] = field(default_factory=dict)
+    """Of cosines, by the name of their figure."""
 
 
 def run_script(
@@ -392,6 +327,6 @@ def run_script(
         # A network is trained for minutes or days: first, whether its results have a place.
         folder = folder_of(options.output)
         report = work(options)
-        publish(folder, name, [script, *arguments], report.rows, report.figures, report.verdicts)
+        publish(folder, name, [script, *arguments], **vars(report))
 
     return run(f"{name}.py", publish_all)

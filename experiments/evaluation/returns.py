@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from experiments.figures import BLUE, VERMILLION, tidy
-from experiments.results import options_of
+from experiments.results import options_of, read_table
 from experiments.training.run_folder import versions
 
 EPISODES = "episodes.csv"
@@ -97,6 +97,13 @@ def draw(grid: Curve, curves: dict[str, Curve], path: Path) -> None:
     figure.savefig(path, dpi=140)
 
 
+def redraw(path: Path) -> None:
+    """Draws the figure from returns.csv next to it."""
+    _, rows = read_table(path.with_name("returns.csv"))
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    draw(columns.pop("step"), columns, path)
+
+
 def main(options: Options) -> None:
     """Writes the table and the figure."""
     runs = {f"auxgate {folder.name}": of_train(folder) for folder in options.ours}
@@ -118,7 +125,7 @@ def main(options: Options) -> None:
     for row, step in enumerate(grid):
         lines.append(",".join([f"{step:.0f}", *(f"{curve[row]:.2f}" for curve in curves.values())]))
     (options.output / "returns.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draw(grid, curves, options.output / "returns.png")
+    redraw(options.output / "returns.png")
     print("\n".join((lines[3], lines[-1])))
 
 

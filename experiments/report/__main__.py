@@ -9,6 +9,7 @@ summary.csv, comparison.csv, report.json, curves.png and improvement.png.  bench
 explains them.
 """
 
+import json
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -31,7 +32,7 @@ from experiments.report.scores import compare, summarise
 from experiments.report.tables import Report, for_terminal, sentences, write
 
 DOTS_PER_INCH = 130
-PAGE_FILE = "report.html"
+PAGE_FILE, CURVES, IMPROVEMENT = "report.html", "curves.png", "improvement.png"
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,40 @@ def report(options: Options) -> None:
         placed.append(replace(run, path=path))
         print(f"{run.path} -> {path}")
     arms = group(sorted(placed, key=lambda run: run.path), options.first)
-    made = Report(arms, summarise(arms), compare(arms))
+    made = Report(arms, summarise(arms), compare(arms), options.teacher)
     words = sentences(made)
     write(made, words, output)
     title = f"Report: {output.resolve().name}"
     text = page(made, words, skipped, draw_pictures(made, options.teacher), title)
     write_atomically(output / PAGE_FILE, text.encode(errors="backslashreplace"))
-    draw_curves(arms, options.teacher).savefig(output / "curves.png", dpi=DOTS_PER_INCH)
+    draw_curves(arms, options.teacher).savefig(output / CURVES, dpi=DOTS_PER_INCH)
     if len(arms) > 1:
-        draw_improvement(made).savefig(output / "improvement.png", dpi=DOTS_PER_INCH)
+        draw_improvement(made).savefig(output / IMPROVEMENT, dpi=DOTS_PER_INCH)
     else:
         # Of an earlier report with more arms.
-        (output / "improvement.png").unlink(missing_ok=True)
+        (output / IMPROVEMENT).unlink(missing_ok=True)
     _show(made, words)
     print(f"All in one page: {output / PAGE_FILE}")
+
+
+def redraw(path: Path) -> None:
+    """Draws curves.png or improvement.png from the runs' CSVs next to it.
+
+    Which arm comes first and where the teacher's line is, report.json says.
+
+    Raises:
+        ValueError: there are none.
+    """
+    runs, _, _ = _held(path.parent)
+    if not runs:
+        raise ValueError(f"{path.parent} has no CSV of a run.")
+    told = json.loads(path.with_name("report.json").read_text(encoding="utf-8"))
+    arms = group(runs, told.get("first", ""))
+    if path.name == CURVES:
+        figure = draw_curves(arms, told.get("teacher"))
+    else:
+        figure = draw_improvement(Report(arms, summarise(arms), compare(arms)))
+    figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
 def _held(output: Path) -> tuple[list[Run], list[str], list[Path]]:

@@ -47,6 +47,8 @@ class Report:
     arms: Sequence[Arm]
     summaries: Sequence[Summary]
     comparisons: Sequence[Comparison]
+    teacher: float | None = None
+    """A score at which a line is drawn, besides those of the teachers that the runs name."""
 
 
 def write(report: Report, words: Sequence[str], folder: Path) -> None:
@@ -66,6 +68,8 @@ def write(report: Report, words: Sequence[str], folder: Path) -> None:
         (folder / "comparison.csv").unlink(missing_ok=True)
     content = {
         "final_is": "evaluation" if final_is_evaluation(report.arms) else "last tenth of the curve",
+        "first": report.arms[0].name,
+        "teacher": report.teacher,
         "words": list(words),
         "intervals": {"level": LEVEL, "replicates": REPLICATES, "method": "percentile bootstrap"},
         "runs": _runs(report),

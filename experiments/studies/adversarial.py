@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, options_of
+from experiments.results import Row, Table, options_of, remark
 from experiments.statistics import Interval, compare_with
 from experiments.studies.engine import (
     ALONE,
@@ -53,7 +53,8 @@ class Options:
     keep: bool = False
     """Add to the runs that the table has, instead of beginning it anew."""
     title: str = ""
-    """Of the figure; empty: environment, steps and seeds of the STUDY, and its head."""
+    """Of the figure; empty: that of the table, or environment, steps, seeds and head of the
+    STUDY."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,32 @@ def draw(verdicts: Sequence[Verdict], title: str) -> Figure:
     return figure
 
 
+def read(folder: Path) -> tuple[list[str], list[Verdict]]:
+    """The remarks above the table of a folder, and what its runs show.
+
+    Raises:
+        ValueError: there are no runs, or an arm lacks a seed.
+    """
+    remarks, rows = Table(folder / RUNS, COLUMNS).read()
+    if not rows:
+        raise ValueError(f"{folder} has no runs: give the folder of a STUDY.")
+    return remarks, compare([parse_result(row) for row in rows])
+
+
+def redraw(path: Path, title: str = "") -> None:
+    """Draws the figure from the table next to it.
+
+    Raises:
+        ValueError: there are no runs, or an arm lacks a seed.
+    """
+    remarks, verdicts = read(path.parent)
+    draw(verdicts, title or remark(remarks, "title")).savefig(path, dpi=140)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Compares and draws; returns the exit code."""
     options = options_of(Options, arguments, "adversarial.py", __doc__)
-    table, title = Table(options.output / RUNS, COLUMNS), options.title
+    table = Table(options.output / RUNS, COLUMNS)
     study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (table,))
     try:
         if options.study:
@@ -201,22 +224,23 @@ def main(arguments: Sequence[str]) -> int:
             results: dict[Key, Result] = {
                 (made.arm, str(made.seed)): made for made in (result(run) for run in runs.values())
             }
-            study.complete(
-                list(results), lambda key: [results[key].cells()], arguments, keep=options.keep
-            )
             first, seeds = next(iter(runs.values())).config, len({key[-1] for key in runs})
             said = f"{first.choice.env}, {first.run.steps:,} steps, {seeds} seeds: a harmful head"
-            title = title or f"{said} ({heads.pop()})"
-        remarks, rows = table.read()
-        if not rows:
-            raise ValueError(f"{options.output} has no runs: give the folder of a STUDY.")
-        verdicts = compare([parse_result(row) for row in rows])
+            title = options.title or f"{said} ({heads.pop()})"
+            study.complete(
+                list(results),
+                lambda key: [results[key].cells()],
+                arguments,
+                [f"title: {title}"],
+                keep=options.keep,
+            )
+        remarks, verdicts = read(options.output)
     except ValueError as error:
         print(f"adversarial: {error}", file=sys.stderr)
         return 2
     lines = summary(verdicts)
     (options.output / SUMMARY).write_text("\n".join([*remarks, *lines]) + "\n", encoding="utf-8")
-    draw(verdicts, title).savefig(options.output / FIGURE, dpi=140)
+    redraw(options.output / FIGURE, options.title)
     print("\n".join(lines))
     return 0
 

@@ -100,6 +100,7 @@ class Study:
         wanted: Sequence[Key],
         train: Callable[[Key], Sequence[Sequence[str]]],
         arguments: Sequence[str],
+        said: Sequence[str] = (),
         *,
         keep: bool,
     ) -> None:
@@ -109,6 +110,7 @@ class Study:
             wanted: all runs, in their order.
             train: makes a run's cells, one sequence for each table.
             arguments: the program's, for the remarks above the tables.
+            said: further remarks, such as the title of the figure.
             keep: whether runs that the tables hold already are kept; if not, they start empty.
 
         Raises:
@@ -118,19 +120,20 @@ class Study:
         folder = self.tables[-1].path.parent
         folder.mkdir(parents=True, exist_ok=True)
         with FolderLock(folder):
-            self._complete(wanted, train, arguments, keep=keep)
+            self._complete(wanted, train, arguments, said, keep=keep)
 
     def _complete(
         self,
         wanted: Sequence[Key],
         train: Callable[[Key], Sequence[Sequence[str]]],
         arguments: Sequence[str],
+        said: Sequence[str],
         *,
         keep: bool,
     ) -> None:
         remarks, done = self._done() if keep else ([], set())
         if set(wanted) - done:
-            remarks = [*remarks, *header(self.program, arguments)]
+            remarks = [*remarks, *header(self.program, arguments, said)]
         for table in self.tables:
             _, rows = table.read() if keep else ([], [])
             table.start(remarks, [row for row in rows if self.key_of(row) in done])

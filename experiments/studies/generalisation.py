@@ -24,9 +24,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from configs.errors import UsageError
+from configs.parsing import read as read_options
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, tidy
-from experiments.results import print_lines
+from experiments.results import Row, arguments_of, print_lines, read_table
 from experiments.studies.held_out import TABLE
 from experiments.training.run_folder import VERSIONS, read_config
 
@@ -168,6 +169,21 @@ def draw(curves: Sequence[Curve], path: Path, explorer: float | None) -> None:
     tidy(axes)
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=140)
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from held_out.csv next to it, with the planner that its command names.
+
+    Raises:
+        UsageError: the command is not one of this program.
+    """
+    remarks, rows = read_table(path.with_name("held_out.csv"))
+    runs: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        runs.setdefault((row["arm"], row["seed"]), []).append(row)
+    curves = [Curve(arm, int(seed), "", "", tuple(mine)) for (arm, seed), mine in runs.items()]
+    options = read_options(Options, arguments_of(remarks), "generalisation.py", __doc__)
+    draw(curves, path, options.explorer)
 
 
 def generalisation(options: Options) -> list[str]:

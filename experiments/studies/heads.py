@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from configs.choice import names
 from experiments.figures import NO_GATE, Ink, inks, tidy
 from experiments.report.runs import LATE
-from experiments.results import Row, Table, options_of
+from experiments.results import Row, Table, options_of, remark
 from experiments.statistics import Difference, bootstrap_means, compare_with, holm
 from experiments.studies.engine import (
     ALONE,
@@ -65,10 +65,8 @@ class Options:
     """The folder of a study; without it the figure is drawn again from the tables."""
     keep: bool = False
     """Add to the runs that the tables have, instead of beginning them anew."""
-    steps: int = 1_000_000
-    """Agent steps of each run, where no STUDY says it."""
     title: str = ""
-    """Of the figure; empty: environment, steps and seeds of the STUDY."""
+    """Of the figure; empty: that of the tables, or environment, steps and seeds of the STUDY."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +149,19 @@ def read(study: Study) -> tuple[list[str], list[Outcome]]:
     return remarks, [_parse(row, by_run[study.key_of(row)]) for row in rows]
 
 
+def read_ordered(folder: Path) -> tuple[list[str], list[Outcome]]:
+    """What `read` finds in a folder, in the order of the heads, whichever were added later.
+
+    Raises:
+        ValueError: there are no runs.
+    """
+    remarks, found = read(study_in(folder))
+    if not found:
+        raise ValueError(f"{folder} has no runs: give the folder of a STUDY.")
+    order = (ALONE, *names("aux"))
+    return remarks, sorted(found, key=lambda each: order.index(each.head))
+
+
 def _parse(row: Row, curve: Row) -> Outcome:
     return Outcome(
         row["head"],
@@ -228,7 +239,9 @@ def draw(outcomes: Sequence[Outcome], steps: int, title: str) -> Figure:
     gates = list(dict.fromkeys(each.gate for each in outcomes if each.head != ALONE))
     columns = min(PANELS, len(heads))
     rows = -(-len(heads) // columns)
-    figure = Figure(figsize=(3.2 * columns + 0.4, 2.5 * rows + 1.1), layout="constrained")
+    # The lines below the panels need some width.
+    size = (max(3.2 * columns + 0.4, 7.4), 2.5 * rows + 1.1)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     found = verdicts(outcomes, "whole")
     ink_of = dict(zip(gates, inks(gates), strict=True))
@@ -268,34 +281,45 @@ def _curve(axes: Axes, runs: Sequence[Outcome], steps: int, label: str, ink: Ink
         axes.fill_between(at, low, high, color=ink.colour, alpha=0.15, linewidth=0)
 
 
+def redraw(path: Path, title: str = "") -> None:
+    """Draws the figure from the tables next to it.
+
+    Raises:
+        ValueError: there are no runs, or not how many steps they made.
+    """
+    remarks, found = read_ordered(path.parent)
+    steps = remark(remarks, "steps")
+    if not steps:
+        raise ValueError(f"{path.with_name(RUNS)} has no line '# steps: ' with those of each run.")
+    draw(found, int(steps), title or remark(remarks, "title")).savefig(path, dpi=130)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Compares and draws; returns the exit code."""
     options = options_of(Options, arguments, "heads.py", __doc__)
-    study, steps, title = study_in(options.output), options.steps, options.title
     try:
         if options.study:
             runs = trained(Path(options.study))
             outcomes = {key: outcome(run) for key, run in runs.items()}
-            study.complete(
-                list(runs), lambda key: outcomes[key].cells(), arguments, keep=options.keep
-            )
             first = next(iter(runs.values())).config
-            steps = first.run.steps
-            seeds = len({key[-1] for key in runs})
-            title = title or f"{first.choice.env}, {steps:,} steps, {seeds} seeds"
-        remarks, found = read(study)
-        if not found:
-            raise ValueError(f"{options.output} has no runs: give the folder of a STUDY.")
-        # Arms that were added later (--keep) come in the same order.
-        found.sort(key=lambda each: (ALONE, *names("aux")).index(each.head))
+            steps, seeds = first.run.steps, len({key[-1] for key in runs})
+            title = options.title or f"{first.choice.env}, {steps:,} steps, {seeds} seeds"
+            study_in(options.output).complete(
+                list(runs),
+                lambda key: outcomes[key].cells(),
+                arguments,
+                [f"title: {title}", f"steps: {steps}"],
+                keep=options.keep,
+            )
+        remarks, found = read_ordered(options.output)
         lines = summary(found)
+        redraw(options.output / FIGURE, options.title)
     except ValueError as error:
         print(f"heads: {error}", file=sys.stderr)
         return 2
     text = "\n".join([*remarks, *lines]) + "\n"
     (options.output / SUMMARY).write_text(text, encoding="utf-8")
     print("\n".join(lines))
-    draw(found, steps, title).savefig(options.output / FIGURE, dpi=130)
     return 0
 
 

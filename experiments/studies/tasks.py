@@ -248,6 +248,11 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+def redraw(path: Path) -> None:
+    """Draws the figure from the table next to it."""
+    draw(read(path.parent)[1], path)
+
+
 def _short(task: str) -> str:
     return task if len(task) <= 34 else f"{task[:33]}…"
 

@@ -263,15 +263,31 @@ def write(scores: Sequence[Score], remarks: Sequence[str], folder: Path) -> list
     Returns:
         H and L of all gates.
     """
-    from experiments.studies.plane import draw  # drawing takes a second to import
-
     table = Table(folder / SCORES, SCORE_COLUMNS)
     table.start(remarks, [dict(zip(SCORE_COLUMNS, row, strict=True)) for row in map(_row, scores)])
     tasks, shares = tasks_of(scores), shares_of(scores)
     _write(folder / TASKS, TASK_COLUMNS, remarks, map(_task_row, tasks))
     _write(folder / YARDSTICK, COLUMNS, remarks, map(_share_row, shares))
-    draw(shares, tasks).savefig(folder / FIGURE, dpi=150, metadata={"Software": None})
+    _draw(shares, tasks, folder / FIGURE)
     return shares
+
+
+def redraw(path: Path) -> None:
+    """Draws the figure from scores.csv next to it.
+
+    Raises:
+        ValueError: there are no scores.
+    """
+    scores, _ = read(path.parent)
+    if not scores:
+        raise ValueError(f"{path.parent} has no {SCORES}: measure first, by --measure tabular.")
+    _draw(shares_of(scores), tasks_of(scores), path)
+
+
+def _draw(shares: Sequence[Share], tasks: Sequence[Task], path: Path) -> None:
+    from experiments.studies.plane import draw  # drawing takes a second to import
+
+    draw(shares, tasks).savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _write(

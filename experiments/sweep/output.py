@@ -2,16 +2,20 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from agents.logs.tensorboard import EventFile
 from agents.runtime.checkpoint import write_atomically, write_json
+from experiments.results import read_table
 from experiments.statistics import estimates
 from experiments.sweep import figures
-from experiments.sweep.arms import SweepArm
-from experiments.sweep.folder import Results, to_json
-from experiments.sweep.summary import Verdict, summarise, verdicts
+from experiments.sweep.arms import SweepArm, arms
+from experiments.sweep.folder import Results, from_json, modern, to_json
+from experiments.sweep.summary import Summary, Verdict, summarise, verdicts
 from experiments.training.run_folder import flat
 
 CURVES, WORLDS, SUMMARY = "curves.csv", "worlds.csv", "summary.json"
@@ -20,6 +24,36 @@ VERDICTS, FIGURE, FINALS, EVENTS = "verdicts.txt", "sweep.png", "finals.png", "t
 
 def write(results: Results, folder: Path) -> list[Verdict]:
     """Writes all files of a finished sweep and returns its verdicts."""
+    words = write_tables(results, folder)
+    for figure in (FIGURE, FINALS):
+        redraw(folder / figure)
+    _write_events(results, folder / EVENTS)
+    return words
+
+
+def redraw(path: Path) -> None:
+    """Draws sweep.png or finals.png from the tables next to it, the same bytes from the same ones.
+
+    The file does not name the version of matplotlib, which is no result.
+    """
+    draw = figures.draw_finals if path.name == FINALS else figures.draw
+    draw(read(path.parent)).savefig(path, dpi=160, metadata={"Software": None})
+
+
+def read(folder: Path) -> figures.Tables:
+    """Reads what `write_tables` wrote, and what the figures show."""
+    content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    config = from_json(modern(content["config"]))
+    curves: dict[tuple[str, ...], list[list[float]]] = {}
+    for row in read_table(folder / CURVES)[1]:
+        arm = tuple(row[name] for name in _ARM)
+        curves.setdefault(arm, []).append([float(row[name]) for name in _POINT])
+    by_arm = {arm: np.array(curves[tuple(map(str, _named(arm)))]) for arm in arms(config)}
+    return figures.Tables(config, Summary.from_json(content), by_arm)
+
+
+def write_tables(results: Results, folder: Path) -> list[Verdict]:
+    """Writes the tables of a finished sweep and its verdicts, and returns these."""
     summary = summarise(results)
     words = verdicts(results.config, summary)
     _write_table(folder / CURVES, _curves(results))
@@ -30,15 +64,12 @@ def write(results: Results, folder: Path) -> list[Verdict]:
         | {"verdicts": [vars(verdict) for verdict in words]},
     )
     write_atomically(folder / VERDICTS, "".join(f"{verdict}\n" for verdict in words).encode())
-    figures.write(results, folder / FIGURE)
-    figures.write_finals(results, folder / FINALS)
-    _write_events(results, folder / EVENTS)
     return words
 
 
 def _curves(results: Results) -> Iterable[Sequence[object]]:
     """One line per arm and point."""
-    yield (*_ARM, "updates", "steps", "return", "low", "high", "cosine", "weight")
+    yield (*_ARM, "updates", *_POINT, "cosine", "weight")
     for number, arm in enumerate(results.arms):
         intervals = estimates(results.expected_return[:, number].T)
         for point, (updates, steps, interval) in enumerate(
@@ -73,6 +104,7 @@ def _worlds(results: Results) -> Iterable[Sequence[object]]:
 
 
 _ARM = ("setting", "temperature", "gate")
+_POINT = ("steps", "return", "low", "high")
 
 
 def _named(arm: SweepArm) -> tuple[object, ...]:

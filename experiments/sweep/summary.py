@@ -5,7 +5,7 @@ another world, the colder the worse, pulls plain adding below learning alone, wh
 prevents; a perfect teacher is best trusted everywhere, which a gate cannot know.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from configs.programs import Setting, SweepConfig
-from experiments.statistics import Difference, Estimate, differences, estimates, holm
+from experiments.statistics import Difference, Estimate, Interval, differences, estimates, holm
 from experiments.sweep.arms import MAIN, SweepArm, Teaching, teachings
 from experiments.sweep.folder import Results
 
@@ -78,6 +78,24 @@ class Summary:
             "warmth": {gate: _plain(value) for gate, value in self.warmth.items()},
         }
 
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Summary":
+        """Reads what `to_json` wrote."""
+        return Summary(
+            scores=tuple(map(_score, content["arms"])),
+            teachers={
+                Teaching(each["setting"], each["temperature"]): _estimate(each)
+                for each in content["teachers"]
+            },
+            optimum=_estimate(content["optimum"]),
+            random=_estimate(content["random"]),
+            share_of_optimum=content["main_only_share_of_optimum"],
+            drift=content["main_only_drift_in_last_tenth"],
+            cells=content["cells"],
+            aliased=content["aliased_cells"],
+            warmth={gate: _estimate(plain) for gate, plain in content["warmth"].items()},
+        )
+
 
 def _plain(estimate: Estimate) -> dict[str, float]:
     """An estimate as `summary.json` has it."""
@@ -89,6 +107,22 @@ def _plain_score(score: Score) -> dict[str, Any]:
     return asdict(score) | {
         name: _plain(value) for name, value in vars(score).items() if isinstance(value, Estimate)
     }
+
+
+def _estimate(plain: Mapping[str, float]) -> Any:
+    """The estimate, or the difference, that `_plain` wrote."""
+    value, interval = plain["mean"], Interval(plain["low"], plain["high"])
+    return Difference(value, interval, plain["p"]) if "p" in plain else Estimate(value, interval)
+
+
+def _score(plain: Mapping[str, Any]) -> Score:
+    numbers = {
+        name: _estimate(value) if isinstance(value, dict) else value
+        for name, value in plain.items()
+        if name != "arm"
+    }
+    teaching = plain["arm"]["teaching"]
+    return Score(SweepArm(plain["arm"]["gate"], teaching and Teaching(**teaching)), **numbers)
 
 
 def summarise(results: Results) -> Summary:

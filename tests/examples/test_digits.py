@@ -62,6 +62,7 @@ def test_a_tiny_run_leaves_a_table_and_figures(tmp_path, monkeypatch, capsys):
         "digits.csv",
         "digits_rotation.png",
         "digits_pairs.png",
+        "digits_cosine.csv",
         "digits_cosine.png",
     }
     lines = (tmp_path / "digits.csv").read_text("utf-8").splitlines()

@@ -45,6 +45,16 @@ def test_a_row_is_a_gate_a_task_and_a_seed(part):
     }
 
 
+def test_a_table_is_read_back(part):
+    table = [{name: str(value) for name, value in row.items()} for row in part.rows()]
+    other = [{**row, "part": "rotation"} for row in table]
+    found = Part.read("pairs", part.kinds, other + table)
+    assert list(found.tasks) == list(part.tasks)
+    for kind in part.kinds:
+        np.testing.assert_allclose(found.gain("sum", kind), part.gain("sum", kind), atol=1e-4)
+        np.testing.assert_allclose(found.angle("sum", kind), part.angle("sum", kind))
+
+
 def test_figures_go_by_kind(part):
     axes = part.figure("classes").axes
     assert [text.get_text() for text in axes[0].get_xticklabels()] == ["same", "other"]

@@ -6,7 +6,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from configs.errors import UsageError
-from examples.report import Verdict, folder_of, no_less, positive, publish, run
+from examples.figures import Line, panels_of
+from examples.report import Verdict, folder_of, no_less, positive, publish, redraw_courses, run
+from experiments.results import read_table
 
 ABOVE = np.array([1.0, 2.0, 3.0, 2.0, 1.0, 3.0])
 """The least of 2^6 choices of signs, and its opposite: p = 2 / 64."""
@@ -61,6 +63,21 @@ def test_a_table_says_how_it_was_made_and_what_came_out(tmp_path, capsys):
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.size == (180, 90)
     assert capsys.readouterr().out.splitlines()[0] == "- it: shown. Yes."
+
+
+def test_courses_have_a_table_from_which_they_are_drawn_again(tmp_path):
+    places, values = [5.0, 15.0], np.array([[0.5, -0.25], [0.75, 0.125]])
+    courses = {"turned": {"angle": [Line("0", places, values), Line("90", places, -values)]}}
+    publish(tmp_path, "table", ["script.py"], [{"gate": "sum"}], {}, [], courses)
+    _, rows = read_table(tmp_path / "turned.csv")
+    [(panel, [first, second])] = panels_of(rows).items()
+    assert (panel, first.name, second.name, first.place) == ("angle", "0", "90", places)
+    np.testing.assert_array_equal(first.values, values)
+    np.testing.assert_array_equal(second.values, -values)
+    drawn = (tmp_path / "turned.png").read_bytes()
+    (tmp_path / "turned.png").unlink()
+    redraw_courses(tmp_path / "turned.png")
+    assert (tmp_path / "turned.png").read_bytes() == drawn
 
 
 def test_a_folder_is_made_or_refused_in_one_sentence(tmp_path):

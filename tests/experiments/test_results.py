@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.results import Table, header, publish, run_alone, split_flags
+from experiments.results import (
+    Table,
+    arguments_of,
+    header,
+    publish,
+    remark,
+    run_alone,
+    split_flags,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +40,14 @@ def test_the_header_tells_how_and_where_a_result_was_made():
     head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     commit = lines[1].removeprefix("# commit: ").removesuffix(" (dirty)")
     assert commit == head
+
+
+def test_a_remark_is_found_by_its_name_and_the_last_one_counts():
+    remarks = ["# title: old", "# command: python speed.py --arms 'main only'", "# title: a: b"]
+    assert (remark(remarks, "title"), remark(remarks, "hardware")) == ("a: b", "")
+    assert arguments_of(remarks) == ["--arms", "main only"]
+    remarks.append("# command: python -m experiments.speed --fast")
+    assert arguments_of(remarks) == ["--fast"]
 
 
 def test_flags_of_another_program_come_after_two_dashes():

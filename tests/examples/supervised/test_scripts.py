@@ -10,8 +10,9 @@ import torch
 from configs.errors import UsageError
 from examples.supervised import dense, pareto, rotated, rotations, standins, study
 from examples.supervised.loop import Network, Trained
+from examples.supervised.results import Results
 from examples.supervised.standins import FEATURES, faces, rooms
-from examples.supervised.study import LEARNT, Results, best, judge_lambdas
+from examples.supervised.study import LEARNT, best, judge_lambdas
 
 TINY = {
     "rotated": "--angles 0 90 --gates sum cosine attittud",
@@ -162,6 +163,20 @@ def results(values, metrics=("validation", "test"), cosines=None):
     conditions = list(dict.fromkeys(condition for condition, _ in values))
     gates = list(dict.fromkeys(gate for _, gate in values))
     return Results(conditions, gates, {key: trained(key[0], each) for key, each in values.items()})
+
+
+def test_results_are_read_back_from_their_table(tmp_path):
+    arms = [(condition, gate) for condition in ("0", "90") for gate in ("main only", "sum")]
+    found = results({arm: 0.5 + 0.1 * number for number, arm in enumerate(arms)})
+    study.publish(tmp_path, "table", ["script.py"], found.rows(), {}, [])
+    again = Results.read(tmp_path / "table.csv")
+    assert (again.conditions, again.gates) == (found.conditions, found.gates)
+    for condition, gate in arms:
+        for metric in ("validation", "test"):
+            scores = [each.score(condition, gate, metric) for each in (again, found)]
+            np.testing.assert_allclose(*scores, atol=1e-4)
+        mean = found.cosine(condition, gate).mean(1, keepdims=True)
+        np.testing.assert_allclose(again.cosine(condition, gate), mean, atol=1e-4)
 
 
 def test_every_gate_is_judged_at_the_lambda_that_suits_it():

@@ -86,6 +86,16 @@ def test_the_report_is_made_again_from_its_own_files_alone(runs):
     assert content("out") == before
 
 
+def test_a_figure_is_drawn_again_as_it_was_asked_for(runs):
+    given = ["--output", "out", "--first", "distill, cosine", "--teacher", "50"]
+    assert report.main([str(runs), *given]) == 0
+    before = content("out")
+    for name in ("curves.png", "improvement.png"):
+        Path("out", name).unlink()
+        report.redraw(Path("out", name))
+    assert content("out") == before
+
+
 def test_a_run_that_is_there_already_is_replaced(runs, write_run, tmp_path):
     made(f"{runs} --output out")
     write_run(tmp_path / "again", f"{COSINE} --seed 1", ((100, 99.0),))

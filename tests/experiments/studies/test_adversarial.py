@@ -2,7 +2,6 @@ import csv
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 from experiments.results import read_table
 from experiments.statistics import Interval
@@ -14,6 +13,7 @@ from experiments.studies.adversarial import (
     draw,
     main,
     parse_result,
+    redraw,
     result,
     summary,
 )
@@ -57,7 +57,9 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     )
     # A gate more: only its rows are added.
     more = made_up(line.replace("sum", "sum cosine"), LINES, "more")
-    assert main([str(more), "--output", str(folder), "--keep"]) == 0
+    title = "Catch, 100 steps, 2 seeds: a harmful head (adversarial)"
+    assert f"# title: {title}" in before
+    assert main([str(more), "--output", str(folder), "--keep", "--title", "two gates"]) == 0
     after, all_runs = read(folder / "runs.csv")
     assert list(map(str, all_runs[:4])) == list(map(str, runs))
     assert [(run.arm, run.seed) for run in all_runs[4:]] == [("cosine", 1), ("cosine", 2)]
@@ -65,7 +67,12 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert {row["arm"] for row in rows} == {ALONE, "sum", "cosine"}
-    assert imread(folder / "probe.png").shape[2] == 4
+    drawn = (folder / "probe.png").read_bytes()
+    assert main(["--output", str(folder), "--title", "another"]) == 0
+    assert (folder / "probe.png").read_bytes() != drawn
+    # The title is that of the table.
+    redraw(folder / "probe.png")
+    assert (folder / "probe.png").read_bytes() == drawn
 
 
 def test_a_study_of_two_heads_is_refused(made_up, tmp_path, capsys):

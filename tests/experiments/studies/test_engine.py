@@ -45,12 +45,13 @@ def test_all_arms_come_with_the_first_seed_before_the_second():
 def test_every_run_is_trained_once_and_has_a_row_in_every_table(study):
     calls = []
     wanted = by_seed([("a, b",), ("c",)], [1])
-    study.complete(wanted, trained(calls), ["--seeds", "1"], keep=False)
+    study.complete(wanted, trained(calls), ["--seeds", "1"], ["title: a study"], keep=False)
     assert calls == wanted
     assert rows(study) == [("a, b", "1", "1"), ("c", "1", "2")]
     assert rows(study, 0) == [("a, b", "1", "0.5", ""), ("c", "1", "0.5", "")]
     remarks, _ = study.tables[0].read()
     assert remarks[0] == "# command: python -m study --seeds 1"
+    assert remarks[-1] == "# title: a study"
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(study):

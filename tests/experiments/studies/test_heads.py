@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from experiments.results import remark
 from experiments.studies.engine import ALONE, trained
 from experiments.studies.heads import (
     POINTS,
@@ -13,6 +14,7 @@ from experiments.studies.heads import (
     name,
     outcome,
     read,
+    redraw,
     study_in,
     summary,
     verdicts,
@@ -61,16 +63,28 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     assert names == [(ALONE, "", 1), ("inverse", "sum", 1), (ALONE, "", 2), ("inverse", "sum", 2)]
     # A head more: only its rows are added.
     more = made_up(line.replace("inverse", "termination"), lines, "more")
-    assert main([str(more), "--output", str(folder), "--keep"]) == 0
+    assert remark(read(study_in(folder))[0], "title") == "Catch, 100 steps, 2 seeds"
+    assert main([str(more), "--output", str(folder), "--keep", "--title", "both heads"]) == 0
     _, after = read(study_in(folder))
     assert [each.final for each in after[:4]] == [each.final for each in runs]
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     assert [row["head"] for row in rows] == [ALONE, "inverse", "termination"]
     before = (folder / "summary.csv").read_bytes()
-    assert main(["--output", str(folder), "--steps", "100"]) == 0
+    drawn = (folder / "heads.png").read_bytes()
+    assert main(["--output", str(folder), "--title", "another"]) == 0
     assert (folder / "summary.csv").read_bytes() == before
-    assert imread(folder / "heads.png").shape[2] == 4
+    assert (folder / "heads.png").read_bytes() != drawn
+    # Title and steps are those of the tables.
+    redraw(folder / "heads.png")
+    assert (folder / "heads.png").read_bytes() == drawn
+
+
+def test_tables_that_do_not_say_their_steps_are_not_drawn(tmp_path):
+    run = Outcome(ALONE, "", 1, 0.5, 0.25, NAN, NAN, 3.0, np.zeros(POINTS))
+    study_in(tmp_path).complete([(ALONE, "", "1")], lambda _: run.cells(), [], keep=False)
+    with pytest.raises(ValueError, match="has no line '# steps: '"):
+        redraw(tmp_path / "heads.png")
 
 
 def test_what_cannot_be_compared_is_one_sentence(made_up, tmp_path, capsys):

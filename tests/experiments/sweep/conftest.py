@@ -10,6 +10,7 @@ from agents.tabular import SampledConfig
 from configs.programs import SweepConfig
 from experiments.sweep.arms import arms, teachings
 from experiments.sweep.folder import Results, settle
+from experiments.sweep.output import read, write_tables
 from gridworld import WorldConfig
 
 TINY = SweepConfig(
@@ -64,3 +65,14 @@ def build_results():
         )
 
     return build_results
+
+
+@pytest.fixture
+def tables_of(tmp_path):
+    """Writes results into tables and reads those."""
+
+    def tables_of(results):
+        write_tables(results, tmp_path)
+        return read(tmp_path)
+
+    return tables_of

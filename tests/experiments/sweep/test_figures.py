@@ -1,12 +1,12 @@
-from experiments.sweep.figures import draw, write
+from experiments.sweep.figures import draw
 
 
 def final(arm):
     return 9.0 if arm.teaching is None else 4.0 + arm.teaching.temperature
 
 
-def test_settings_are_rows_and_temperatures_columns(build_results):
-    figure = draw(build_results(final, temperatures=(0.0, 0.5, 1.0)))
+def test_settings_are_rows_and_temperatures_columns(build_results, tables_of):
+    figure = draw(tables_of(build_results(final, temperatures=(0.0, 0.5, 1.0))))
     assert len(figure.axes) == 2 * 3
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["temperature 0 (greedy)", "temperature 0.5", "temperature 1"]
@@ -14,8 +14,8 @@ def test_settings_are_rows_and_temperatures_columns(build_results):
     assert figure.axes[3].get_ylabel().startswith("same")
 
 
-def test_each_panel_has_the_arms_and_the_levels_to_compare_them_with(build_results):
-    figure = draw(build_results(final, noise=0.0))
+def test_each_panel_has_the_arms_and_the_levels_to_compare_them_with(build_results, tables_of):
+    figure = draw(tables_of(build_results(final, noise=0.0)))
     # The third of four panels: setting same, temperature 0.
     lines = figure.axes[2].lines
     assert [line.get_label() for line in lines[:3]] == ["main-only", "sum", "cosine"]
@@ -30,29 +30,23 @@ def test_each_panel_has_the_arms_and_the_levels_to_compare_them_with(build_resul
     }
 
 
-def test_a_perfect_teacher_shares_the_label_of_the_optimum(build_results):
+def test_a_perfect_teacher_shares_the_label_of_the_optimum(build_results, tables_of):
     results = build_results(final, noise=0.0)
     results.teacher[2] = results.optimum
-    axes = draw(results).axes[2]
+    axes = draw(tables_of(results)).axes[2]
     assert {text.get_text() for text in axes.texts} - {""} == {"optimum, teacher", "random policy"}
     # All three lines are there.
     assert [line.get_ydata()[0] for line in axes.lines[3:]] == [10.0, 10.0, 0.0]
 
 
-def test_the_title_says_how_many_worlds_and_how_many_cells_are_aliased(build_results):
-    title = draw(build_results(final)).get_suptitle()
+def test_the_title_says_how_many_worlds_and_how_many_cells_are_aliased(build_results, tables_of):
+    title = draw(tables_of(build_results(final))).get_suptitle()
     assert "20 partially observable gridworlds" in title
     assert "of 9 cells 4 look like another one" in title
 
 
-def test_the_axis_says_what_is_counted(build_results):
-    sampled = draw(build_results(final))
-    exact = draw(build_results(final, gradients="exact"))
+def test_the_axis_says_what_is_counted(build_results, tables_of):
+    sampled = draw(tables_of(build_results(final)))
+    exact = draw(tables_of(build_results(final, gradients="exact")))
     assert sampled.axes[-1].get_xlabel() == "agent steps of each student"
     assert exact.axes[-1].get_xlabel() == "updates"
-
-
-def test_the_same_results_are_drawn_into_the_same_bytes(build_results, tmp_path):
-    for name in ("one.png", "two.png"):
-        write(build_results(final), tmp_path / name)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

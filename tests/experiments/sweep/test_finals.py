@@ -2,7 +2,6 @@ import pytest
 
 from experiments.sweep.figures import BETTER, SAME, WORSE
 from experiments.sweep.figures import draw_finals as draw
-from experiments.sweep.figures import write_finals as write
 
 
 def final(arm):
@@ -12,8 +11,8 @@ def final(arm):
     return 3.0 if arm.teaching.temperature == 0 else 6.0
 
 
-def test_each_teacher_has_a_panel_and_the_safest_gate_is_at_the_top(build_results):
-    figure = draw(build_results(final))
+def test_each_teacher_has_a_panel_and_the_safest_gate_is_at_the_top(build_results, tables_of):
+    figure = draw(tables_of(build_results(final)))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
         f"teacher of {world} world\ntemperature {temperature}"
@@ -25,8 +24,10 @@ def test_each_teacher_has_a_panel_and_the_safest_gate_is_at_the_top(build_result
     assert labels == ["sum", "cosine"]
 
 
-def test_points_are_differences_from_main_only_in_the_colour_of_what_they_show(build_results):
-    figure = draw(build_results(final))
+def test_points_are_differences_from_main_only_in_the_colour_of_what_they_show(
+    build_results, tables_of
+):
+    figure = draw(tables_of(build_results(final)))
     # A vertical line, then a bar and a point for each gate.
     _, _, cold, _, gated = figure.axes[0].lines
     _, _, warm, _, _ = figure.axes[1].lines
@@ -34,9 +35,3 @@ def test_points_are_differences_from_main_only_in_the_colour_of_what_they_show(b
     assert warm.get_xdata()[0] == pytest.approx(1.0, abs=0.1)
     assert gated.get_xdata()[0] == pytest.approx(0.0, abs=0.1)
     assert (cold.get_color(), warm.get_color(), gated.get_color()) == (WORSE, BETTER, SAME)
-
-
-def test_the_same_results_are_drawn_into_the_same_bytes(build_results, tmp_path):
-    for name in ("one.png", "two.png"):
-        write(build_results(final), tmp_path / name)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from experiments.sweep.arms import MAIN, SweepArm, Teaching
-from experiments.sweep.summary import summarise
+from experiments.sweep.summary import Summary, summarise
 
 COLD = Teaching("cross", 0.0)
 
@@ -20,6 +20,11 @@ def test_every_arm_is_scored_by_its_end_and_its_mean(build_results):
     assert score.area.value == pytest.approx(6.0, abs=0.01)
     assert (score.cosine, score.weight) == (0.25, 0.5)
     assert summary.scores[0].arm == SweepArm(MAIN, None)
+
+
+def test_a_summary_is_read_back_as_it_was_written(build_results):
+    summary = summarise(build_results(final))
+    assert Summary.from_json(json.loads(json.dumps(summary.to_json()))) == summary
 
 
 def test_arms_are_compared_with_main_only_and_with_sum_under_the_same_teacher(build_results):
