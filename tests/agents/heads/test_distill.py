@@ -9,8 +9,9 @@ from torch.testing import assert_close
 
 from agents.heads import Heads
 from agents.heads.base import Schedule
+from agents.heads.components.imitation import distill_loss
 from agents.heads.components.trust import TeacherAdvantage
-from agents.heads.distill import Distill, DistillConfig, distill_loss, teacher_policy
+from agents.heads.distill import Distill, DistillConfig, teacher_policy
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput
 

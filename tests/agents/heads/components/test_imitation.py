@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from agents.heads.distill import after, cross_entropy, distill_loss
+from agents.heads.components.imitation import after, cross_entropy, distill_loss
 
 T, B, A = 3, 2, 4
 
