@@ -70,7 +70,7 @@ RUNS = {
     "teachers": 8,
     "breakout_overtaken": 8,
     "breakout_long": 10,
-    "minigrid_teachers": 70,
+    "minigrid_teachers": 90,
     "breakout_teachers": 24,
     "temperature_breakout": 18,
     "atari100k": 45,

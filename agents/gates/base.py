@@ -189,8 +189,8 @@ class Gate(nn.Module, ABC):
                     f"{option} {value} has no effect on {name}, which compares nothing: drop it, "
                     "or let the gate measure."
                 )
-        if context.main == "policy" and not context.has_policy_loss:
-            raise ValueError("main policy needs a policy loss, which is missing: drop it.")
+        if context.main != "all" and not context.has_policy_loss:
+            raise ValueError(f"main {context.main} needs a policy loss, which is missing: drop it.")
         if context.every > 1 and not self.scale_free:
             raise ValueError(
                 f"every {context.every} reuses weights, but those of {name} depend on the sizes of "

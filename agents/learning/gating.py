@@ -22,7 +22,7 @@ from agents.heads import AuxiliaryHead
 from agents.learning.auxinash import LearnedPreference
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.rotograd import RotatedFeatures
-from agents.learning.step_loss import MainTerms, StepLoss
+from agents.learning.step_loss import MainPart, MainTerms, StepLoss
 from agents.learning.tallies import Admissions, MeanCosines, gradient_row, sign_differs
 from agents.learning.tasks import Task
 from agents.learning.views import (
@@ -54,9 +54,10 @@ class GatingConfig:
     """Weigh all shared parameters together, each tensor apart, or each layer apart."""
     every: int = 1
     """Weigh at every n-th update and reuse the weights in between."""
-    main: Literal["all", "policy"] = "all"
-    """Compare auxiliaries with the gradient of the whole main loss, or of its policy and entropy
-    terms alone; the value term then goes along at the main loss's weight."""
+    main: MainPart = "all"
+    """Compare auxiliaries with the gradient of the whole main loss, of its policy and entropy
+    terms (policy), or of its policy term alone (return); the rest goes along at the main loss's
+    weight."""
     metric: Literal["plain", "optimizer"] = "plain"
     """Compare gradients as they are, or as Adam's step sizes scale them."""
     at: Literal["parameters", "features"] = "parameters"
@@ -278,7 +279,7 @@ class Gating:
         """
         if not self.measures(update) or not isinstance(view, PlainView):
             return {}
-        terms = [main.policy.share, main.value.share]
+        terms = [main.actor.share, main.value.share]
         if not all(term.requires_grad for term in terms):
             return {}
         rows = self._processes.sum(
@@ -307,8 +308,7 @@ class Gating:
             options["descend_main"] = False
         if gate.one_pass:
             return view.backward([main.whole, *auxiliary], gate, self._owned, **options)
-        policy = self._config.main == "policy"
-        compared, rest = (main.policy, main.value) if policy else (main.whole, None)
+        compared, rest = main.divided(self._config.main)
         if metric is not None:
             options["metric"] = metric
         if gate.sample_rows > 0 and self._judgements % gate.sample_every == 0:

@@ -120,7 +120,7 @@ class PhaseGating:
         nothing = replace(main, share=zero, mean=zero, steps=zeros)
         finite, metrics = self.gating.backward(
             view,
-            MainTerms(main, main, nothing),
+            MainTerms(main, nothing, nothing),
             [auxiliary],
             self._updates,
             fresh=False,

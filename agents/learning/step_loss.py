@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,6 +52,11 @@ class StepLoss:
         share, mean, steps = (coefficient * x for x in (self.share, self.mean, self.steps))
         return replace(self, share=share, mean=mean, steps=steps)
 
+    def plus(self, other: "StepLoss") -> "StepLoss":
+        """Adds another loss of the same steps."""
+        share, mean = self.share + other.share, self.mean + other.mean
+        return replace(self, share=share, mean=mean, steps=self.steps + other.steps)
+
     def combined(self, factor: Float[Tensor, " *shape"]) -> Float[Tensor, ""]:
         """This process's part of the mean of the valid steps, each times its own factor."""
         return _kept(factor * self.steps, self.valid).sum() / self.number
@@ -96,14 +103,39 @@ def _kept(steps: Float[Tensor, " *shape"], valid: Bool[Tensor, " *shape"]) -> Te
     return torch.where(valid, steps, 0.0)
 
 
+MainPart = Literal["all", "policy", "return"]
+"""What auxiliaries are compared with: the main loss, its policy and entropy terms, or its policy
+term alone, whose descent raises the expected return."""
+
+
 @dataclass(frozen=True)
 class MainTerms:
-    """The main loss, and the two parts that it is the sum of."""
+    """The terms of the main loss, each with its weight."""
 
-    whole: StepLoss
     policy: StepLoss
-    """Policy gradient and entropy bonus."""
     value: StepLoss
+    entropy: StepLoss
+    """Less the bonus, as it is descended."""
+
+    @cached_property
+    def whole(self) -> StepLoss:
+        """The main loss."""
+        return self.policy.plus(self.value).plus(self.entropy)
+
+    @property
+    def actor(self) -> StepLoss:
+        """What the value's term is added to."""
+        return self.policy.plus(self.entropy)
+
+    def divided(self, part: MainPart) -> tuple[StepLoss, StepLoss | None]:
+        """Returns the part that auxiliaries are compared with, and the rest of the main loss."""
+        match part:
+            case "all":
+                return self.whole, None
+            case "policy":
+                return self.actor, self.value
+            case "return":
+                return self.policy, self.value.plus(self.entropy)
 
 
 def in_unit(main: MainLoss, algorithm: Algorithm, unit: Float[Tensor, ""]) -> MainLoss:
@@ -138,22 +170,9 @@ def main_terms(
     means = zip(main.metrics, others, strict=True)
     metrics = {"policy_loss": policy.mean, "value_loss": value.mean, "entropy": entropy.mean}
     metrics |= {name: loss.mean for name, loss in means}
-    # The same sums of the shares, of the means, and of every step.
-    sums = [
-        _weighed(algorithm, *(getattr(term, kind) for term in (policy, value, entropy)))
-        for kind in ("share", "mean", "steps")
-    ]
-    whole, of_policy, of_value = (
-        replace(policy, share=share, mean=mean, steps=steps)
-        for share, mean, steps in zip(*sums, strict=True)
+    terms = MainTerms(
+        policy,
+        value.times(algorithm.value_coefficient),
+        entropy.times(-algorithm.entropy_coefficient),
     )
-    return MainTerms(whole, of_policy, of_value), metrics
-
-
-def _weighed(
-    algorithm: Algorithm, policy: Tensor, value: Tensor, entropy: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The main loss, its policy part, its value part."""
-    value = algorithm.value_coefficient * value
-    bonus = algorithm.entropy_coefficient * entropy
-    return policy + value - bonus, policy - bonus, value
+    return terms, metrics

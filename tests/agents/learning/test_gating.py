@@ -39,15 +39,19 @@ def torso_gradient(learner):
     return torch.cat([p.grad.flatten() for p in learner.agent.torso.parameters()])
 
 
-def parts(agent, head, trajectory):
-    """Gradients over the torso: of the policy part, of the value part, of the auxiliary loss."""
+def parts(agent, head, trajectory, part="policy"):
+    """Gradients over the torso: of the part compared with, of the rest, of the auxiliary loss."""
     output, valid = agent(trajectory.observation), trajectory.valid
     main = A2C.loss(output, trajectory)
-    policy = main.policy - A2C.entropy_coefficient * main.entropy
-    value = A2C.value_coefficient * main.value
+    bonus = A2C.entropy_coefficient * main.entropy
+    compared, rest = main.policy, A2C.value_coefficient * main.value
+    if part == "policy":
+        compared = compared - bonus
+    else:
+        rest = rest - bonus
     auxiliary = head(agent, output, trajectory, None).loss
     torso = list(agent.torso.parameters())
-    return [flat(loss[valid].mean(), torso) for loss in (policy, value, auxiliary)]
+    return [flat(loss[valid].mean(), torso) for loss in (compared, rest, auxiliary)]
 
 
 def cosine(x, y):
@@ -57,13 +61,14 @@ def cosine(x, y):
 # The policy part as the reference.
 
 
-def test_the_policy_part_judges_and_the_value_part_goes_along(build_learner, collected):
-    learner = build_learner({"aux": Head()}, gating=GatingConfig(main="policy"), **FREE)
+@pytest.mark.parametrize("part", ["policy", "return"])
+def test_a_part_judges_and_the_rest_goes_along(build_learner, collected, part):
+    learner = build_learner({"aux": Head()}, gating=GatingConfig(main=part), **FREE)
     weights = []
     for trajectory in collected:
         agent, head = copy.deepcopy(learner.agent), copy.deepcopy(learner.heads["aux"])
         metrics = learner.update(trajectory)
-        g, v, h = parts(agent, head, trajectory)
+        g, v, h = parts(agent, head, trajectory, part)
         weights.append(cosine(g, h).clamp(min=0))
         assert_close(torso_gradient(learner), g + v + weights[-1] * h, rtol=1e-4, atol=1e-6)
         assert_close(metrics["aux/cosine"], cosine(g, h), rtol=1e-4, atol=1e-5)
