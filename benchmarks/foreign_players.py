@@ -35,8 +35,10 @@ from agents.networks.actor_critic import ActorCritic
 from agents.rollout.evaluation import quotas
 from agents.runtime.random import generator
 from agents.teachers import load_policy
-from benchmarks import cleanrl
-from benchmarks.learners import TASKS, stable_baselines
+from benchmarks import images
+from benchmarks.cleanrl import PPO_ATARI, PPO_ENVPOOL
+from benchmarks.learners import stable_baselines
+from benchmarks.learning_tasks import TASKS
 from experiments.evaluation.players import load_player
 from experiments.training.hardware import Hardware
 from experiments.training.teachers import locate_policy
@@ -145,16 +147,10 @@ def sb3(model: Any, make_env: Callable[[], Any], name: str, given: argparse.Name
 
 def sb3_atari(given: argparse.Namespace) -> Played:
     """A `CnnPolicy` in `make_atari_env` with four stacked frames."""
-    import ale_py
     from stable_baselines3 import PPO
-    from stable_baselines3.common.env_util import make_atari_env
-    from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
-
-    gymnasium.register_envs(ale_py)
 
     def make_env() -> Any:
-        many = make_atari_env("BreakoutNoFrameskip-v4", n_envs=NUM_ENVS, seed=given.seed)
-        return VecTransposeImage(VecFrameStack(many, n_stack=4))
+        return images.atari("Breakout", NUM_ENVS, given.seed)
 
     model = PPO("CnnPolicy", make_env(), seed=given.seed, device="cpu")
     features: Any = model.policy.features_extractor
@@ -187,15 +183,8 @@ def cleanrl_atari(given: argparse.Namespace) -> Played:
 
     gymnasium.register_envs(ale_py)
     sys.path.insert(0, str(given.cleanrl))
-    path = given.cleanrl / "cleanrl" / "ppo_atari.py"
-    source = path.read_text(encoding="utf-8")
-    # These two have other names today.
-    for former, name in (("GrayScaleO", "GrayscaleO"), ("FrameStack(", "FrameStackObservation(")):
-        if source.count(f"gym.wrappers.{former}") != 1:
-            raise ValueError(f"--cleanrl {given.cleanrl}: ppo_atari.py is another version.")
-        source = source.replace(former, name)
-    script: dict[str, Any] = {"__name__": "ppo_atari", "__file__": str(path)}
-    exec(compile(source, str(path), "exec"), script)
+    source = PPO_ATARI.load(given.cleanrl)
+    script = PPO_ATARI.execute(source, __name__="ppo_atari")
 
     def make() -> tuple[Any, Observation, Step]:
         many = [script["make_env"]("BreakoutNoFrameskip-v4", i, False, "") for i in range(NUM_ENVS)]
@@ -218,8 +207,8 @@ def cleanrl_envpool(given: argparse.Namespace) -> Played:
     """The agent of `ppo_atari_envpool.py` in its environments, ported to current packages."""
     import envpool
 
-    script: dict[str, Any] = {"__name__": "ppo_atari_envpool", "__file__": str(cleanrl.SCRIPT)}
-    exec(compile(cleanrl.load(given.cleanrl), str(cleanrl.SCRIPT), "exec"), script)
+    source = PPO_ENVPOOL.load(given.cleanrl)
+    script = PPO_ENVPOOL.execute(source, __name__="ppo_atari_envpool")
 
     def make() -> tuple[Any, Observation, Step]:
         pool = envpool.make(

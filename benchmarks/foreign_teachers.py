@@ -25,7 +25,7 @@ from jaxtyping import Float
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.learning import PACKAGES, python_of
+from benchmarks.learning import EMULATORS, PACKAGES, python_of
 from benchmarks.measure import commit_of
 from configs.cli import parse_evaluate
 from experiments.evaluation.command import prepare, score
@@ -34,8 +34,6 @@ from experiments.results import ROOT, header, options_of, publish, run_quietly
 from experiments.statistics import bootstrap, estimates, mean
 
 SCRIPT = ROOT / "benchmarks" / "foreign_players.py"
-EMULATORS = ("ale-py", "envpool", "opencv-python-headless==5.0.0.93")
-"""Further packages of the peers; the constraints have the versions of the first two."""
 BREAKOUT, CARTPOLE = ("Breakout", "Breakout/strong"), ("10000", "100000")
 """Shipped teachers, and agent steps for which CartPole is trained."""
 SIDES: Mapping[str, tuple[str, str, Sequence[str], Sequence[str]]] = {

@@ -3,8 +3,12 @@
     python benchmarks/learners.py sb3-ppo CartPole-v1 --seed 1 --output runs/cartpole.csv
 
 Every learner trains on the same environment for the same number of agent steps.  The output has
-200 lines: agent steps, processor time, and the mean return of the last 100 episodes.  `learning.py`
-calls this script, and draws its results.
+about 200 lines: agent steps, processor time, and the mean return of the last 100 episodes.
+`learning_tasks.py` has the tasks and each side's numbers; `learning.py` calls this script, and
+draws its results.
+
+An episode of Atari is a whole game, not a life, and its return is the game's own score, neither
+clipped nor normalised.  Processor time is that of all threads of the process.
 """
 
 import argparse
@@ -13,9 +17,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,97 +30,14 @@ import gymnasium
 import torch
 
 import envs
+from benchmarks import cleanrl as scripts
+from benchmarks import images
+from benchmarks.learning_tasks import CLEANRL, SIDES, TASKS, Task
 
 LINES, WINDOW = 200, 100
 COLUMNS = "step,core_seconds,return"
 # Annealed to zero, as rl-baselines3-zoo writes it.
 LINEAR = "lin_"
-
-
-@dataclass(frozen=True)
-class Task:
-    """An environment, its budget, and the numbers with which each side learns it."""
-
-    env_id: str
-    """Of Gymnasium, for the peers."""
-    steps: int
-    """Agent steps, all environments counted."""
-    ours: Sequence[str]
-    """Flags of `train.py` but for steps and seed."""
-    peers: Mapping[str, Mapping[str, Any]]
-    """By side, options of its constructor or script; `num_envs` and `normalize` by these names."""
-    flat: bool = False
-    """Whether the peers see one flat vector (MiniGrid's `FlatObsWrapper`)."""
-
-
-def _minigrid(name: str, steps: int) -> Task:
-    # rl-baselines3-zoo, ppo.yml, MiniGrid-*; CleanRL publishes no numbers for it.
-    zoo = {
-        "num_envs": 8, "normalize": True, "n_steps": 128, "batch_size": 64, "n_epochs": 10,
-        "ent_coef": 0.0, "learning_rate": 2.5e-4,
-    }  # fmt: skip
-    peers: dict[str, dict[str, Any]] = {"sb3-ppo": zoo, "cleanrl-ppo": {"num_envs": 8}}
-    return Task(f"MiniGrid-{name}-v0", steps, ("--env", f"minigrid/{name}"), peers, flat=True)
-
-
-TASKS: Mapping[str, Task] = {
-    "CartPole-v1": Task(
-        "CartPole-v1",
-        100_000,
-        ("--env", "CartPole-v1"),
-        {
-            # rl-baselines3-zoo, ppo.yml and a2c.yml.
-            "sb3-ppo": {
-                "num_envs": 8,
-                "n_steps": 32,
-                "batch_size": 256,
-                "gae_lambda": 0.8,
-                "gamma": 0.98,
-                "n_epochs": 20,
-                "ent_coef": 0.0,
-                "learning_rate": "lin_1e-3",
-                "clip_range": "lin_0.2",
-            },
-            "sb3-a2c": {"num_envs": 8, "ent_coef": 0.0},
-            # The script's defaults, with which CleanRL reports its results.
-            "cleanrl-ppo": {},
-        },
-    ),
-    "Acrobot-v1": Task(
-        "Acrobot-v1",
-        100_000,
-        ("--env", "Acrobot-v1"),
-        {
-            "sb3-ppo": {
-                "num_envs": 16,
-                "normalize": True,
-                "n_steps": 256,
-                "gae_lambda": 0.94,
-                "gamma": 0.99,
-                "n_epochs": 4,
-                "ent_coef": 0.0,
-            },
-            "sb3-a2c": {"num_envs": 16, "normalize": True, "ent_coef": 0.0},
-            "cleanrl-ppo": {},
-        },
-    ),
-    "Gridworld": Task(
-        "auxgate/Gridworld-v0",
-        200_000,
-        ("--env", "Gridworld", "--algo", "ppo"),
-        {
-            # Nobody has tuned them for it: both sides' defaults, with 16 environments.
-            "sb3-ppo": {"num_envs": 16, "n_steps": 128, "batch_size": 256},
-            "sb3-a2c": {"num_envs": 16},
-            "cleanrl-ppo": {"num_envs": 16},
-        },
-    ),
-    "MiniGrid-Empty-8x8": _minigrid("Empty-8x8", 100_000),
-    "MiniGrid-DoorKey-6x6": _minigrid("DoorKey-6x6", 200_000),
-    "MiniGrid-Unlock": _minigrid("Unlock", 200_000),
-}
-
-SIDES = ("auxgate", "sb3-ppo", "sb3-a2c", "cleanrl-ppo")
 
 
 @dataclass
@@ -125,13 +46,15 @@ class Recorder:
 
     file: TextIO
     steps: int
-    num_envs: int
+    num_envs: int = 1
+    """Of the run, if each environment tells its own steps."""
     began: float | None = None
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     written: int = 0
+    """The step of the last line."""
 
     def start(self) -> None:
-        """Starts the clock with the first reset of the first environment."""
+        """Starts the clock, at the first reset of the first environment."""
         if self.began is None:
             self.began = time.process_time()
 
@@ -140,16 +63,28 @@ class Recorder:
 
         Args:
             own_steps: steps that its environment has made; all make equally many.
-            value: its return, before any normalisation.
+            value: its return, before any clipping or normalisation.
         """
-        self.returns.append(value)
+        self.returns.append(float(value))
         step = own_steps * self.num_envs
-        if step * LINES // self.steps > self.written and step <= self.steps:
-            assert self.began is not None
-            self.written = step * LINES // self.steps
-            mean = sum(self.returns) / len(self.returns)
-            seconds = time.process_time() - self.began
-            print(f"{step},{seconds:.2f},{mean:.4f}", file=self.file, flush=True)
+        if step * LINES // self.steps > self.written * LINES // self.steps and step <= self.steps:
+            self._write(step)
+
+    def finish(self, step: int) -> None:
+        """Adds the end of the run, after its last update, if an episode has ended.
+
+        Args:
+            step: steps of all environments.
+        """
+        if self.returns and step > self.written:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        assert self.began is not None
+        self.written = step
+        mean = sum(self.returns) / len(self.returns)
+        seconds = time.process_time() - self.began
+        print(f"{step},{seconds:.2f},{mean:.4f}", file=self.file, flush=True)
 
 
 class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -177,7 +112,7 @@ class Recorded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 def environment(task: Task, recorder: Recorder) -> gymnasium.Env[Any, Any]:
     """One environment of a task, as the peers see it."""
-    if not task.flat:
+    if task.suite != "minigrid":
         return Recorded(gymnasium.make(task.env_id), recorder)
     # Importing the package registers its environments.
     from minigrid.wrappers import FlatObsWrapper
@@ -189,19 +124,30 @@ def environment(task: Task, recorder: Recorder) -> gymnasium.Env[Any, Any]:
 def stable_baselines(side: str, task: Task, seed: int, file: TextIO) -> Any:
     """Trains PPO or A2C of Stable-Baselines3; returns the model."""
     import stable_baselines3
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     options = {**task.peers[side]}
-    recorder = Recorder(file, task.steps, options.pop("num_envs"))
+    num_envs = options.pop("num_envs")
     normalize = options.pop("normalize", False)
-    many = [lambda: environment(task, recorder)] * recorder.num_envs
-    env: VecEnv = DummyVecEnv(many)
-    env.seed(seed)
+    callback = None
+    if task.suite == "atari":
+        recorder = Recorder(file, task.steps)
+        policy, env = "CnnPolicy", images.atari(task.env_id, num_envs, seed)
+        callback = images.callback(recorder.ended)
+        # Nothing is played before the training resets them.
+        recorder.start()
+    else:
+        recorder = Recorder(file, task.steps, num_envs)
+        policy, env = "MlpPolicy", DummyVecEnv([lambda: environment(task, recorder)] * num_envs)
+        env.seed(seed)
     if normalize:
         env = VecNormalize(env, gamma=options.get("gamma", 0.99))
     algorithm = getattr(stable_baselines3, side.removeprefix("sb3-").upper())
     numbers = {name: _schedule(value) for name, value in options.items()}
-    return algorithm("MlpPolicy", env, seed=seed, device="cpu", **numbers).learn(task.steps)
+    model = algorithm(policy, env, seed=seed, device="cpu", **numbers)
+    model.learn(task.steps, callback)
+    recorder.finish(model.num_timesteps)
+    return model
 
 
 def _schedule(value: Any) -> Any:
@@ -211,43 +157,41 @@ def _schedule(value: Any) -> Any:
     return value
 
 
-REPLACEMENTS = (
-    # The script was written for the autoreset of Gymnasium 0.29.
-    (
-        "for i in range(args.num_envs)],",
-        "for i in range(args.num_envs)], autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,",
-    ),
-    ("env = gym.make(env_id)\n", "env = MAKE()\n"),
-    # Not read here, and of another shape today.
-    ('if "final_info" in infos:', "if False:"),
-)
-"""Snippets of CleanRL's `ppo.py` and what takes their place."""
+SCRIPTS: Mapping[tuple[str, str], scripts.Script] = {
+    ("cleanrl-ppo", "gymnasium"): scripts.PPO_CLASSIC,
+    ("cleanrl-ppo", "minigrid"): scripts.PPO_CLASSIC,
+    ("cleanrl-ppo", "atari"): scripts.PPO_ENVPOOL,
+    ("cleanrl-pqn", "atari"): scripts.PQN_ENVPOOL,
+    ("cleanrl-ppo", "procgen"): scripts.PPO_PROCGEN,
+}
+"""By side and suite."""
 
 
-def cleanrl(task: Task, seed: int, file: TextIO, clone: Path) -> None:
-    """Trains CleanRL's `ppo.py`, read from a clone and adapted in memory.
+def cleanrl(side: str, task: Task, seed: int, file: TextIO, clone: Path) -> None:
+    """Trains by a script of CleanRL's, read from a clone and adapted in memory.
 
     Raises:
         ValueError: the clone has no such script, or another version.
     """
-    path = clone / "cleanrl" / "ppo.py"
-    if not path.is_file():
-        raise ValueError(f"--cleanrl {clone} has no cleanrl/ppo.py: give a clone of CleanRL.")
-    source = path.read_text(encoding="utf-8")
-    for snippet, replacement in REPLACEMENTS:
-        if source.count(snippet) != 1:
-            raise ValueError(f"--cleanrl {clone}: ppo.py is another version ({snippet!r}).")
-        source = source.replace(snippet, replacement)
-    options = {"num_envs": 4, **task.peers["cleanrl-ppo"]}
-    recorder = Recorder(file, task.steps, options["num_envs"])
+    script = SCRIPTS[side, task.suite]
+    source = script.load(clone)
+    options = {**task.peers[side]}
+    # Games tell the steps of all; the other environments their own, and there are 4 in the script.
+    recorder = Recorder(file, task.steps, 1 if task.is_game else options.get("num_envs", 4))
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    sys.argv = ["ppo.py", f"--seed={seed}", f"--total-timesteps={task.steps}", "--no-cuda", *flags]
-    make: Callable[[], gymnasium.Env[Any, Any]] = lambda: environment(task, recorder)  # noqa: E731
-    # dataclasses look their module up by name.
-    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(path), "MAKE": make}
     # It writes event files below the folder that it runs in.
     with tempfile.TemporaryDirectory() as scratch, chdir(scratch):
-        exec(compile(source, str(path), "exec"), names)
+        names = script.execute(
+            source,
+            [f"--seed={seed}", f"--total-timesteps={task.steps}", "--no-cuda", *flags],
+            MAKE=lambda: environment(task, recorder),
+            PROCGEN=images.Procgen,
+            ENV_THREADS=1,
+            ON_START=recorder.start,
+            ON_EPISODE=lambda step, score, length: recorder.ended(step, score),
+            ON_UPDATE=lambda step: None,
+        )
+    recorder.finish(names["global_step"])
 
 
 def ours(task: Task, seed: int, file: TextIO) -> None:
@@ -283,12 +227,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("side", choices=SIDES)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=0, help="agent steps; 0: the task's own")
     parser.add_argument("--output", type=Path, required=True, help="a CSV file")
     parser.add_argument("--cleanrl", type=Path, default=Path(), help="a clone of CleanRL")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     envs.registered()
     task = TASKS[given.task]
+    task = replace(task, steps=given.steps or task.steps)
     if given.side != "auxgate" and given.side not in task.peers:
         print(f"learners.py: {given.side} has no settings for {given.task}.", file=sys.stderr)
         return 2
@@ -299,13 +245,16 @@ def main(arguments: Sequence[str]) -> int:
         try:
             if given.side == "auxgate":
                 ours(task, given.seed, file)
-            elif given.side == "cleanrl-ppo":
-                cleanrl(task, given.seed, file, given.cleanrl.resolve())
+            elif given.side in CLEANRL:
+                cleanrl(given.side, task, given.seed, file, given.cleanrl.resolve())
             else:
                 stable_baselines(given.side, task, given.seed, file)
         except ValueError as error:
             print(f"learners.py: {error}", file=sys.stderr)
             return 2
+    if len(unfinished.read_text(encoding="utf-8").splitlines()) == 1:
+        print(f"learners.py: no episode ended in {task.steps} steps: give more.", file=sys.stderr)
+        return 2
     os.replace(unfinished, given.output)
     return 0
 

@@ -1,11 +1,19 @@
-"""Learning curves next to Stable-Baselines3 and CleanRL: `python benchmarks/learning.py`.
+r"""Learning curves next to Stable-Baselines3 and CleanRL: `python benchmarks/learning.py`.
 
     python benchmarks/learning.py --cleanrl ../cleanrl --tasks CartPole-v1 Acrobot-v1 Gridworld
+    python benchmarks/learning.py --cleanrl ../cleanrl --tasks Breakout Pong Procgen-bigfish \
+        --sides auxgate cleanrl-ppo cleanrl-pqn sb3-ppo --seeds 3 --steps 400000 \
+        --output benchmarks/results/learning_games
 
 Every side learns the same tasks with its best-known numbers, for the same agent steps, with one
-thread of PyTorch (`learners.py` has tasks and numbers).  The peers live in a virtual environment
-that this script makes in `--peers`.  Runs that are done are kept, so the script may be
-interrupted and called again, with more seeds or tasks.
+thread of PyTorch (`learning_tasks.py` has tasks and numbers).  A side without numbers for a task
+is left out there.  The peers live in a virtual environment that this script makes in `--peers`.
+Runs that are done are kept, so the script may be interrupted and called again, with more seeds or
+tasks.
+
+Games are played through each side's usual stack, and the return is the game's own score.  Only
+CleanRL's `ppo_procgen.py` is compared on Procgen; it plays envpool's levels, because the procgen
+package does not install on Python 3.11 and later.
 
 Written are `curves.csv`, with every run; `summary.csv`, with means and 95 % bootstrap intervals
 over seeds; and the figure, return per agent step and per core-second.
@@ -31,15 +39,23 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.learners import COLUMNS, LINES, SIDES, TASKS
+from benchmarks.learners import COLUMNS, LINES
+from benchmarks.learning_tasks import CLEANRL, SIDES, TASKS
 from benchmarks.measure import commit_of
-from experiments.figures import BLUE, GREEN, ORANGE, VERMILLION, curve_with_band, tidy
+from experiments.figures import BLUE, GREEN, ORANGE, PINK, VERMILLION, curve_with_band, tidy
 from experiments.results import ROOT, Row, header, options_of, read_table, run_quietly
 from experiments.statistics import estimates
 
 SCRIPT = ROOT / "benchmarks" / "learners.py"
 PACKAGES = ("stable-baselines3==2.9.2", "minigrid==3.2.0")
-COLOURS = {"auxgate": BLUE, "sb3-ppo": VERMILLION, "sb3-a2c": ORANGE, "cleanrl-ppo": GREEN}
+EMULATORS = ("ale-py", "envpool", "opencv-python-headless==5.0.0.93")
+"""What the peers also need for games; the constraints have the versions of the first two."""
+COLOURS = dict(zip(SIDES, (BLUE, VERMILLION, ORANGE, GREEN, PINK), strict=True))
+GAMES = (
+    "games: agent steps of 4 frames on Atari; raw scores of whole games, mean of the last 100",
+    "Atari: auxgate and CleanRL on envpool, sb3-ppo on ale-py; no sticky actions",
+    "envpool: one thread per pool, of which auxgate has two and CleanRL one",
+)
 LATE = 0.1
 """The final return is the mean over this last part of a curve."""
 
@@ -48,12 +64,14 @@ LATE = 0.1
 class Options:
     """Which curves to draw."""
 
-    tasks: tuple[str, ...] = tuple(TASKS)
-    """Of learners.py."""
+    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.is_game)
+    """Of learning_tasks.py; games, which take hours, are left out unless they are named."""
     sides: tuple[str, ...] = SIDES
-    """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo."""
+    """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo, cleanrl-pqn."""
     seeds: int = 5
     """Runs of each, with the seeds from 1."""
+    steps: int = 0
+    """Agent steps of each run, for which learning rates are annealed too; 0: the task's own."""
     jobs: int = 1
     """Runs at a time, each with one thread."""
     cleanrl: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
@@ -77,8 +95,21 @@ class Options:
                     raise ValueError(f"--{name} {value}: choose from {', '.join(known)}.")
         if self.seeds < 1 or self.jobs < 1:
             raise ValueError("--seeds and --jobs must be at least 1.")
-        if "cleanrl-ppo" in self.sides and not self.cleanrl:
+        if self.steps and self.steps < LINES:
+            raise ValueError(f"--steps must be at least {LINES}, or 0 for the task's own.")
+        if not any(settings(self)):
+            raise ValueError("--sides: none of them has numbers for any of --tasks.")
+        if not self.cleanrl and any(each.side in CLEANRL for each in settings(self)):
             raise ValueError("--cleanrl is missing: give a clone of CleanRL, or other --sides.")
+
+    def steps_of(self, task: str) -> int:
+        """Agent steps of a run."""
+        return self.steps or TASKS[task].steps
+
+    def file(self, setting: "Setting") -> Path:
+        """Where the curve of a run is."""
+        steps = f"-{self.steps}" if self.steps else ""
+        return Path(self.runs) / f"{setting.task}-{setting.side}{steps}-s{setting.seed}.csv"
 
 
 @dataclass(frozen=True)
@@ -88,11 +119,6 @@ class Setting:
     task: str
     side: str
     seed: int
-
-    @property
-    def file(self) -> str:
-        """The name of its curve."""
-        return f"{self.task}-{self.side}-s{self.seed}.csv"
 
 
 def settings(options: Options) -> Iterator[Setting]:
@@ -130,15 +156,15 @@ def train(options: Options, setting: Setting, python: str) -> None:
     Raises:
         ValueError: the run failed; holds the last line that it printed.
     """
-    curve = Path(options.runs) / setting.file
+    curve = options.file(setting)
     if curve.is_file():
         return
     interpreter = sys.executable if setting.side == "auxgate" else python
     command = [interpreter, str(SCRIPT), setting.side, setting.task, "--seed", str(setting.seed)]
-    command += ["--output", str(curve)]
-    if setting.side == "cleanrl-ppo":
+    command += ["--steps", str(options.steps), "--output", str(curve)]
+    if setting.side in CLEANRL:
         command += ["--cleanrl", options.cleanrl]
-    run_quietly(command, setting.file)
+    run_quietly(command, curve.name)
 
 
 Curve = Float[np.ndarray, "lines 3"]
@@ -170,7 +196,7 @@ def summary(options: Options, curves: Mapping[Setting, Curve]) -> list[str]:
             ]
             if not runs:
                 continue
-            steps = TASKS[task].steps
+            steps = options.steps_of(task)
             late = np.linspace((1 - LATE) * steps, steps, LINES)
             finals = np.array([at(run, 0, late).mean() for run in runs])
             whole = np.mean([np.nanmean(at(run, 0, np.linspace(0, steps, LINES))) for run in runs])
@@ -183,9 +209,14 @@ def summary(options: Options, curves: Mapping[Setting, Curve]) -> list[str]:
     return lines
 
 
-def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
-    """Two rows: return per agent step, and per core-second."""
-    names = [task for task in options.tasks if any(each.task == task for each in curves)]
+def figure(steps: Mapping[str, int], curves: Mapping[Setting, Curve]) -> Figure:
+    """Two rows: return per agent step, and per core-second.
+
+    Args:
+        steps: agent steps of a run, by task.
+        curves: of all runs of these tasks.
+    """
+    names = tuple(steps)
     drawing = Figure(figsize=(3.2 * len(names), 5.6), layout="constrained")
     panels = drawing.subplots(2, len(names), squeeze=False)
     for column, task in enumerate(names):
@@ -193,8 +224,8 @@ def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
             axes = panels[row, column]
             chosen = {each: curve for each, curve in curves.items() if each.task == task}
             # Beyond the slowest side's end nothing is left to compare.
-            end = TASKS[task].steps if row == 0 else max(c[-1, 1] for c in chosen.values())
-            for side in options.sides:
+            end = steps[task] if row == 0 else max(c[-1, 1] for c in chosen.values())
+            for side in SIDES:
                 runs = [(e, c) for e, c in chosen.items() if e.side == side]
                 if not runs:
                     continue
@@ -221,14 +252,14 @@ def figure(options: Options, curves: Mapping[Setting, Curve]) -> Figure:
 
 
 def redraw(path: Path) -> None:
-    """Draws the figure from curves.csv next to it."""
+    """Draws the figure from curves.csv and summary.csv next to it."""
     runs: dict[Setting, list[list[float]]] = {}
     for row in read_table(path.with_name("curves.csv"))[1]:
         setting = Setting(row["task"], row["side"], int(row["seed"]))
         runs.setdefault(setting, []).append([float(row[name]) for name in COLUMNS.split(",")])
-    tasks = tuple(dict.fromkeys(setting.task for setting in runs))
     curves = {setting: np.array(lines) for setting, lines in runs.items()}
-    figure(Options(tasks), curves).savefig(path, dpi=150)
+    rows = read_table(path.with_name("summary.csv"))[1]
+    figure({row["task"]: int(row["steps"]) for row in rows}, curves).savefig(path, dpi=150)
 
 
 def write(options: Options, arguments: Sequence[str]) -> None:
@@ -238,13 +269,20 @@ def write(options: Options, arguments: Sequence[str]) -> None:
     curves: dict[Setting, Curve] = {}
     rows: list[Row] = []
     for setting in settings(options):
-        path = Path(options.runs) / setting.file
+        path = options.file(setting)
         if path.is_file():
             curves[setting] = read(path)
             run = {"task": setting.task, "side": setting.side, "seed": str(setting.seed)}
             rows += [{**run, **row} for row in read_table(path)[1]]
-    peers = [*PACKAGES, f"CleanRL at {commit_of(Path(options.cleanrl))}"]
+    games = [task for task in options.tasks if TASKS[task].is_game]
+    peers = [
+        *PACKAGES,
+        *(EMULATORS if games else ()),
+        f"CleanRL at {commit_of(Path(options.cleanrl))}",
+    ]
     remarks = [f"peers: {', '.join(peers)}", "one thread of PyTorch; processor time of the process"]
+    if games:
+        remarks += GAMES
     top = header("benchmarks/learning.py", arguments, remarks)
     with (folder / "curves.csv").open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"{line}\n" for line in top)
@@ -265,7 +303,8 @@ def main(arguments: Sequence[str]) -> int:
     options = options_of(Options, arguments, "learning.py", __doc__)
     try:
         options.check()
-        python = python_of(options.peers)
+        emulated = any(TASKS[task].is_game for task in options.tasks)
+        python = python_of(options.peers, EMULATORS if emulated else ())
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda setting: train(options, setting, python), settings(options)))
     except ValueError as error:

@@ -25,7 +25,7 @@ import tyro
 # A script sees its own folder, not the one it shares with the packages.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.cleanrl import UPDATES, load
+from benchmarks.cleanrl import PPO_ENVPOOL, UPDATES
 from benchmarks.measure import Measurement, commit_of, hardware_of, measure, middle, train_run
 from configs.presets import preset
 from experiments.results import header, options_of, publish
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures everything in turn and prints the table; returns the exit code."""
     options = options_of(Options, arguments, "peers.py", __doc__)
     try:
-        load(Path(options.cleanrl))
+        PPO_ENVPOOL.load(Path(options.cleanrl))
         results: dict[Setting, list[Measurement]] = {each: [] for each in settings(options)}
         for setting in results:
             precision_of(options, setting)  # What train.py will refuse, it refuses now.

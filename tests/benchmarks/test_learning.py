@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import learners, learning
-from benchmarks.learners import Recorded, Recorder, Task
+from benchmarks.learners import Recorded, Recorder
+from benchmarks.learning_tasks import TASKS, Task
 
 
 class Countdown(gymnasium.Env):
@@ -39,6 +40,16 @@ def test_a_recorder_writes_the_mean_of_finished_episodes_by_steps_of_all_environ
     lines = [line.split(",") for line in file.getvalue().splitlines()]
     assert [(line[0], line[2]) for line in lines] == [("8", "10.0000"), ("16", "10.0000")]
     assert all(float(line[1]) >= 0 for line in lines)
+    recorder.finish(16)  # is there
+    recorder.finish(20)
+    assert [line.split(",")[0] for line in file.getvalue().splitlines()] == ["8", "16", "20"]
+
+
+def test_a_run_without_a_finished_episode_has_no_end_to_write():
+    recorder = Recorder(file := io.StringIO(), steps=400)
+    recorder.start()
+    recorder.finish(400)
+    assert file.getvalue() == ""
 
 
 def test_a_linear_schedule_ends_at_zero_and_numbers_stay():
@@ -47,10 +58,11 @@ def test_a_linear_schedule_ends_at_zero_and_numbers_stay():
     assert learners._schedule(0.5) == 0.5
 
 
-def write(folder, task, side, seed, returns):
-    steps = learners.TASKS[task].steps
+def write(folder, task, side, seed, returns, steps=0):
+    name = f"{task}-{side}-{steps}" if steps else f"{task}-{side}"
+    steps = steps or TASKS[task].steps
     lines = [f"{int(steps * (i + 1) / 4)},{i + 1}.0,{value}" for i, value in enumerate(returns)]
-    path = folder / f"{task}-{side}-s{seed}.csv"
+    path = folder / f"{name}-s{seed}.csv"
     path.write_text("\n".join([learners.COLUMNS, *lines]) + "\n")
 
 
@@ -77,12 +89,66 @@ def test_tables_and_figure_are_made_from_curves_that_are_there(tmp_path, capsys)
     assert len((output / "curves.csv").read_text().splitlines()) == 4 * 4 + 1 + 6
 
 
+@pytest.fixture
+def shortened(tmp_path):
+    """Arguments of a comparison on a game that is cut to 1,000 steps, next to a longer run."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for side, last in (("auxgate", 4), ("cleanrl-ppo", 8), ("cleanrl-pqn", 12), ("sb3-ppo", 16)):
+        write(runs, "Breakout", side, 1, [1, 2, 3, last], steps=1_000)
+    write(runs, "Breakout", "auxgate", 1, [1, 2, 3, 400])
+    given = ["--tasks", "Breakout", "--sides", "auxgate", "cleanrl-pqn", "--seeds", "1"]
+    given += ["--steps", "1000", "--cleanrl", "nowhere", "--runs", str(runs)]
+    return [*given, "--output", str(tmp_path)]
+
+
+def test_shortened_runs_are_other_runs_and_the_table_says_their_steps(
+    shortened, tmp_path, monkeypatch, capsys
+):
+    asked = []
+    monkeypatch.setattr(learning, "python_of", lambda *given: asked.append(given) or "python")
+    assert learning.main(shortened) == 0
+    assert asked == [(".peers", learning.EMULATORS)]
+    remarks, rows = learning.read_table(tmp_path / "summary.csv")
+    assert [(row["side"], row["steps"]) for row in rows] == [
+        ("auxgate", "1000"),
+        ("cleanrl-pqn", "1000"),
+    ]
+    assert float(rows[0]["final"]) < 4
+    assert any("envpool: one thread per pool" in remark for remark in remarks)
+    assert any("ale-py" in remark for remark in remarks if remark.startswith("# peers"))
+
+
+def test_the_figure_ends_where_the_runs_do(shortened, tmp_path, monkeypatch, capsys):
+    drawn = []
+    draw = learning.figure
+    monkeypatch.setattr(learning, "python_of", lambda *given: "python")
+    monkeypatch.setattr(learning, "figure", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    assert learning.main(shortened) == 0
+    assert drawn[0].axes[0].get_xlim() == (0, 1_000)
+
+
+def test_games_are_compared_only_where_they_are_named():
+    assert "CartPole-v1" in learning.Options().tasks
+    assert not {"Breakout", "Pong", "Procgen-bigfish"} & set(learning.Options().tasks)
+
+
+def test_a_run_in_which_no_episode_ends_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(learners, "ours", lambda *given: None)
+    given = ["auxgate", "Pong", "--steps", "300", "--output", str(tmp_path / "curve.csv")]
+    assert learners.main(given) == 2
+    assert "no episode ended in 300 steps" in capsys.readouterr().err
+    assert not (tmp_path / "curve.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--tasks", "Pong"], "--tasks Pong: choose from CartPole-v1"),
+        (["--tasks", "Tennis"], "--tasks Tennis: choose from CartPole-v1"),
         (["--sides", "rllib"], "--sides rllib: choose from auxgate"),
         (["--sides", "auxgate", "--seeds", "0"], "at least 1"),
+        (["--sides", "auxgate", "--steps", "199"], "--steps must be at least 200"),
+        (["--sides", "sb3-ppo", "--tasks", "Procgen-bigfish"], "none of them has numbers"),
         ([], "--cleanrl is missing"),
     ],
 )
@@ -106,5 +172,5 @@ def test_our_side_writes_the_curve_of_a_run(tmp_path):
 def test_another_version_of_cleanrls_script_is_refused(tmp_path):
     (tmp_path / "cleanrl").mkdir()
     (tmp_path / "cleanrl" / "ppo.py").write_text("print('rewritten')")
-    with pytest.raises(ValueError, match="another version"):
-        learners.cleanrl(learners.TASKS["CartPole-v1"], 1, io.StringIO(), tmp_path)
+    with pytest.raises(ValueError, match=r"ppo\.py holds .* 0 times instead of once"):
+        learners.cleanrl("cleanrl-ppo", TASKS["CartPole-v1"], 1, io.StringIO(), tmp_path)

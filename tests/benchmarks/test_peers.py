@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from benchmarks import peers
-from benchmarks.cleanrl import REPLACEMENTS, SCRIPT
+from benchmarks.cleanrl import PPO_ENVPOOL
 from benchmarks.measure import Measurement
 from benchmarks.peers import (
     DOCUMENTED,
@@ -27,9 +27,9 @@ from configs.cli import parse
 @pytest.fixture
 def clone(tmp_path):
     """A folder with a file that has all that the port looks for."""
-    path = tmp_path / "clone" / SCRIPT
+    path = tmp_path / "clone" / PPO_ENVPOOL.path
     path.parent.mkdir(parents=True)
-    path.write_text("\n".join(snippet for snippet, _ in REPLACEMENTS), "utf-8")
+    path.write_text("\n".join(snippet for snippet, _ in PPO_ENVPOOL.replacements), "utf-8")
     return tmp_path / "clone"
 
 
