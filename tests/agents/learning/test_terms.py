@@ -28,14 +28,31 @@ def test_the_whole_is_weighed_by_the_algorithm_over_the_valid_steps(made):
     assert terms.whole.valid is valid
 
 
-def test_its_parts_are_policy_with_entropy_and_value(made):
+def test_its_terms_are_policy_value_and_the_bonus_taken_off(made):
     terms, _, loss, valid = made
-    assert_close(terms.policy.share, (loss.policy - 0.1 * loss.entropy)[valid].mean())
+    assert_close(terms.policy.share, loss.policy[valid].mean())
     assert_close(terms.value.share, 0.5 * loss.value[valid].mean())
-    assert_close(terms.policy.steps + terms.value.steps, terms.whole.steps)
-    for part in (terms.whole, terms.policy, terms.value):
+    assert_close(terms.entropy.share, -0.1 * loss.entropy[valid].mean())
+    for part in (terms.whole, terms.actor, terms.policy, terms.value, terms.entropy):
         assert_close(StepLoss.of(part.steps, valid).share, part.share)
         assert_close(part.mean, part.share.detach())
+
+
+@pytest.mark.parametrize("part", ["all", "policy", "return"])
+def test_the_part_compared_with_and_the_rest_are_the_whole(made, part):
+    terms, _, loss, _ = made
+    compared, rest = terms.divided(part)
+    expected = loss.policy
+    if part != "return":
+        expected = expected - 0.1 * loss.entropy
+    if part == "all":
+        expected = expected + 0.5 * loss.value
+    assert_close(compared.steps, expected)
+    if rest is None:
+        assert part == "all"
+    else:
+        assert_close(compared.steps + rest.steps, terms.whole.steps)
+        assert_close(compared.share + rest.share, terms.whole.share)
 
 
 def test_what_is_logged_is_not_weighed(made):
