@@ -123,7 +123,8 @@ def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
                 "'auxgate[atari]'), or give a teacher that was trained with all of them"
             )
         return "give a teacher without a recurrent core, or one that was trained with all 18"
-    if card.env != spec.name and has_own_actions(card) and has_own_actions(spec):
+    own = has_own_actions(card) and has_own_actions(spec)
+    if card.env != spec.name and own and card.core == "none":
         return (
             "add --env.full-action-space, since a game's own actions are some of those 18, or "
             f"give a run or an exported policy of {spec.name}"

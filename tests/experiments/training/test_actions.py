@@ -122,6 +122,10 @@ def test_a_teacher_that_remembers_its_actions_is_not_translated(tmp_path):
         f"--env.full-action-space --aux distill --teacher {tmp_path / 'teacher'}", GAME
     )
     assert "; give a teacher without a recurrent core, or one that was trained with all 18." in said
+    # So the flag is no cure in another game either.
+    pong = GAME.replace("Breakout", "Pong")
+    said = complaint(f"--aux distill --teacher {tmp_path / 'teacher'}", pong)
+    assert said.endswith("; give a run or an exported policy of Pong with the same actions.")
 
 
 def test_actions_of_no_game_are_not_translated(tmp_path, catch, small_agent):
