@@ -147,7 +147,8 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
         run.device, run.precision, run.threads, playing=run.pipeline, small=small
     )
     session = build(config, hardware, step, parts)
-    check_evaluation(config, session)
+    with Writing(session).together():
+        check_evaluation(config, session)  # by the process that leads
     choice = config.choice
     learner = session.learner
     gated = f"{', '.join(learner.names)} through --gate {choice.gate}." if learner.names else ""

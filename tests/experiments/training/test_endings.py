@@ -117,6 +117,7 @@ def test_weights_that_are_not_finite_end_all_processes_alike(whose, after, tmp_p
         ("no room for a checkpoint", 3, MISTAKEN, "writing failed (File too large): free some"),
         ("no room for a checkpoint", UPDATES, MISTAKEN, "writing failed (File too large): free"),
         ("no folder", 3, DIVERGED, "{run} was removed, renamed or emptied while the run was wri"),
+        ("no evaluations", 0, MISTAKEN, "--eval-every: the environments of the evaluations cann"),
     ],
 )
 def test_what_the_leader_cannot_write_ends_all_processes_alike(

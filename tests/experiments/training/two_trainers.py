@@ -14,6 +14,8 @@ import torch
 
 from agents.learning.learner import Learner
 from agents.runtime.distributed import will_lead
+from configs.errors import UsageError
+from experiments.training import trainer
 from experiments.training.build import Parts
 from experiments.training.command import main
 
@@ -36,12 +38,18 @@ def fill_disk(room):
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
+def refuse(config, session):
+    """In place of `check_evaluation`."""
+    raise UsageError("--eval-every: the environments of the evaluations cannot be built")
+
+
 TROUBLES = {
     "weights": spoil,
     "no room for the log": lambda learner, run: fill_disk(10),
     # Room for what a run is told and logs.
     "no room for a checkpoint": lambda learner, run: fill_disk(20_000),
     "no folder": lambda learner, run: shutil.rmtree(run),
+    "no evaluations": lambda learner, run: setattr(trainer, "check_evaluation", refuse),
 }
 
 
