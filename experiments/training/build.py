@@ -81,11 +81,6 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
             raise
         raise UsageError(f"The run does not fit into memory: {SMALLER}.") from error
     agent, heads = tasks[0].agent, {n: head for task in tasks for n, head in task.heads.items()}
-    if step == 0:
-        for task, own in zip(tasks, env.tasks, strict=True):
-            for name, head in task.heads.items():
-                trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
-                head.before_training(own, trial)
     gate = gate_of(config)
     check_tasks(config, gate)
     num_envs = min(own.spec.num_envs for own in env.tasks)
@@ -93,6 +88,11 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
     check_losses(config, gate, algorithm)
+    if step == 0:
+        for task, own in zip(tasks, env.tasks, strict=True):
+            for name, head in task.heads.items():
+                trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
+                head.before_training(own, trial)
     try:
         learner = parts.learner(
             agent,

@@ -1,6 +1,7 @@
 import pytest
 
 from agents.gates import make
+from agents.heads.distill import Distill
 from configs.cli import parse
 from configs.errors import UsageError
 from experiments.training.build import build
@@ -37,6 +38,16 @@ def test_more_minibatches_than_environments_are_refused():
     )
 
 
+def test_what_is_refused_is_refused_before_a_teacher_is_tried(teacher, monkeypatch):
+    def tried(*given):
+        raise AssertionError("the trial of a teacher may take minutes")
+
+    monkeypatch.setattr(Distill, "before_training", tried)
+    line = f"--aux distill --teacher {teacher} --aux.distill.where ahead"
+    complaint(f"{line} --gate cosine --algo ppo --algo.ppo.minibatches 3")
+    complaint(f"{line} --gate sum --gate.main return")
+
+
 def test_an_uneven_share_of_the_environments_is_refused():
     with pytest.raises(UsageError) as refused:
         among(0, "--num-envs 5")
@@ -52,7 +63,9 @@ def test_minibatches_are_slices_of_the_share_of_a_process():
         among(0, f"{line} 4")
 
 
-@pytest.mark.parametrize("flag", ["--gate.main policy", "--gate.metric optimizer"])
+@pytest.mark.parametrize(
+    "flag", ["--gate.main policy", "--gate.main return", "--gate.metric optimizer"]
+)
 def test_what_is_compared_is_nothing_to_a_gate_that_compares_nothing(flag, teacher):
     line = f"--aux distill --teacher {teacher} --gate sum {flag}"
     assert complaint(line) == (
