@@ -34,7 +34,7 @@ EPISODES, UPDATES = "episodes.csv", "updates.csv"
 class Script:
     """A script of CleanRL, and what is adapted in it.
 
-    In capitals stand the names that `execute` gives to a script.  Scripts that report episodes
+    Names in capitals are those that `execute` gives to a script.  Scripts that report episodes
     call `ON_START()` at their first reset, and `ON_EPISODE(step, score, length)` for each
     finished game.
     """

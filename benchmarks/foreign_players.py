@@ -3,9 +3,9 @@
     python benchmarks/foreign_players.py sb3-atari Breakout/strong --output runs/foreign/strong
 
 It runs in the peers' virtual environment; `foreign_teachers.py` calls it and compares the scores.
-Into the output folder go the policy, saved by its library, and `scores.json`: the scores of the
-library's own network, those of the same file converted by auxgate, both played by the library's
-own code in the library's own environments, and how far the probabilities of actions are apart.
+The output folder gets the policy, saved by its library, and `scores.json`.  This holds the scores
+of the library's own network and of the same file converted by auxgate, both played by the library's
+own code in its own environments, and how far the probabilities of actions are apart.
 
 On Atari the policy is a shipped teacher, whose torso and policy have the layers of the peers'
 Nature network; its value is left as drawn.  On CartPole the peer trains it.

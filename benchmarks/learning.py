@@ -15,7 +15,7 @@ Games are played through each side's usual stack, and the return is the game's o
 CleanRL's `ppo_procgen.py` is compared on Procgen; it plays envpool's levels, because the procgen
 package does not install on Python 3.11 and later.
 
-Written are `curves.csv`, with every run; `summary.csv`, with means and 95 % bootstrap intervals
+It writes `curves.csv`, with every run; `summary.csv`, with means and 95 % bootstrap intervals
 over seeds; and the figure, return per agent step and per core-second.
 """
 

@@ -48,7 +48,7 @@ class Part:
 
     @staticmethod
     def read(name: str, kinds: Mapping[str, slice], table: Sequence[Mapping[str, str]]) -> "Part":
-        """Reads what `rows` wrote; of a cosine's course there is the mean alone.
+        """Reads what `rows` wrote, which has only the mean of a cosine's course.
 
         Args:
             name: of the part.

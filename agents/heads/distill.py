@@ -194,7 +194,7 @@ class Distill(AuxiliaryHead):
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
         trial: compares the teacher's return with the student's; None: it is not tried.
         mask: hides parts of the teacher's observations; None: it sees all.
-        delay: makes its answers late; None: they are not.
+        delay: makes its answers late; None: they come at once.
         wrong: changes what the teacher says; None: it is heard as it is.
     """
 
@@ -253,7 +253,7 @@ class Distill(AuxiliaryHead):
         self._teacher[0].memory = state["memory"]
 
     def _heard(self, trajectory: Trajectory) -> Float[Tensor, "T B A"]:
-        """What is heard of the teacher: of what it is shown, late, and changed."""
+        """What the student hears: the teacher's logits of what it is shown, late and changed."""
         shown = trajectory if self.mask is None else self.mask(trajectory)
         logits: Tensor = self._teacher[0](shown)
         if self.delay is not None:

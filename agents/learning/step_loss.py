@@ -115,7 +115,7 @@ class MainTerms:
     policy: StepLoss
     value: StepLoss
     entropy: StepLoss
-    """Less the bonus, as it is descended."""
+    """The entropy bonus with a minus sign, since the loss is descended."""
 
     @cached_property
     def whole(self) -> StepLoss:
@@ -124,7 +124,7 @@ class MainTerms:
 
     @property
     def actor(self) -> StepLoss:
-        """What the value's term is added to."""
+        """The terms of policy and entropy."""
         return self.policy.plus(self.entropy)
 
     def divided(self, part: MainPart) -> tuple[StepLoss, StepLoss | None]:

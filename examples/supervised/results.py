@@ -67,7 +67,7 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> "Results":
-        """Reads the table that `rows` made; of a cosine's course there is the mean alone."""
+        """Reads the table that `rows` made, which has only the mean of a cosine's course."""
         trained: dict[tuple[str, str], list[Trained]] = {}
         for row in read_table(path)[1]:
             cosine = torch.tensor([float(row["cosine"])])

@@ -112,7 +112,7 @@ def report(options: Options) -> None:
 def redraw(path: Path) -> None:
     """Draws curves.png or improvement.png from the runs' CSVs next to it.
 
-    Which arm comes first and where the teacher's line is, report.json says.
+    report.json says which arm comes first, and where the teacher's line is.
 
     Raises:
         ValueError: there are none.

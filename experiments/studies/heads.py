@@ -150,7 +150,7 @@ def read(study: Study) -> tuple[list[str], list[Outcome]]:
 
 
 def read_ordered(folder: Path) -> tuple[list[str], list[Outcome]]:
-    """What `read` finds in a folder, in the order of the heads, whichever were added later.
+    """What `read` finds in a folder, sorted by head: rows may have been added later (--keep).
 
     Raises:
         ValueError: there are no runs.

@@ -19,7 +19,7 @@ NEVER = -1e9
 
 
 class PartialTeacher(Teacher):
-    """A teacher in the actions of its student, of which it never takes those that it lacks."""
+    """A teacher in the actions of its student; it never takes those that it lacks."""
 
     order: Int[Tensor, " A"]
 
@@ -59,7 +59,7 @@ def is_among_all(card: PolicyCard, spec: EnvSpec) -> bool:
 def load_any_teacher(
     path: Path, spec: EnvSpec, device: torch.device, precision: Precision
 ) -> Teacher:
-    """Loads a teacher as `load_teacher` does, or one of some of the student's actions.
+    """Loads a teacher as `load_teacher` does, or one that has only some of the student's actions.
 
     Args:
         path: a policy file, or the folder of a run or of a shipped teacher.
@@ -68,7 +68,7 @@ def load_any_teacher(
         precision: of the torso's arithmetic.
 
     Raises:
-        OtherActionsError: the teacher has other actions, and nobody can tell which they are.
+        OtherActionsError: the teacher has other actions, which cannot be found among the student's.
         ValueError: as `load_teacher` raises it.
     """
     try:

@@ -17,8 +17,8 @@ class Delay(nn.Module):
 
     In the first steps of an episode it says what the teacher said of the first observation.
     Answers wait rather than observations: they are small, and a teacher that remembers, or that
-    looks states up in a table, reads every step in order.  For a teacher without memory it is the
-    same as to show it observations that are some steps old.
+    looks states up in a table, reads every step in order.  A teacher without memory says the same
+    as if it were shown observations that are some steps old.
     """
 
     past: Float[Tensor, "delay B A"]
