@@ -101,8 +101,15 @@ def redraw_all(folder: Path) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Draws; returns the exit code."""
-    for line in redraw_all(options_of(Options, arguments, "redraw.py", __doc__).folder):
+    folder, number = options_of(Options, arguments, "redraw.py", __doc__).folder, 0
+    for line in redraw_all(folder):
         print(line, flush=True)
+        number += 1
+    if number == 0:
+        print(
+            f"redraw.py: there is no figure in {folder}: give a folder of results.", file=sys.stderr
+        )
+        return 2
     return 0
 
 

@@ -80,3 +80,9 @@ def test_what_cannot_be_drawn_is_left_and_said(tmp_path, capsys):
         "vectors.png: left: computed by examples/vectors.py, not drawn from a table",
     ]
     assert {path.read_bytes() for path in tmp_path.rglob("*.png")} == {b"as it was"}
+
+
+@pytest.mark.parametrize("name", ["", "nowhere"])
+def test_a_folder_without_figures_is_a_mistake(name, tmp_path, capsys):
+    assert main([str(tmp_path / name)]) == 2
+    assert f"there is no figure in {tmp_path / name}: " in capsys.readouterr().err
