@@ -92,10 +92,10 @@ def ruin(learner: Learner, folder: Path, max_skipped: int) -> str:
 
 
 class LeaderFailedError(OSError):
-    """The leading process cannot write, and says why; all others raise this."""
+    """The leading process has met an error, and says which; all others raise this."""
 
     def __init__(self, vanished: bool) -> None:
-        super().__init__("the first process cannot write the run's folder, and says why")
+        super().__init__("the first process has met an error, and says which")
         self.vanished = vanished
         """Whether the folder is gone."""
 
@@ -103,8 +103,8 @@ class LeaderFailedError(OSError):
 class Writing:
     """Keeps an error of the process that writes until all processes can end together.
 
-    Only the leading process writes, so it alone finds out; if it left at once, the others would
-    wait for it in their next update.  A process that is alone raises its errors at once.
+    Only the leading process writes and evaluates, so it alone finds out; if it left at once, the
+    others would wait for it in their next update.  A process that is alone raises at once.
     """
 
     def __init__(self, session: Session, lock: FolderLock | None = None) -> None:

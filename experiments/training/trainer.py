@@ -64,6 +64,7 @@ def prepare(arguments: Sequence[str], parts: Parts = USUAL) -> Run:
 
     Raises:
         UsageError: the arguments are wrong, or the run cannot be built or resumed.
+        LeaderFailedError: the leading process raises a UsageError that it alone can meet.
     """
     if is_resume(arguments):
         return resume(parse_resume(arguments), parts)
