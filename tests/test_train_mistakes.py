@@ -1,7 +1,5 @@
 """Mistakes of a user, and a disk that is full: one sentence each, and nothing is lost."""
 
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from experiments.training.build import Parts
 from experiments.training.command import main
 from experiments.training.trainer import DONE, MISTAKEN, STOPPED
 from tests import short_runs
+from tests.full_disk import full_disk
 from tests.short_runs import SHORT, checkpoints, policy, table
 
 made, run, _elsewhere = short_runs.made, short_runs.run, short_runs.elsewhere
@@ -19,17 +18,6 @@ made, run, _elsewhere = short_runs.made, short_runs.run, short_runs.elsewhere
 
 def everything():
     return sorted(str(path) for path in Path.cwd().rglob("*"))
-
-
-@contextmanager
-def full_disk(room):
-    """No file grows beyond `room` bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def refused(line, capsys):

@@ -1,9 +1,7 @@
 import json
 import os
 import re
-import resource
 import signal
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,6 +11,7 @@ from configs.cli import parse
 from configs.errors import UsageError
 from configs.training import TrainConfig, defaults
 from experiments.training import run_folder as rundir
+from tests.full_disk import full_disk
 
 CHOICE = Choice("Catch", "catch", "a2c", "mlp", (), None)
 
@@ -20,17 +19,6 @@ CHOICE = Choice("Catch", "catch", "a2c", "mlp", (), None)
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@contextmanager
-def full_disk(room):
-    """No file grows beyond `room` bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def parsed(line):
