@@ -90,6 +90,8 @@ def redraw(path: Path) -> str:
         return f"left: there is no {Path(error.filename).name} to draw it from"
     except ValueError as error:
         return f"left: {error}"
+    except (KeyError, IndexError) as error:
+        return f"left: its table is damaged or of another version (there is no {error})"
     return "drawn"
 
 

@@ -109,8 +109,12 @@ class Session:
     @property
     def remarks(self) -> str:
         """What heads found out before training."""
-        heads = self.learner.heads.children()
-        return " ".join(h.remark for h in heads if isinstance(h, AuxiliaryHead) and h.remark)
+        said = []
+        for name, head in self.learner.heads.named_children():
+            if isinstance(head, AuxiliaryHead) and head.remark:
+                task, colon, _ = name.rpartition(":")
+                said.append(f"{task}{colon} {head.remark}".strip())
+        return " ".join(said)
 
     @property
     def ungated(self) -> str:

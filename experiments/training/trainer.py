@@ -77,6 +77,10 @@ def start(config: TrainConfig, parts: Parts = USUAL) -> Run:
     Raises:
         UsageError: the config cannot be built, or the folder cannot be written.
     """
+    chosen = Path(config.run.run_dir)
+    if config.run.run_dir and chosen.is_dir():
+        # `claim` asks again; setting up may take minutes, such as those of a teacher's trial.
+        rundir.refuse_occupied(chosen)
     session, reason = set_up(config, parts=parts)
     with Writing(session).together():
         lock = rundir.claim(config, parts.variant) if session.processes.leads else None

@@ -82,6 +82,19 @@ def test_what_cannot_be_drawn_is_left_and_said(tmp_path, capsys):
     assert {path.read_bytes() for path in tmp_path.rglob("*.png")} == {b"as it was"}
 
 
+def test_a_damaged_table_is_said_and_the_next_figure_is_drawn(tmp_path, capsys):
+    for name in ("learning", "learning_minigrid"):
+        shutil.copytree(RESULTS / name, tmp_path / name)
+    table = tmp_path / "learning" / "curves.csv"
+    table.write_text(table.read_text().replace("core_seconds", "seconds"))
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "learning/learning.png: left: its table is damaged or of another version (there is no "
+        "'core_seconds')",
+        "learning_minigrid/learning.png: drawn",
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "nowhere"])
 def test_a_folder_without_figures_is_a_mistake(name, tmp_path, capsys):
     assert main([str(tmp_path / name)]) == 2

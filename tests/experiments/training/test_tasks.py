@@ -156,6 +156,13 @@ def test_each_task_has_its_own_teacher_or_one_task_alone_has_heads():
     assert [*only.learner.heads] == ["Gridworld-2:distill"]
 
 
+def test_the_trial_of_each_task_s_teacher_names_the_task():
+    small = f"--env {WORLDS.replace(' ', '')} {SMALL} --aux distill --gate sum"
+    session = session_of("--aux.distill.where ahead", small)
+    for name in NAMES:
+        assert f"{name}: The teacher was tried for " in session.remarks
+
+
 NAMES = ("Gridworld", "Gridworld-2")
 
 

@@ -8,6 +8,7 @@ from agents.learning.learner import Learner
 from agents.logs.report import NoReport
 from agents.rollout.collector import Collector
 from configs.cli import ResumeOptions, parse
+from configs.errors import UsageError
 from experiments.training.build import Parts
 from experiments.training.command import main
 from experiments.training.hardware import StopRequest
@@ -171,3 +172,14 @@ def test_an_interval_is_passed_once_for_all_multiples_that_one_step_skips():
         *(False, True, False, False),
         *(True, False, True),
     ]
+
+
+def test_an_occupied_folder_is_refused_before_anything_is_set_up(tmp_path, monkeypatch):
+    occupied = tmp_path / "run"
+    occupied.mkdir()
+    (occupied / "notes.txt").write_text("mine")
+    never = "experiments.training.trainer.set_up"
+    monkeypatch.setattr(never, lambda *_, **__: pytest.fail("set up"))
+    with pytest.raises(UsageError, match=r"--run-dir \S+run is not empty and holds no run"):
+        start(parse(f"{FLAGS} --run-dir {occupied}".split()))
+    assert (occupied / "notes.txt").read_text() == "mine"
