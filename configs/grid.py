@@ -68,7 +68,7 @@ def expand(axes: Axes, pins: Mapping[str, str], named: Collection[str] = ()) -> 
     Raises:
         UsageError: with one sentence for the user.
     """
-    given = _spelt_out(axes)
+    given = spelt_out(axes)
     modules = given.pop("plugin", ())
     plugins.load_installed()
     plugins.load(modules)
@@ -94,7 +94,7 @@ def applicable(axes: Axes) -> Axes:
     Args:
         axes: the values of each flag, one for those that choose components.
     """
-    given = _spelt_out(axes)
+    given = spelt_out(axes)
     kept = _applicable({flag: given[flag][0] for flag in CHOOSING if flag in given})
     table = _table(choose(_choosing_words(kept))[0])
     return {
@@ -111,14 +111,19 @@ def option_of(axes: Axes, flag: str) -> Option | None:
         axes: the values of each flag; those that choose components are looked at.
         flag: without dashes.
     """
-    given = _spelt_out(axes)
+    given = spelt_out(axes)
     plugins.load_installed()
     plugins.load(given.get("plugin", ()))
     tables = (_table(choice) for choice, _ in _choices(_checked(given)))
     return next((option for table in tables if (option := _option(table, flag))), None)
 
 
-def _spelt_out(axes: Axes) -> dict[str, tuple[str, ...]]:
+def spelt_out(axes: Axes) -> dict[str, tuple[str, ...]]:
+    """The values of each flag by its whole name, such as `aux.distill.teacher` for `teacher`.
+
+    Raises:
+        UsageError: a flag is given by both names.
+    """
     found = dict(axes)
     for short, long in SHORT.items():
         if short in found and long in found:
@@ -245,6 +250,9 @@ def _values(option: Option, flag: str, words: tuple[str, ...]) -> dict[Any, str]
         if option.kind is not bool:
             raise UsageError(f"--{flag} needs a value.")
         return {not flag.rpartition(".")[2].startswith("no-"): "true"}
+    if option.kind is bool and flag.rpartition(".")[2].startswith("no-"):
+        plain = flag.replace("no-", "", 1)
+        raise UsageError(f"--{flag} takes no value: write --{plain} true or false.")
     found: dict[Any, str] = {}
     for value, word in zip(option.read(flag, words), words, strict=True):
         found.setdefault(value, word)

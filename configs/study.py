@@ -140,7 +140,7 @@ def _arguments(path: Path, content: Mapping[str, Any], own: Collection[str]) -> 
     for name, value in _flat(content):
         flag = name.replace("_", "-")
         if flag in own and isinstance(value, bool):
-            arguments += [f"--{flag}"] if value else []
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
             continue
         entries = value if isinstance(value, list) else [value]
         if not entries:

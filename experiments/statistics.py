@@ -293,8 +293,10 @@ def compare_with(arms: Mapping[str, Mapping[int, float]], reference: str) -> dic
         reference: the arm to compare with.
 
     Raises:
-        ValueError: an arm has other seeds.
+        ValueError: an arm has other seeds, or there is no run of the reference.
     """
+    if reference not in arms:
+        raise ValueError(f"there is no finished run of {reference}: train that arm first.")
     theirs = arms[reference]
     for arm, runs in arms.items():
         if runs.keys() != theirs.keys():

@@ -8,10 +8,13 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -86,32 +89,64 @@ class Options:
 def main(options: Options) -> None:
     """Exports, scores, draws, writes the card."""
     run = Path(options.run)
-    config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    versions: dict[str, Any] = json.loads((run / "versions.json").read_text(encoding="utf-8"))
-    agent, card = load_policy(run, torch.device("cpu"))
+    try:
+        config: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        versions: dict[str, Any] = json.loads((run / "versions.json").read_text(encoding="utf-8"))
+        agent, card = load_policy(run, torch.device("cpu"))
+        finished = rows_of(run)
+    except (OSError, ValueError) as error:
+        sys.exit(f"ship.py: {run} is no run with a policy ({error}): give the folder of one.")
+    if not finished:
+        sys.exit(f"ship.py: {run} has finished no episode: train it for more --steps.")
     name = options.name or card.env
     if name != card.env and not re.fullmatch(rf"{re.escape(card.env)}/[\w-]+", name):
         sys.exit(f"ship.py: --name must be {card.env} or {card.env}/NAME, not {name}.")
-    folder = ROOT / "teachers" / name
-    folder.mkdir(parents=True, exist_ok=True)
     # How many threads play does not belong to the environment's definition.
     env_options = {k: v for k, v in config["env"].items() if k != "num_threads"}
-    file = folder / POLICY_FILE
-    export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        file = folder / POLICY_FILE
+        export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
+        playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
+        (scored,) = evaluate(playing)
+        write_json(folder / "evaluation.json", scored.to_json())
+        draw(run, folder, name)
+        text = describe(name, options, config, versions, scored.to_json(), card.steps, file)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        # A teacher of this name stays as it was until all of the new one is there.
+        shutil.copytree(folder, ROOT / "teachers" / name, dirs_exist_ok=True)
+    print(scored.summary())
 
-    playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
-    (scored,) = evaluate(playing)
-    result = scored.to_json()
-    write_json(folder / "evaluation.json", result)
-    draw(run, folder, name)
+
+def describe(
+    name: str,
+    options: Options,
+    config: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    result: Mapping[str, Any],
+    steps: int,
+    file: Path,
+) -> str:
+    """The card of a teacher.
+
+    Args:
+        name: of the teacher.
+        options: of this program.
+        config: of its run.
+        versions: of its run.
+        result: of its evaluation.
+        steps: agent steps of its training.
+        file: its policy.
+    """
+    env = str(result["env"])
     low, high = result["interval_95"]
-    human = result["human_normalised"]
-    text = CARD.format(
+    human, skip = result["human_normalised"], config["env"].get("frame_skip")
+    return CARD.format(
         **{
             key: result[key]
             for key in ("env", "mean", "median", "episodes", "precision", "protocol")
         },
-        title=f"A teacher for {card.env}" + (f": {name}" if name != card.env else ""),
+        title=f"A teacher for {env}" + (f": {name}" if name != env else ""),
         about=textwrap.fill(options.about, 100),
         name=name,
         digest=hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -121,16 +156,19 @@ def main(options: Options) -> None:
         human="-" if human is None else f"{100 * human:.0f} %",
         command=command(config),
         seed=config["run"]["seed"],
-        steps=f"{card.steps:,}"
-        + (f" ({card.steps * skip:,} frames)" if (skip := config["env"].get("frame_skip")) else ""),
+        steps=f"{steps:,}" + (f" ({steps * skip:,} frames)" if skip else ""),
         commit=f"{versions['commit']}{' (dirty)' if versions['dirty'] else ''}",
         cpu=versions["cpu"],
         cores=versions["cores"],
         gpu=versions["gpu"] or "none",
         note=f"| note | {options.note} |\n" if options.note else "",
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    print(scored.summary())
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    """The lines of a run's log at which an episode had finished."""
+    with (run / "metrics.csv").open(encoding="utf-8") as source:
+        return [row for row in csv.DictReader(source) if row["return"]]
 
 
 def draw(run: Path, folder: Path, name: str) -> None:
@@ -141,8 +179,7 @@ def draw(run: Path, folder: Path, name: str) -> None:
         folder: of the teacher.
         name: of the teacher, for the title.
     """
-    with (run / "metrics.csv").open(encoding="utf-8") as source:
-        rows = [row for row in csv.DictReader(source) if row["return"]]
+    rows = rows_of(run)
     rows = rows[:: max(1, len(rows) // 200)]
     with (folder / "curve.csv").open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target, lineterminator="\n")

@@ -11,7 +11,7 @@ import pytest
 
 from configs.cli import is_resume, parse, parse_evaluate, parse_resume, parse_sweep
 from configs.grid import expand
-from experiments.running.command import read_arguments
+from experiments.running.request import read_arguments
 from experiments.training import run_folder as rundir
 
 ROOT = Path(__file__).resolve().parent.parent

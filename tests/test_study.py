@@ -9,8 +9,8 @@ from configs.errors import UsageError
 from configs.grid import expand
 from configs.study import own_flags, read_file
 from experiments.running.backends import Local
-from experiments.running.command import plan, read_arguments
 from experiments.running.folder import last_step
+from experiments.running.request import plan, read_arguments
 from tests.faults.studies import ROOT, assert_equal, kill_all, numbers, start
 
 STUDY_FILES = sorted((ROOT / "configs" / "studies").glob("*.toml"))
@@ -69,7 +69,8 @@ RUNS = {
     "gates_privileged": 18,
     "teachers": 8,
     "breakout_overtaken": 8,
-    "breakout_long": 10,
+    "breakout_long": 12,
+    "minigrid_heads": 39,
     "minigrid_teachers": 90,
     "breakout_teachers": 24,
     "temperature_breakout": 18,

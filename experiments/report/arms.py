@@ -141,7 +141,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {slot: chosen_by_slot[slot] for slot in CHOSEN}
     rest = {flag: value for flag, value in options(config).items() if flag != "seed"}
     variant = {"autoreset steps": config.get("variant", "masked")}
-    return {**algorithm, **chosen, **variant, **rest}
+    # Only an algorithm with a phase of its own has a gate without heads.
+    gate = config["choice"]["gate"] if description(config) == NO_HEADS else None
+    phase = {"gate": gate} if gate else {}
+    return {**algorithm, **phase, **chosen, **variant, **rest}
 
 
 def _differing(settings: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -9,14 +9,11 @@ from typing import Any
 from configs import stored
 from configs.choice import Choice
 from configs.training import RunOptions, TrainConfig, absent, defaults
+from experiments.training.session import PRACTICAL
 
 SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 """Options that a reader looks for first: in every command, whatever the defaults."""
-HOUSEKEEPING = (
-    *("device", "threads", "run_dir", "resume", "checkpoint_minutes", "log_steps"),
-    *("log_seconds", "deterministic", "compile", "max_skipped"),
-    *("track", "eval_every", "eval_episodes", "eval_step_limit"),
-)
+HOUSEKEEPING = {*PRACTICAL, "log_seconds", "deterministic", "compile"} - {"steps"}
 """Options of a run that say where it computes and what it writes, not what it learns; those of
 earlier versions too."""
 
@@ -54,7 +51,7 @@ def options(config: Config) -> dict[str, Any]:
     """
     template = _template(config)
     before = absent(RunOptions)
-    ignored: set[str] = set(HOUSEKEEPING)
+    ignored = set(HOUSEKEEPING)
     if template is not None:
         before |= {f"env.{name}": value for name, value in absent(template.env).items()}
         # How many threads play, for instance: the game is the same.

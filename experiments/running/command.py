@@ -2,26 +2,23 @@
 
 import shlex
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from agents.logs.terminal import duration
-from configs.errors import UsageError
+from configs.errors import UsageError, quoted
 from configs.grid import Planned
-from configs.programs import StudyOptions
-from configs.study import Axes, own_flags, parse_study, read_also, read_file, split
 from experiments.running import folder as folders
 from experiments.running.backends import Backend, choose
 from experiments.running.checks import check
-from experiments.running.folder import Grid, Search, Study
-from experiments.running.search import Trials, ends, installed, is_range, ranges
+from experiments.running.folder import Study
+from experiments.running.request import Request, plan, read_arguments
+from experiments.running.search import Trials
 from experiments.running.watch import Watch, failures, look, summary, tail, why
 from experiments.running.worker import Task
 from experiments.training.hardware import StopRequest
@@ -30,106 +27,6 @@ from experiments.training.trainer import DIVERGED, DONE
 FAILED, MISTAKEN, STOPPED = 1, 2, 130
 """Exit codes besides `DONE`."""
 POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Request:
-    """A command line of `study.py`."""
-
-    options: StudyOptions
-    axes: Axes
-    also: tuple[Axes, ...] = ()
-    """What the study file adds to the grid."""
-
-
-def read_arguments(arguments: Sequence[str]) -> Request:
-    """Reads a command line, and the study file that it may begin with.
-
-    Raises:
-        UsageError: with one sentence for the user.
-        SystemExit: after printing `--help`.
-    """
-    own, rest = own_flags(), list(arguments)
-    mine: list[str] = []
-    axes: dict[str, tuple[str, ...]] = {}
-    also: list[Axes] = []
-    name = ""
-    if rest and rest[0].endswith(".toml"):
-        path = Path(rest.pop(0))
-        name = path.stem
-        mine, told = read_file(path, own)
-        axes |= told
-        also = read_also(path, own)
-    given, changed = split(rest, own)
-    # tyro takes the last of two.
-    options = parse_study([*mine, *given])
-    axes |= changed
-    if options.seeds:
-        if "seed" in axes:
-            raise UsageError("--seeds 5 stands for --seed 1 2 3 4 5: give one of the two.")
-        axes["seed"] = tuple(str(seed) for seed in range(1, options.seeds + 1))
-    if not (options.output or options.resume):
-        name = name or f"study-{time.strftime('%Y%m%d-%H%M%S')}"
-        options = replace(options, output=str(Path("runs") / name))
-    return Request(options, axes, tuple(also))
-
-
-def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
-    """The study that is asked for, new or there already, and its runs; writes nothing.
-
-    Args:
-        request: of the command line.
-        backend: which says what `auto` stands for.
-
-    Raises:
-        UsageError: with one sentence for the user.
-    """
-    options, axes = request.options, request.axes
-    ranged = [flag for flag, words in axes.items() if any(map(is_range, words))]
-    if ranged and not options.search:
-        raise UsageError(
-            f"--{ranged[0]} {axes[ranged[0]][0]} is a range: add --search optuna --trials N."
-        )
-    if options.resume:
-        study = folders.load(Path(options.resume))
-        study = study.extended(axes) if study.search is None else _searched_on(study, request)
-        if options.trials and study.search is None:
-            raise UsageError(f"--trials: {options.resume} holds no search: drop --trials.")
-    elif folders.check_free(Path(options.output), axes):
-        study = folders.load(Path(options.output))
-        if (study.search is None) == bool(options.search):
-            kind = "no search" if options.search else "a search"
-            raise UsageError(f"--output {options.output} holds {kind}: choose another folder.")
-        if study.search is not None:
-            study = replace(study, search=replace(study.search, trials=options.trials))
-    else:
-        pins = {**backend.pins(), "threads": "1", "env.num-threads": "1"}
-        pins |= {flag: axes[flag][0] for flag in ("threads",) if axes.get(flag, ("0",)) != ("0",)}
-        study = Study(Path(options.output), (Grid(axes),), pins)
-        for more in request.also:
-            study = study.extended(more)
-        if options.search:
-            if request.also:
-                raise UsageError("--search searches one grid: drop [[also]] from the study file.")
-            ranges(axes)
-            study = replace(study, grids=(), search=Search(axes, options.trials, options.prune))
-    if study.search is not None:
-        installed()
-        # What is proposed later is checked then.
-        return study, study.runs() or ends(study.search, study.pins)
-    return study, study.runs()
-
-
-def _searched_on(study: Study, request: Request) -> Study:
-    """A search that goes on, perhaps with more trials."""
-    assert study.search is not None
-    if request.axes:
-        raise UsageError(
-            f"--{next(iter(request.axes))} cannot be given with --resume of a search: only "
-            "--trials can."
-        )
-    trials = request.options.trials or study.search.trials
-    return replace(study, search=replace(study.search, trials=trials))
 
 
 class Source(Protocol):
@@ -288,6 +185,10 @@ def study_runs(request: Request, console: Console) -> int:
     """
     options = request.options
     if options.report:
+        if request.axes:
+            raise UsageError(
+                f"--report makes the report of what is there: drop --{next(iter(request.axes))}."
+            )
         study = folders.load(Path(options.resume))
         runs = study.runs()
         console.print(summary(look(study.folder, runs, 1)), highlight=False)
@@ -351,7 +252,7 @@ def conclude(study: Study, watch: Watch, stopped: bool, console: Console, best: 
     failed = failures(watch.progress)
     if stopped:
         console.print(summary(watch.progress), highlight=False)
-        print(f"Stopped. Go on with:\n  python study.py --resume {study.folder}")
+        print(f"Stopped. Go on with:\n  python study.py --resume {quoted(study.folder)}")
         return STOPPED
     if watch.progress.count("done"):
         report(study.folder)
@@ -362,7 +263,7 @@ def conclude(study: Study, watch: Watch, stopped: bool, console: Console, best: 
             print(f"study.py: failed: {line}", file=sys.stderr)
         print(
             f"study.py: {len(failed)} of {len(watch.progress.rows)} runs failed"
-            + ("." if study.search else f"; try them again by --resume {study.folder}."),
+            + ("." if study.search else f"; try them again by --resume {quoted(study.folder)}."),
             file=sys.stderr,
         )
     # A search may propose what cannot be learnt with.

@@ -42,6 +42,8 @@ FORMAT = "auxgate study 1"
 WORKERS = ".workers.lock"
 PRUNED = "pruned"
 """An empty file in the folder of a run that a search gave up."""
+UNSOUND = "unsound"
+"""An empty file in the folder of a run whose last updates came to nothing."""
 PATIENCE = 60.0
 """Seconds that runs of a study whose program was killed get to save and end."""
 
@@ -255,9 +257,10 @@ def _is_checkpoint(name: str) -> bool:
 
 
 def is_done(folder: Path, steps: int) -> bool:
-    """Whether a run has made its steps, and its policy is that of the last one."""
+    """Whether a run has made its steps and ended well, and its policy is that of the last one."""
     step = last_step(folder)
-    return step is not None and step >= steps and _policy_step(folder) == step
+    made = step is not None and step >= steps and _policy_step(folder) == step
+    return made and not (folder / UNSOUND).exists()
 
 
 def _policy_step(folder: Path) -> int | None:

@@ -19,7 +19,8 @@ from typing import Any
 from agents.logs.report import EVALUATIONS_FILE, METRICS_FILE
 from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
-from configs.grid import CHOOSING, FIXED, Planned, applicable, expand, option_of
+from configs.grid import CHOOSING, FIXED, Planned, applicable, expand, option_of, spelt_out
+from configs.numbers import whole_number
 from configs.study import Axes
 from experiments.running.folder import PRUNED, Grid, Search, Study
 from experiments.running.watch import Row, Watch
@@ -81,7 +82,7 @@ def ranges(axes: Axes) -> dict[str, Range]:
 
 def _range(said: str, match: re.Match[str], whole: bool) -> Range:
     try:
-        low, high = (int(text) if whole else float(text) for text in match.group(1, 2))
+        low, high = (whole_number(text) if whole else float(text) for text in match.group(1, 2))
     except ValueError as error:
         kind = "whole numbers" if whole else "numbers"
         raise UsageError(f"{said}: the ends of the range must be {kind}.") from error
@@ -141,7 +142,8 @@ class Trials:
             UsageError: Optuna is not installed.
         """
         assert study.search is not None
-        self.study, self.search, self._home, self._slots = study, study.search, home, slots
+        self.study, self._home, self._slots = study, home, slots
+        self.search = replace(study.search, axes=spelt_out(study.search.axes))
         self._ranges = ranges(self.search.axes)
         self._watch, self._rows = watch, watch.progress.rows
         self._optuna = installed()
@@ -164,8 +166,8 @@ class Trials:
             storage=storage, study_name="study", direction="maximize", load_if_exists=True
         )
         # Another program must not propose again what the first one did.
-        seed = int(self.search.axes.get("seed", ("1",))[0]) + len(known.trials)
-        known.sampler = optuna.samplers.TPESampler(seed=seed)
+        seed = whole_number(self.search.axes.get("seed", ("1",))[0]) + len(known.trials)
+        known.sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
         pruners = optuna.pruners
         known.pruner = pruners.MedianPruner() if self.search.prune else pruners.NopPruner()
         return known
@@ -190,7 +192,7 @@ class Trials:
     @property
     def more(self) -> bool:
         """Whether there are runs to come."""
-        return bool(self._queue or self._active or self._left)
+        return bool(self._queue or self._active) or self._left > 0
 
     @property
     def _left(self) -> int:
@@ -261,7 +263,10 @@ class Trials:
         return Grid(axes, tuple(sorted({*self._ranges, *(flag for flag, _ in self._choices())})))
 
     def _runs(self, axes: Axes) -> list[Planned]:
-        return replace(self.study, grids=(self._grid(axes),)).runs()
+        """The runs of a trial, by the names that they have among those of all trials."""
+        grid = self._grid(axes)
+        own = {repr(run.config) for run in replace(self.study, grids=(grid,)).runs()}
+        return [run for run in self.study.with_grid(grid).runs() if repr(run.config) in own]
 
     def _begin(self, asked: Any, runs: Sequence[Planned], reported: set[int]) -> None:
         for run in runs:

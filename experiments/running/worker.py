@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from configs.grid import Planned
-from experiments.running.folder import LOGS, is_done, mend, working
+from experiments.running.folder import LOGS, UNSOUND, is_done, mend, working
 from experiments.training import command, trainer
 
 CRASHED = 3
@@ -85,8 +85,12 @@ class Task:
                 words = ["--resume", str(self.folder)]
             else:
                 words = [*self.words, "--run-dir", str(self.folder)]
+            (self.folder / UNSOUND).unlink(missing_ok=True)
             try:
-                return command.main(words)
+                code = command.main(words)
+                if code == trainer.DIVERGED and is_done(self.folder, self.steps):
+                    (self.folder / UNSOUND).touch()
+                return code
             except Exception:
                 traceback.print_exc()
                 return CRASHED

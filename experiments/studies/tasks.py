@@ -96,6 +96,11 @@ def curves_of(folder: Path) -> list[Curve]:
         rows = list(csv.DictReader(file))
     if not rows:
         raise UsageError(f"{folder} has logged nothing yet: wait until the study is done.")
+    if int(rows[-1]["step"]) < config.run.steps:
+        raise UsageError(
+            f"{folder} has made {int(rows[-1]['step']):,} of {config.run.steps:,} steps: wait "
+            "until the study is done."
+        )
     found = []
     for index, (task, column, part) in enumerate(_tasks(config)):
         step = np.array([float(row["step"]) for row in rows]) * part

@@ -45,7 +45,14 @@ class Parts:
 USUAL = Parts()
 
 
-def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts = USUAL) -> Session:
+def build(
+    config: TrainConfig,
+    hardware: Hardware,
+    step: int = 0,
+    parts: Parts = USUAL,
+    *,
+    tries_teachers: bool = True,
+) -> Session:
     """Builds the objects of a run, in an order that keeps runs of one seed alike.
 
     The agent comes first and every component draws from its own stream, so adding a
@@ -56,6 +63,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
         hardware: what it computes on.
         step: agent steps that the run has made; a run that continues gets new episodes.
         parts: the classes of collector and learner.
+        tries_teachers: whether a new run plays the trials that its heads ask for.
 
     Returns:
         The session, ready for its first update or for a checkpoint to be restored.
@@ -88,7 +96,7 @@ def build(config: TrainConfig, hardware: Hardware, step: int = 0, parts: Parts =
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
     check_losses(config, gate, algorithm)
-    if step == 0:
+    if step == 0 and tries_teachers:
         for task, own in zip(tasks, env.tasks, strict=True):
             for name, head in task.heads.items():
                 trial = seeding.generator(run.seed, f"trial of {name}{part}", device)

@@ -184,7 +184,7 @@ def resumed(options: ResumeOptions) -> Resumed:
     """Reads the config of a run and applies the options that may change.
 
     Raises:
-        UsageError: there is no such run, or a value is not allowed.
+        UsageError: there is no such run, a value is not allowed, or the other folder exists.
     """
     source = Path(options.run)
     config = read_config(source)
@@ -194,6 +194,8 @@ def resumed(options: ResumeOptions) -> Resumed:
             config.run, **{name: value for name, value in changes.items() if value is not None}
         )
     folder = Path(options.run_dir) if options.run_dir else source
+    if folder != source and folder.exists():
+        raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
     notes: tuple[str, ...] = ()
     if run.steps != config.run.steps:
         notes = (
@@ -242,10 +244,8 @@ def go_on(
         The lock of the folder in which it continues.
 
     Raises:
-        UsageError: it cannot be written, or another run is in it.
+        UsageError: it cannot be written.
     """
-    if folder != source and folder.exists():
-        raise UsageError(f"--run-dir {folder} exists already: choose another folder.")
     with _whole_or_absent(folder):
         if folder != source:
             _copy(source, folder)

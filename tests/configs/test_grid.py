@@ -98,6 +98,7 @@ def test_the_first_of_a_name_keeps_it():
         ("--env Catch --aux.spr.horizon 1", "--aux.spr.horizon has no effect with --aux none: add"),
         ("--env Catch --gate cosine", "--gate cosine has nothing to gate"),
         ("--env Catch --protocol machado", "--protocol is for Atari games, and Catch is none"),
+        ("--env Catch --no-compile true", "--no-compile takes no value: write --compile true or"),
         ("--env Catch --compile 3", "--compile: '3' is neither true nor false."),
         ("--env Catch --env Pong", "--env is given twice: give all its values after one --env"),
         ("Catch", "Catch follows no flag"),

@@ -24,6 +24,11 @@ def test_arms_of_other_seeds_are_not_compared():
         compare_with(arms, "main only")
 
 
+def test_without_the_arm_to_compare_with_it_is_named():
+    with pytest.raises(ValueError, match="no finished run of main only: train that arm first"):
+        compare_with({"cosine": {1: 0.5}}, "main only")
+
+
 def test_arms_are_compared_by_seed_whatever_the_order():
     arms = {"main only": {1: 0.0, 2: 10.0}, "cosine": {2: 11.0, 1: 1.0}}
     found = compare_with(arms, "main only")

@@ -38,6 +38,18 @@ def test_where_a_run_was_computed_makes_no_arm(build_run):
     assert len(group([build_run(seed=1), elsewhere])) == 1
 
 
+def test_what_a_run_writes_makes_no_arm_either(build_run):
+    lines = ("--picture-steps 7", "--cuda-graphs off", "--track mlflow")
+    assert len(group([build_run(line, seed=seed) for seed, line in enumerate(lines)])) == 1
+
+
+def test_gates_of_an_algorithm_s_own_phase_are_told_apart(build_run):
+    gates = [build_run(f"--algo ppg --gate {gate}") for gate in ("sum", "cosine")]
+    assert names(gates) == ["main only, gate cosine", "main only, gate sum"]
+    assert not same_run(*gates)
+    assert names(gates[:1]) == ["main only"]
+
+
 def test_the_plain_arm_comes_first_and_the_one_without_main_loss_last(build_run):
     lines = (f"--algo none {SUM}", SUM, COSINE, "")
     found = names([build_run(line) for line in lines])

@@ -103,14 +103,6 @@ def test_a_signal_stops_all_runs_and_leaves_them_to_be_resumed(conducted, monkey
     assert "Stopping" in text
 
 
-def test_a_study_file_gives_way_to_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "heads.toml").write_text('env = "Catch"\nseeds = 3\njobs = 2\n')
-    request = command.read_arguments(["heads.toml", "--seeds", "2", "--env", "Gridworld"])
-    assert request.axes == {"env": ("Gridworld",), "seed": ("1", "2")}
-    assert (request.options.jobs, request.options.output) == (2, "runs/heads")
-
-
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
@@ -122,6 +114,7 @@ def test_a_study_file_gives_way_to_the_command_line(tmp_path, monkeypatch):
         ("--slurm time", "--slurm has no effect without --on slurm"),
         ("--on slurm --slurm time", "--slurm time must be KEY=VALUE"),
         ("--jobs -1", "--jobs must be 0 or more, not -1."),
+        ("--threads", "--threads needs a value."),
         ("--on moon", "--on moon is unknown: choose one of 'local', 'ray', 'slurm'."),
         ("--aux distill", "--aux distill needs a teacher and none is shipped for Catch"),
         (

@@ -2,6 +2,8 @@ import pytest
 
 from configs.errors import UsageError
 from experiments.running import folder as folders
+from experiments.running.worker import Task
+from experiments.training.trainer import DIVERGED, DONE
 
 
 def test_a_study_is_read_back_as_it_was_saved(study):
@@ -51,6 +53,24 @@ def test_a_run_is_done_with_its_last_policy_and_else_goes_on(
         assert folders.mend(folder, 100) == goes_on
     assert folders.last_step(folder) == kept
     assert folder.exists() == (kept is not None)
+
+
+def test_a_run_that_made_its_steps_in_vain_is_not_done_and_is_tried_again(
+    trained, tmp_path, monkeypatch
+):
+    task, codes = Task(str(tmp_path), str(tmp_path), "run", (), 100), [DIVERGED, DONE]
+    task.log.parent.mkdir()
+
+    def trains(words):
+        trained(task.folder, (128,), 128)
+        return codes.pop(0)
+
+    monkeypatch.setattr("experiments.training.command.main", trains)
+    task.run()
+    assert not folders.is_done(task.folder, 100)
+    task.run()
+    assert folders.is_done(task.folder, 100)
+    assert codes == []
 
 
 def test_another_study_is_not_written_over(study, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -137,3 +138,40 @@ def test_a_search_that_is_killed_goes_on_and_prunes_what_is_worse(trained, tmp_p
     assert marked
     assert all(any(f"={rate}-" in name for rate in pruned) for name in marked)
     assert (study.folder / JOURNAL).is_file()
+
+
+@pytest.mark.slow  # Optuna comes with `make slow`
+def test_trials_whose_values_look_the_same_in_names_have_runs_of_their_own(trained, tmp_path):
+    pytest.importorskip("optuna")
+    what = axes("--aux distill --learning-rate 0.01 --teacher runs/a/policy runs/b/policy")
+    study = Study(tmp_path / "study", (), PINS, Search(what, 8, False))
+    study.save()
+    watch = Watch(look(study.folder, (), 2), Console(file=io.StringIO()))
+    trials = Trials(study, ".", 2, watch)
+    assert not command.conduct(MadeUp(trained), trials, watch, 0)
+    rows = watch.progress.rows
+    teachers = {name: row.run.config.heads["distill"].teacher for name, row in rows.items()}
+    assert sorted(teachers.values()) == ["runs/a/policy", "runs/b/policy"]
+    assert all((study.folder / name).is_dir() for name in teachers)
+    table = (study.folder / "trials.csv").read_text()
+    assert "aux.distill.teacher" in table
+    assert all(teacher in table for teacher in teachers.values())
+    assert "--aux.distill.teacher runs/" in trials.best()
+
+    fewer = replace(load(study.folder), search=Search(what, 4, False))
+    assert not Trials(fewer, ".", 2, watch).more, "four more were not asked for"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", ["1e0", "1k", str(2**63 - 1)])
+def test_a_search_takes_every_seed_that_a_run_takes(seed, tmp_path):
+    pytest.importorskip("optuna")
+    what = axes(f"--seed {seed} --discount 0.9..0.99")
+    study = Study(tmp_path / "study", (), PINS, Search(what, 4, False))
+    study.save()
+    watch = Watch(look(study.folder, (), 2), Console(file=io.StringIO()))
+    assert Trials(study, ".", 2, watch).more
+
+
+def test_a_range_takes_whole_numbers_as_a_run_does():
+    assert ranges(axes("--unroll-length 8..1e2"))["unroll-length"].high == 100

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from configs.choice import Choice
-from configs.cli import parse
+from configs.cli import ResumeOptions, parse
 from configs.errors import UsageError
 from configs.training import TrainConfig, defaults
 from experiments.training import run_folder as rundir
@@ -229,7 +229,7 @@ def test_a_copy_over_something_else_is_refused(tmp_path):
     folder = rundir.create(config_of(run_dir="mine"))
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match=r"--run-dir .*other exists already: choose another"):
-        rundir.go_on(folder, tmp_path / "other", config_of())
+        rundir.resumed(ResumeOptions(run=str(folder), run_dir=str(tmp_path / "other")))
     assert everything(tmp_path / "other") == []
 
 

@@ -85,6 +85,8 @@ def test_a_run_is_shipped_under_a_name(tmp_path, monkeypatch, capsys):
     assert main(f"--env Catch --steps 1000 --seed 3 --threads 1 --run-dir {run}".split()) == 0
     with pytest.raises(SystemExit, match=r"--name must be Catch or Catch/NAME, not Pong\."):
         ship.main(ship.Options(run, name="Pong"))
+    with pytest.raises(SystemExit, match=r"nowhere is no run with a policy"):
+        ship.main(ship.Options(str(tmp_path / "nowhere")))
     assert not shelf.exists()
     ship.main(ship.Options(run, episodes=4, name="Catch/weak", about="Says little."))
     folder = shelf / "Catch" / "weak"
@@ -97,3 +99,11 @@ def test_a_run_is_shipped_under_a_name(tmp_path, monkeypatch, capsys):
     digest = teachers.teacher_table().split()[-1]
     assert f"`{digest}" in card
     assert (folder / "curve.csv").read_text().startswith("step,return,entropy\n")
+
+    def fails(playing):
+        raise UsageError("no")
+
+    monkeypatch.setattr(ship, "evaluate", fails)
+    with pytest.raises(UsageError):
+        ship.main(ship.Options(run, name="Catch/weak", about="Another."))
+    assert (folder / "README.md").read_text() == card, "a teacher stays whole"
