@@ -75,6 +75,8 @@ class Algorithm(nn.Module, ABC):
     capturable: bool = False
     """Whether `prepare` and `loss` may be captured in CUDA graphs: the same operations at every
     call, no host number that changes but `progress`, and no memory outside of buffers."""
+    has_value_target: bool = True
+    """Whether the loss says what the value should be, which the agent's `value_scale` learns."""
     normalizes_advantage: bool = False
     """Whether the policy's loss does not depend on the scale of rewards anyway."""
     phase_trains: tuple[str, ...] = ()
@@ -192,6 +194,7 @@ class Nothing(Algorithm):
     value_coefficient = 0.0
     entropy_coefficient = 0.0
     capturable = True
+    has_value_target = False
 
     def loss(
         self,

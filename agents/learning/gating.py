@@ -343,12 +343,11 @@ class Gating:
         self.admissions.add(diagnosis.passed, diagnosis.cosine)
         found = {field.name: getattr(diagnosis, field.name) for field in fields(diagnosis)}
         found |= gate.notes(judgement.gramian)
-        metrics = self._named(found)
+        metrics = self._named(found) | self._named(self.extension.metrics())
         # Nothing was measured of a head that the gate cannot reach.
         for key in metrics:
             if key.partition("/")[0] in self.extension.unreached:
                 metrics[key] = torch.full_like(metrics[key], torch.nan)
-        metrics |= self._named(self.extension.metrics())
         if judgement.rows is not None:
             metrics |= self._named(self._compared(judgement.rows, judgement.rest, metric))
         return metrics

@@ -94,7 +94,9 @@ class Learner:
         self._config = config
         self._processes = processes
         for task in self.tasks:
-            task.agent.value_scale.on = config.normalize_value
+            # Its scale would stay 0, and so would the value, which a head may train.
+            scalable = task.algorithm.has_value_target
+            task.agent.value_scale.on = config.normalize_value and scalable
             with seeded(config.seed, f"algorithm {task.name}".strip()):
                 task.algorithm.attach(task.agent)
         adam = config.learning_rate, config.adam_epsilon, config.adam_beta_1

@@ -1,6 +1,7 @@
 """Phasic policy gradient: who learns from what, when the phase is due, what passes its gate."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,6 +91,25 @@ def test_the_joint_loss_is_the_papers(build_ppg, collected):
     assert_close(loss.auxiliary, distance + 0.5 * divergence + apart)
     # Six epochs over three trajectories in two minibatches each.
     assert len(phases) == 6 * EVERY * 2
+
+
+@pytest.mark.parametrize(("normalizes", "factor"), [(True, 1.0), (False, 4.0)])
+def test_the_phase_compares_with_a_loss_in_the_unit_of_values(
+    normalizes, factor, build_ppg, collected
+):
+    learner = build_ppg(normalize_advantage=normalizes, entropy_coefficient=0.0)
+    algorithm, trajectory = learner._algorithm, collected[0]
+    with torch.no_grad():
+        targets = algorithm.prepare(trajectory)
+        output = learner.agent.unroll(trajectory)
+        targets = replace(targets, logits=output.logits[:-1])
+        plain = algorithm.phase_loss(output, trajectory, targets, 0.0).main
+        scale = learner.agent.value_scale
+        scale.on = True
+        scale.observe(torch.tensor(0.0), torch.tensor(16.0))
+        assert_close(scale.unit, torch.tensor(4.0))
+        scaled = algorithm.phase_loss(output, trajectory, targets, 0.0).main
+    assert_close(plain, factor * scaled)
 
 
 def test_the_phase_passes_the_gate(build_ppg, collected):
