@@ -154,7 +154,8 @@ def load_player(
             )
     if is_foreign(path) != bool(env):
         raise UsageError(
-            f"--env is for policies of other libraries, and {run} names its own: drop it."
+            f"--env is for policies of other libraries, and {run} names its own: drop "
+            "it, or evaluate policies of other libraries in a command of their own."
             if env
             else f"{run} does not name its environment: add --env."
         )
@@ -188,16 +189,17 @@ def as_trained(run: str, options: EvaluateOptions, hardware: Hardware) -> Hardwa
     """The hardware in the precision that a run was given, unless the user asks for one.
 
     Args:
-        run: a run's folder; an exported policy says nothing of its precision.
+        run: a run's folder, or a policy in it; another policy says nothing of its precision.
         options: of the evaluation.
         hardware: that was chosen.
 
     Raises:
         UsageError: the run's config cannot be read.
     """
-    if options.precision != "auto" or not (Path(run) / CONFIG).is_file():
+    folder = Path(run) if Path(run).is_dir() else Path(run).parent
+    if options.precision != "auto" or not (folder / CONFIG).is_file():
         return hardware
-    given = read_config(Path(run)).run.precision
+    given = read_config(folder).run.precision
     if given == "auto" or given == hardware.precision:
         return hardware
     print(f"Playing {run} in {given}, as it was trained.", flush=True)

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import gymnasium
 import pytest
 import torch
@@ -7,11 +10,13 @@ from agents.networks.actor_critic import ActorCritic
 from agents.networks.torsos import MlpConfig
 from agents.runtime.checkpoint import load_tensors, save_tensors
 from agents.teachers import PolicyCard, export_policy
+from configs.cli import parse
 from configs.errors import UsageError
+from configs.programs import EvaluateOptions
 from envs.atari.config import AtariConfig
 from envs.gridworld.config import GridConfig
 from envs.gym import GymConfig
-from experiments.evaluation.players import load_player
+from experiments.evaluation.players import as_trained, load_player
 from experiments.training.hardware import Hardware
 
 CPU = torch.device("cpu")
@@ -42,6 +47,19 @@ def policy(tmp_path):
         return str(path)
 
     return policy
+
+
+def test_every_policy_of_a_run_plays_in_the_run_s_precision(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    config = parse(["--env", "Catch", "--precision", "fp32"])
+    (run / "config.json").write_text(json.dumps(config.to_json()))
+    usual = replace(HARDWARE, precision="bf16")
+    for name in (run, run / "policy-Catch-2.safetensors"):
+        assert as_trained(str(name), EvaluateOptions((str(name),)), usual).precision == "fp32"
+    asked = EvaluateOptions((str(run),), precision="bf16")
+    assert as_trained(str(run), asked, usual).precision == "bf16"
+    assert as_trained(str(tmp_path / "policy"), EvaluateOptions(("policy",)), usual) == usual
 
 
 def refused(run):
