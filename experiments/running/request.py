@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from agents.networks.actor_critic import choose_precision
 from configs.errors import UsageError
 from configs.grid import Planned
 from configs.programs import StudyOptions
@@ -15,7 +16,6 @@ from experiments.running import folder as folders
 from experiments.running.backends import Backend
 from experiments.running.folder import Grid, Search, Study
 from experiments.running.search import ends, installed, is_range, ranges
-from experiments.training.hardware import choose_precision
 
 
 @dataclass(frozen=True)
