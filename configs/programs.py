@@ -332,7 +332,8 @@ class StudyOptions:
         if self.trials and not (self.search or self.resume):
             raise ValueError("--trials has no effect without --search optuna: add it.")
         if not (self.prune or self.search):
-            raise ValueError("--no-prune has no effect without --search optuna: add it.")
+            cure = "drop it, since a search goes on as it began" if self.resume else "add it"
+            raise ValueError(f"--no-prune has no effect without --search optuna: {cure}.")
         if self.resume and self.output:
             raise ValueError("--resume names the study's folder already: drop --output.")
         if self.report and not self.resume:

@@ -196,8 +196,11 @@ def as_trained(run: str, options: EvaluateOptions, hardware: Hardware) -> Hardwa
     Raises:
         UsageError: the run's config cannot be read.
     """
-    folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    if options.precision != "auto" or not (folder / CONFIG).is_file():
+    path = Path(run)
+    folder = path if path.is_dir() else path.parent
+    labels = (label_of(file, path.name) for file in (POLICY_FILE, BEST_FILE))
+    of_run = path.is_dir() or any(label is not None for label in labels)
+    if options.precision != "auto" or not of_run or not (folder / CONFIG).is_file():
         return hardware
     given = read_config(folder).run.precision
     if given == "auto" or given == hardware.precision:

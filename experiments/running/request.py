@@ -110,7 +110,7 @@ def _pins(axes: Axes, backend: Backend) -> dict[str, str]:
     pins = {**backend.pins(), "threads": "1", "env.num-threads": "1"}
     if axes.get("threads", ()) not in ((), ("0",)):
         pins["threads"] = axes["threads"][0]
-    if axes.get("device") == ("cpu",) != (pins["device"],):
+    if axes.get("device") == ("cpu",) and pins["device"] != "cpu":
         pins |= {"device": "cpu", "precision": choose_precision(torch.device("cpu"))[0]}
     return pins
 

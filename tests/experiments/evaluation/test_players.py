@@ -57,6 +57,8 @@ def test_every_policy_of_a_run_plays_in_the_run_s_precision(tmp_path):
     usual = replace(HARDWARE, precision="bf16")
     for name in (run, run / "policy-Catch-2.safetensors"):
         assert as_trained(str(name), EvaluateOptions((str(name),)), usual).precision == "fp32"
+    # Another library's file may lie next to another program's config.
+    assert as_trained(str(run / "model.zip"), EvaluateOptions(("model",)), usual) == usual
     asked = EvaluateOptions((str(run),), precision="bf16")
     assert as_trained(str(run), asked, usual).precision == "bf16"
     assert as_trained(str(tmp_path / "policy"), EvaluateOptions(("policy",)), usual) == usual

@@ -2,6 +2,9 @@
 
 from types import SimpleNamespace
 
+import pytest
+
+from configs.errors import UsageError
 from experiments.running.request import plan, read_arguments
 
 GPU = {"device": "cuda", "precision": "bf16"}
@@ -23,6 +26,11 @@ def test_a_file_switches_off_what_is_on_by_default(tmp_path):
     file = tmp_path / "search.toml"
     file.write_text('env = "Catch"\nsearch = "optuna"\ntrials = 3\nprune = false\n')
     assert not read_arguments([str(file)]).options.prune
+
+
+def test_a_search_goes_on_as_it_began():
+    with pytest.raises(UsageError, match="drop it, since a search goes on as it began"):
+        read_arguments(["--resume", "runs/search", "--no-prune"])
 
 
 def test_tables_that_are_added_to_a_file_are_added_to_its_study(tmp_path):
