@@ -104,7 +104,8 @@ def main(options: Options) -> None:
     # How many threads play does not belong to the environment's definition.
     env_options = {k: v for k, v in config["env"].items() if k != "num_threads"}
     with TemporaryDirectory() as made:
-        folder = Path(made)
+        folder = Path(made) / "teacher"
+        folder.mkdir()  # with the usual permissions
         file = folder / POLICY_FILE
         export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
         playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
