@@ -71,7 +71,7 @@ class TeacherAdvantage(nn.Module):
 
 
 STEP_LIMIT = 2_000
-"""Agent steps after which a trial counts the episodes that go on with what they have earned."""
+"""Agent steps after which a trial ends the games that go on."""
 LEAST_EPISODES = 8
 """Of a trial: fewer say little of the spread of their returns, and a single one nothing."""
 
@@ -82,11 +82,12 @@ class Trial(nn.Module):
         w = max(0, 2 Phi((m_T - m_S) / sqrt(e_T^2 + e_S^2)) - 1)
 
     with the mean return m_T of the teacher, the mean m_S of the student's last episodes, and their
-    standard errors.  The teacher is played before the run begins, for an episode in every
+    standard errors.  The teacher is played before the run begins, for a whole game in every
     environment; where these are fewer than `LEAST_EPISODES`, for several.  The weight is 1 as long
     as the teacher is clearly ahead, and 0 once the student has caught up, or before anything is
     known.  A return is what the learner sees of an episode: the sum of its rewards after their
-    transform, up to a termination (Atari: a life) or a truncation.
+    transform, up to a termination (Atari: a life) or a truncation.  All lives of a game count,
+    since the first one may be the easiest and the student plays them all.
     """
 
     earned: Float[Tensor, " B"]
@@ -135,7 +136,7 @@ class Trial(nn.Module):
             A sentence on the trial.
         """
         rounds = -(-LEAST_EPISODES // env.spec.num_envs)
-        played = [_an_episode(teacher, policy, env, generator) for _ in range(rounds)]
+        played = [_a_game(teacher, policy, env, generator) for _ in range(rounds)]
         teacher.memory = None
         earned = torch.cat([returns for returns, _ in played])
         steps = sum(int(taken) for _, taken in played)
@@ -163,13 +164,15 @@ class Trial(nn.Module):
         return certainty(lead, self.standard[1] + variance), lead
 
 
-def _an_episode(
+def _a_game(
     teacher: Teacher,
     policy: Callable[[Trajectory], Tensor],
     env: VecEnv,
     generator: torch.Generator,
-) -> tuple[Float[Tensor, " B"], Int[Tensor, ""]]:
-    """What a teacher earns in an episode of every environment, and the steps of all of them.
+) -> tuple[Float[Tensor, " episodes"], Int[Tensor, ""]]:
+    """What a teacher earns in the episodes of a game in every environment, and the steps of all.
+
+    An episode that `STEP_LIMIT` cuts counts with what it has earned, if it is its game's first.
 
     Args:
         teacher: to be tried.
@@ -182,8 +185,9 @@ def _an_episode(
     num_envs, device = env.spec.num_envs, env.device
     earned = torch.zeros(num_envs, device=device)
     steps = torch.zeros((), dtype=torch.int64, device=device)
-    alive = torch.ones(num_envs, dtype=torch.bool, device=device)
-    opens = alive
+    playing = torch.ones(num_envs, dtype=torch.bool, device=device)
+    opens, closed = playing, ~playing
+    returns = []
     none = torch.zeros((1, num_envs), device=device)
     never, nothing = none.bool(), none.long()
     for played in range(1, STEP_LIMIT + 1):
@@ -204,10 +208,14 @@ def _an_episode(
         with guarding(env.spec.name):
             step = env.step(action)
         reward = step.reward.sign() if env.spec.reward_transform == "sign" else step.reward
-        earned += torch.where(alive & step.valid, reward, 0.0)
-        steps += (alive & step.valid).sum()
-        alive = alive & ~(step.terminated | step.truncated)
+        earned += torch.where(playing & step.valid, reward, 0.0)
+        steps += (playing & step.valid).sum()
+        over = playing & (step.terminated | step.truncated)
+        returns.append(torch.where(over, earned, torch.nan))
+        earned, closed = torch.where(over, 0.0, earned), closed | over
+        playing = playing & ~step.ended
         observation, opens = step.observation, ~step.valid
-        if played % 32 == 0 and not alive.any():  # waits for the device
+        if played % 32 == 0 and not playing.any():  # waits for the device
             break
-    return earned, steps
+    found = torch.cat([*returns, torch.where(closed, torch.nan, earned)])
+    return found[~found.isnan()], steps

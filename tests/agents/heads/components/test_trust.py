@@ -18,29 +18,33 @@ CPU = torch.device("cpu")
 class Corridor(VecEnv):
     """Action 1 pays 2 and ends the episode after as many steps as the environment's number."""
 
-    def __init__(self, num_envs, transform="none", ends=True):
+    def __init__(self, num_envs, transform="none", ends=True, lives=1):
         self.device = CPU
         self.spec = EnvSpec(
             *("corridor", num_envs, (1,), torch.float32, 2, "two"), reward_transform=transform
         )
-        self._ends = ends
+        self._ends, self._lives = ends, lives
+        self._lost = torch.zeros(num_envs)
         self._time = torch.zeros(num_envs)
         self._over = torch.zeros(num_envs, dtype=torch.bool)
 
     def reset(self):
         self._time.zero_()
         self._over.zero_()
+        self._lost.zero_()
         return self._time.clone().unsqueeze(1)
 
     def step(self, action):
         valid = ~self._over
         self._time = torch.where(valid, self._time + 1, 0.0)
-        number = torch.arange(1, 1 + len(action))
+        # Each further life takes one step more.
+        number = torch.arange(1, 1 + len(action)) + self._lost
         self._over = valid & (self._time >= number) & self._ends
+        self._lost = (self._lost + self._over) % self._lives
         never = torch.zeros_like(self._over)
         reward = torch.where(valid, 2.0 * action, 0.0)
         observation = self._time.clone().unsqueeze(1)
-        return Step(observation, reward, self._over, never, valid, self._over)
+        return Step(observation, reward, self._over, never, valid, self._over & (self._lost == 0))
 
     def close(self):
         """Holds nothing."""
@@ -112,6 +116,15 @@ def test_where_environments_are_few_each_plays_several_episodes(num_envs, episod
     rounds = len(teacher.openings) // 32
     assert rounds == episodes // num_envs
     assert all(teacher.openings[32 * each].all() for each in range(rounds))
+
+
+def test_a_trial_counts_every_life_of_a_game():
+    trial = Trial(8, CPU)
+    sentence = tried(trial, Always(1), Corridor(8, lives=3))
+    assert "tried for 24 episodes" in sentence
+    number = torch.arange(1.0, 9.0)
+    returns = 2 * torch.cat([number, number + 1, number + 2])
+    assert_close(trial.standard, torch.stack([returns.mean(), returns.var() / 24]))
 
 
 def test_an_endless_trial_is_cut_and_counts_what_was_earned():
