@@ -234,10 +234,10 @@ def added(options: Options) -> tuple[list[Score], list[str]]:
     scores: list[Score] = []
     remarks = []
     for given in options.add:
-        source, equals, name = given.partition("=")
+        source, _, name = given.partition("=")
         folder = Path(name)
         swept = (folder / WORLDS).is_file()
-        if not equals or not (swept or any(folder.glob("*/config.json"))):
+        if not name or not (swept or any(folder.glob("*/config.json"))):
             raise ValueError(f"--add {given} must be SOURCE=DIR, of a finished sweep or study.")
         scores += read_sweep(folder, source) if swept else read_runs(folder, source)
         one = folder if swept else next(folder.glob("*/config.json")).parent

@@ -58,6 +58,7 @@ def test_a_run_is_done_with_its_last_policy_and_else_goes_on(
 def test_a_run_that_made_its_steps_in_vain_is_not_done_and_is_tried_again(
     trained, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)  # as the task does, but only for this test
     task, codes = Task(str(tmp_path), str(tmp_path), "run", (), 100), [DIVERGED, DONE]
     task.log.parent.mkdir()
 
