@@ -70,7 +70,7 @@ RUNS = {
     "teachers": 8,
     "breakout_overtaken": 8,
     "breakout_long": 12,
-    "minigrid_heads": 39,
+    "minigrid_heads": 52,
     "minigrid_teachers": 90,
     "breakout_teachers": 24,
     "temperature_breakout": 18,
