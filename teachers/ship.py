@@ -110,9 +110,10 @@ def main(options: Options) -> None:
         export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
         playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
         (scored,) = evaluate(playing)
-        write_json(folder / "evaluation.json", scored.to_json())
+        result = scored.to_json()
+        write_json(folder / "evaluation.json", result)
         draw(run, folder, name)
-        text = describe(name, options, config, versions, scored.to_json(), card.steps, file)
+        text = describe(name, options, config, versions, result, card.steps, file)
         (folder / "README.md").write_text(text, encoding="utf-8")
         # A teacher of this name stays as it was until all of the new one is there.
         shutil.copytree(folder, ROOT / "teachers" / name, dirs_exist_ok=True)

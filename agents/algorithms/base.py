@@ -118,6 +118,17 @@ class Algorithm(nn.Module, ABC):
                 is a float64 tensor.
         """
 
+    def in_unit(
+        self, policy: Float[Tensor, "*steps"], unit: Float[Tensor, ""]
+    ) -> Float[Tensor, "*steps"]:
+        """Divides the policy's loss by the unit of values, unless advantages are normalised.
+
+        Args:
+            policy: its loss, in which advantages are in the unit of rewards.
+            unit: of the agent's `value_scale`.
+        """
+        return policy if self.normalizes_advantage else policy / unit
+
     def value_layers(self, agent: ActorCritic) -> Sequence[nn.Linear]:
         """Layers whose output is a value in units of the agent's `value_scale`."""
         return [agent.value]

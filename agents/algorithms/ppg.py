@@ -220,9 +220,8 @@ class PPG(PPO):
         critic = self._value_loss(self._value(trajectory.observation[:-1]), targets, progress)
         main = self.policy_loss(output, trajectory, targets, progress)
         scale, beta = self._agent[0].value_scale, self._config.kl_coefficient
-        policy = main.loss if self.normalizes_advantage else main.loss / scale.unit
         return PhaseLoss(
-            main=policy - self.entropy_coefficient * main.entropy,
+            main=self.in_unit(main.loss, scale.unit) - self.entropy_coefficient * main.entropy,
             auxiliary=(distance + critic) / scale.unit.square() + beta * divergence,
             metrics={"kl": divergence.detach(), "value_loss": distance.detach()},
         )

@@ -146,7 +146,7 @@ def in_unit(main: MainLoss, algorithm: Algorithm, unit: Float[Tensor, ""]) -> Ma
         algorithm: may have taken care of the advantages.
         unit: of the values.
     """
-    policy = main.policy if algorithm.normalizes_advantage else main.policy / unit
+    policy = algorithm.in_unit(main.policy, unit)
     return replace(main, policy=policy, value=main.value / unit.square())
 
 

@@ -78,7 +78,11 @@ def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
         )
     if options.resume:
         study = folders.load(Path(options.resume))
-        study = _more(study, request) if study.search is None else _searched_on(study, request)
+        study = (
+            _more(study, axes, *request.also)
+            if study.search is None
+            else _searched_on(study, request)
+        )
         if options.trials and study.search is None:
             raise UsageError(f"--trials: {options.resume} holds no search: drop --trials.")
     elif folders.check_free(Path(options.output), axes):
@@ -89,10 +93,10 @@ def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
         if study.search is not None:
             study = replace(study, search=replace(study.search, trials=options.trials))
         else:
-            study = _more(study, replace(request, axes={}))
+            study = _more(study, *request.also)
     else:
         study = Study(Path(options.output), (Grid(axes),), _pins(axes, backend))
-        study = _more(study, replace(request, axes={}))
+        study = _more(study, *request.also)
         if options.search:
             if request.also:
                 raise UsageError("--search searches one grid: drop [[also]] from the study file.")
@@ -115,10 +119,9 @@ def _pins(axes: Axes, backend: Backend) -> dict[str, str]:
     return pins
 
 
-def _more(study: Study, request: Request) -> Study:
-    """A study with the runs that a command line and its study file add to it."""
-    study = study.extended(request.axes)
-    for axes in request.also:
+def _more(study: Study, *added: Axes) -> Study:
+    """A study with the runs that each of these grids adds to it."""
+    for axes in added:
         study = study.extended(axes)
     return study
 
