@@ -136,6 +136,17 @@ def test_a_gpu_draws_the_same_picture_with_other_numbers(tmp_path):
     assert (folder / "sweep.png").is_file()
 
 
+def test_a_sweep_whose_device_is_not_here_says_where_to_go_on(swept, tmp_path, capsys):
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(swept, folder)
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"device": "cpu"', '"device": "cuda:99"'))
+    assert main(["--resume", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "was begun on cuda:99, which this machine does not have" in error
+    assert error.count("\n") == 1
+
+
 def test_a_sweep_that_runs_is_not_continued_meanwhile(swept, tmp_path, capsys):
     copy = shutil.copytree(swept, tmp_path / "copy")
     with FolderLock(copy):

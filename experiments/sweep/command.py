@@ -78,8 +78,12 @@ def sweep(
     return write(Results.join(config, there), folder)
 
 
-def settled(asked: SweepConfig) -> SweepConfig:
+def settled(asked: SweepConfig, *, begun: bool = False) -> SweepConfig:
     """The options of a sweep with all that was left open, the device and the folder included.
+
+    Args:
+        asked: the options of the user, or those of the folder to go on with.
+        begun: whether they are those of a folder.
 
     Raises:
         UsageError: there is no such device, or too little memory.
@@ -89,7 +93,15 @@ def settled(asked: SweepConfig) -> SweepConfig:
         # This machine need not have it.
         kind = {"auto": "cpu"}.get(asked.device, asked.device)
         return folders.settle(named, torch.device(kind))
-    device, _ = choose_device(asked.device)
+    try:
+        device, _ = choose_device(asked.device)
+    except UsageError as error:
+        if not begun:
+            raise
+        raise UsageError(
+            f"{asked.output} was begun on {asked.device}, which this machine does not have: go on "
+            "on a machine that has it, or begin a new sweep with --device cpu."
+        ) from error
     config = folders.settle(named, device)
     check_memory(config, device)
     return config
@@ -146,9 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         asked = parse_sweep(sys.argv[1:] if arguments is None else arguments)
-        if asked.resume:
-            asked = folders.resumed(asked)
-        config = settled(asked)
+        begun = bool(asked.resume)
+        config = settled(folders.resumed(asked) if begun else asked, begun=begun)
         backend = backend_for(config)
     except UsageError as error:
         print(f"sweep.py: {error}", file=sys.stderr)
