@@ -1,15 +1,13 @@
 """Teachers that have some of their student's actions: a game's own among the console's 18."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from agents.networks.actor_critic import Precision
-from agents.teachers import OtherActionsError, PolicyCard, Teacher, load_teacher
+from agents.teachers import OtherActionsError, PolicyCard, Teacher
 from agents.trajectory import Trajectory
 from envs import EnvSpec
 from envs.atari.games import FULL_ACTIONS, FULL_SET, action_names, minimal_set
@@ -56,29 +54,25 @@ def is_among_all(card: PolicyCard, spec: EnvSpec) -> bool:
     return has_own_actions(card) and spec.action_set == FULL_SET
 
 
-def load_any_teacher(
-    path: Path, spec: EnvSpec, device: torch.device, precision: Precision
-) -> Teacher:
-    """Loads a teacher as `load_teacher` does, or one that has only some of the student's actions.
+def in_students_actions(load: Callable[[EnvSpec], Teacher], spec: EnvSpec) -> Teacher:
+    """Loads a teacher, also one that has only some of the student's actions.
 
     Args:
-        path: a policy file, or the folder of a run or of a shipped teacher.
+        load: of a teacher for an environment, such as `load_teacher`.
         spec: of the student's environment.
-        device: where the weights go.
-        precision: of the torso's arithmetic.
 
     Raises:
         OtherActionsError: the teacher has other actions, which cannot be found among the student's.
-        ValueError: as `load_teacher` raises it.
+        ValueError: as `load` raises it.
     """
     try:
-        return load_teacher(path, spec, device, precision)
+        return load(spec)
     except OtherActionsError as error:
         card = error.card
         names = action_names(card.env, card.num_actions) if is_among_all(card, spec) else ()
         if not names or card.core != "none":  # a core hears what was done, in its own actions
             raise
-    own = replace(spec, action_set=card.action_set, num_actions=card.num_actions)
+    teacher = load(replace(spec, action_set=card.action_set, num_actions=card.num_actions))
     places = [FULL_ACTIONS.index(name) for name in names]
-    teacher = load_teacher(path, own, device, precision)
+    device = next(teacher.parameters()).device
     return PartialTeacher(teacher, places, spec.num_actions).to(device)

@@ -12,6 +12,7 @@ What must agree for a policy to play as it did:
   multiplied by 255.
 - **Frames.** Both libraries stack the newest frame last, as here.
 - **Actions.** They are counted and compared; their order is the game's own in all libraries.
+  Where a student has all 18 of the console, fewer are taken for those of its game.
 - Statistics of a `VecNormalize` are in another file and cannot be read.
 """
 
@@ -32,8 +33,9 @@ from torch import Tensor
 
 from agents.networks.actor_critic import ActorCritic, Precision
 from agents.runtime.checkpoint import DamagedFileError
-from agents.teachers import NONSENSE, PolicyCard, policy_from
+from agents.teachers import NONSENSE, OtherActionsError, PolicyCard, policy_from
 from envs import EnvSpec
+from envs.atari.games import FULL_SET, minimal_set
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def load_foreign(
         The agent, whose value head is NaN; its card; and a sentence on what was read and how.
 
     Raises:
+        OtherActionsError: it has another number of actions.
         ValueError: the file cannot be read safely, holds another network, or does not fit `spec`.
     """
     try:
@@ -130,15 +133,13 @@ def load_foreign(
         if about.get("policy_kwargs", {}).get("normalize_images") in (False, "False"):
             weights["torso.convolutions.0.weight"] = 255 * weights["torso.convolutions.0.weight"]
         num_actions = len(weights["policy.weight"])
-        if num_actions != spec.num_actions:
-            raise DamagedFileError(
-                f"it has {num_actions} actions, but {spec.name} has {spec.num_actions} "
-                f"({spec.action_set})"
-            )
+        action_set = spec.action_set
+        if num_actions != spec.num_actions and action_set == FULL_SET:
+            action_set = minimal_set(spec.name, num_actions)
         steps = about.get("num_timesteps")
         card = PolicyCard(
             env=spec.name,
-            action_set=spec.action_set,
+            action_set=action_set,
             num_actions=num_actions,
             observation_shape=spec.observation_shape,
             observation_dtype=str(spec.observation_dtype),
@@ -152,6 +153,12 @@ def load_foreign(
     except NONSENSE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as another library's policy: {reason}") from error
+    if num_actions != spec.num_actions:
+        raise OtherActionsError(
+            f"it has {num_actions} actions, but {spec.name} has {spec.num_actions} "
+            f"({spec.action_set})",
+            card,
+        )
     return agent.to(device), card, _said(path, layout, spec)
 
 

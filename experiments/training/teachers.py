@@ -7,6 +7,7 @@ usual one for Breakout, `Breakout/weak` another.
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,11 +20,13 @@ from agents.teachers import (
     Teacher,
     find_policy,
     load_policy,
+    load_teacher,
 )
 from configs.errors import UsageError, nearest_first
 from envs import EnvSpec
+from envs.atari import games
 from envs.names import canonical, nearest
-from experiments.training.actions import has_own_actions, is_among_all, load_any_teacher
+from experiments.training.actions import has_own_actions, in_students_actions, is_among_all
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.hardware import Hardware
 
@@ -86,12 +89,7 @@ def find_teacher(text: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
             f"--teacher runs/teacher-{spec.name}."
         )
     try:
-        if is_foreign(path):
-            agent, card, said = load_foreign(path, spec, hardware.device, hardware.precision)
-            if hardware.processes.leads:
-                print(f"The teacher {said}", flush=True)
-            return NetworkTeacher(agent, card)
-        return load_any_teacher(path, spec, hardware.device, hardware.precision)
+        return in_students_actions(partial(_load, path, hardware), spec)
     except OtherActionsError as error:
         raise UsageError(
             f"--teacher {text or path}: {error}; {_fitting_teacher(error.card, spec)}."
@@ -102,6 +100,16 @@ def find_teacher(text: str, spec: EnvSpec, hardware: Hardware, own: Sequence[str
             f"--teacher {text or path}: {error}{_likely(path)}; give a run or an exported policy "
             f"of {spec.name}{others}."
         ) from error
+
+
+def _load(path: Path, hardware: Hardware, spec: EnvSpec) -> Teacher:
+    """Loads a teacher that has the actions of `spec`, ours or another library's."""
+    if not is_foreign(path):
+        return load_teacher(path, spec, hardware.device, hardware.precision)
+    agent, card, said = load_foreign(path, spec, hardware.device, hardware.precision)
+    if hardware.processes.leads:
+        print(f"The teacher {said}", flush=True)
+    return NetworkTeacher(agent, card)
 
 
 def _likely(path: Path) -> str:
@@ -117,12 +125,13 @@ def _likely(path: Path) -> str:
 def _fitting_teacher(card: PolicyCard, spec: EnvSpec) -> str:
     """How to get a teacher that has the student's actions."""
     if is_among_all(card, spec):
-        if card.core == "none":
+        if card.core != "none":
+            return "give a teacher without a recurrent core, or one that was trained with all 18"
+        if "ale" not in games.installed_backends():
             return (
                 "install ale-py, which tells which of the 18 actions it has (pip install "
                 "'auxgate[atari]'), or give a teacher that was trained with all of them"
             )
-        return "give a teacher without a recurrent core, or one that was trained with all 18"
     own = has_own_actions(card) and has_own_actions(spec)
     if card.env != spec.name and own and card.core == "none":
         return (

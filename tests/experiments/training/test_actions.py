@@ -5,13 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from agents.heads.components.answers import mirrored
-from agents.teachers import OtherActionsError, Teacher, export_policy
+from agents.teachers import OtherActionsError, Teacher, export_policy, load_teacher
 from configs.cli import parse
 from envs.atari import games
 from envs.atari.config import AtariConfig
 from envs.atari.games import FULL_ACTIONS, action_names
-from experiments.training import actions
-from experiments.training.actions import NEVER, PartialTeacher, has_own_actions, load_any_teacher
+from experiments.training.actions import NEVER, PartialTeacher, has_own_actions, in_students_actions
 from experiments.training.build import build
 from experiments.training.teachers import SHIPPED_TEACHERS
 from tests.agents.cards import CPU, card_of
@@ -85,7 +84,7 @@ def test_the_shipped_teacher_of_breakout_teaches_all_18_actions_of_any_game(game
     session.env.close()
     folder = SHIPPED_TEACHERS / "Breakout"
     own = replace(session.env.spec, action_set="Breakout:minimal4", num_actions=4)
-    expected = load_any_teacher(folder, own, CPU, "fp32")(trajectory).softmax(-1)
+    expected = load_teacher(folder, own, CPU, "fp32")(trajectory).softmax(-1)
     # LEFT and RIGHT are exchanged.
     places = [FULL_ACTIONS.index(name) for name in ("NOOP", "FIRE", "LEFT", "RIGHT")]
     assert_close(policy[..., places], expected)
@@ -95,7 +94,7 @@ def test_the_shipped_teacher_of_breakout_teaches_all_18_actions_of_any_game(game
 
 @pytest.mark.atari
 def test_without_ale_py_a_games_own_teacher_is_refused_with_the_cure(monkeypatch):
-    monkeypatch.setattr(actions, "action_names", lambda game, count: ())
+    monkeypatch.setattr(games, "installed_backends", lambda: ("envpool",))
     said = complaint("--env.full-action-space --aux distill", GAME)
     assert said.startswith("--teacher ")
     assert "has Atari:full18; install ale-py, " in said
@@ -134,4 +133,4 @@ def test_actions_of_no_game_are_not_translated(tmp_path, catch, small_agent):
     assert not has_own_actions(card_of(catch.spec))
     full = replace(catch.spec, action_set="Atari:full18", num_actions=18)
     with pytest.raises(OtherActionsError):
-        load_any_teacher(tmp_path / "teacher", full, CPU, "fp32")
+        in_students_actions(lambda spec: load_teacher(tmp_path / "teacher", spec, CPU), full)

@@ -4,15 +4,19 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
+from agents.trajectory import Trajectory
 from configs.errors import UsageError
+from envs.atari.games import FULL_ACTIONS, FULL_SET
 from envs.base import EnvSpec
 from experiments.evaluation.players import load_player
+from experiments.training.actions import NEVER
 from experiments.training.foreign import is_foreign, load_foreign
 from experiments.training.teachers import find_teacher
 from tests.experiments.sessions import HARDWARE, complaint, session_of
@@ -158,6 +162,20 @@ def observations(spec):
     return torch.randn(shape)
 
 
+def rolled_out(observation):
+    """A trajectory in which nothing but the observations matters."""
+    none = torch.zeros((len(observation) - 1, observation.shape[1]))
+    return Trajectory(
+        action=none.long(),
+        reward=none,
+        terminated=none.bool(),
+        truncated=none.bool(),
+        valid=~none.bool(),
+        log_probability=none,
+        observation=observation,
+    )
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_the_logits_are_those_of_the_other_library(name, tmp_path):
     build, spec = PEERS[name]
@@ -252,6 +270,23 @@ def test_another_number_of_actions_is_refused(tmp_path):
     agent.actor[4] = nn.Linear(6, 5)
     with pytest.raises(ValueError, match="it has 5 actions, but Catch has 3"):
         load_foreign(save_clean(tmp_path / "policy.pt", agent), CATCH, CPU)
+
+
+@pytest.mark.atari
+def test_a_policy_of_the_games_own_actions_teaches_all_18(tmp_path, capsys):
+    full = replace(ATARI, action_set=FULL_SET, num_actions=18)
+    path = save_clean(tmp_path / "policy.pt", CleanRL())
+    teacher = find_teacher(str(path), full, HARDWARE)
+    assert "4 actions in the order of Breakout:minimal4" in capsys.readouterr().out
+    trajectory = rolled_out(observations(ATARI)[:, None])
+    logits = teacher(trajectory)
+    expected = find_teacher(str(path), ATARI, HARDWARE)(trajectory)
+    places = [FULL_ACTIONS.index(name) for name in ("NOOP", "FIRE", "RIGHT", "LEFT")]
+    assert_close(logits[..., places], expected)
+    assert (logits == NEVER).sum(-1).unique().tolist() == [14]
+    # Pong has six actions of its own, so these four cannot be found among them.
+    with pytest.raises(UsageError, match=r"has 4 actions, but Pong has 18.*the same act"):
+        find_teacher(str(path), replace(full, name="Pong"), HARDWARE)
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
