@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from agents.trajectory import Trajectory
 from configs.errors import UsageError
 from envs.atari.games import FULL_ACTIONS, FULL_SET
 from envs.base import EnvSpec
@@ -162,20 +161,6 @@ def observations(spec):
     return torch.randn(shape)
 
 
-def rolled_out(observation):
-    """A trajectory in which nothing but the observations matters."""
-    none = torch.zeros((len(observation) - 1, observation.shape[1]))
-    return Trajectory(
-        action=none.long(),
-        reward=none,
-        terminated=none.bool(),
-        truncated=none.bool(),
-        valid=~none.bool(),
-        log_probability=none,
-        observation=observation,
-    )
-
-
 @pytest.mark.parametrize("name", PEERS)
 def test_the_logits_are_those_of_the_other_library(name, tmp_path):
     build, spec = PEERS[name]
@@ -273,12 +258,13 @@ def test_another_number_of_actions_is_refused(tmp_path):
 
 
 @pytest.mark.atari
-def test_a_policy_of_the_games_own_actions_teaches_all_18(tmp_path, capsys):
+def test_a_policy_of_the_games_own_actions_teaches_all_18(collected, tmp_path, capsys):
     full = replace(ATARI, action_set=FULL_SET, num_actions=18)
     path = save_clean(tmp_path / "policy.pt", CleanRL())
     teacher = find_teacher(str(path), full, HARDWARE)
     assert "4 actions in the order of Breakout:minimal4" in capsys.readouterr().out
-    trajectory = rolled_out(observations(ATARI)[:, None])
+    seen = torch.randint(256, (*collected[0].observation.shape[:2], 4, 44, 44), dtype=torch.uint8)
+    trajectory = replace(collected[0], observation=seen)
     logits = teacher(trajectory)
     expected = find_teacher(str(path), ATARI, HARDWARE)(trajectory)
     places = [FULL_ACTIONS.index(name) for name in ("NOOP", "FIRE", "RIGHT", "LEFT")]
