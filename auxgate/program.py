@@ -15,6 +15,14 @@ from typing import Any, TextIO
 FAILED, STOPPED = 1, 130
 """Exit codes: the output could not be written; Ctrl-C."""
 
+SPINS = "20000"
+"""How often a thread of PyTorch looks for work before it sleeps, unless the user says otherwise.
+
+OpenMP's own number is 15 times as large. Two runs on the same cores then take turns in waiting:
+together they are half as fast again with this number, and one run alone is hardly slower
+(`benchmarks/results/spinning.csv`).
+"""
+
 _GONE = (errno.EPIPE, errno.EIO)
 """What writing fails with when nobody reads any more: a closed pipe, a terminal that hung up."""
 
@@ -69,6 +77,8 @@ def run(module: str, *arguments: Any) -> int:
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when PyTorch is imported
     main = import_module(module).main
     try:
         if ours:

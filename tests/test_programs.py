@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -229,6 +230,17 @@ def test_ctrl_c_before_and_after_a_program_is_no_traceback(when):
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, program.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch, given, spins):
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setitem(sys.modules, "task", SimpleNamespace(main=lambda: DONE))
+    assert program.run("task") == DONE
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_an_output_that_is_gone_is_written_to_without_an_error():
