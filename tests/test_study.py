@@ -70,6 +70,7 @@ RUNS = {
     "teachers": 8,
     "breakout_overtaken": 8,
     "breakout_long": 12,
+    "krull_heads": 15,
     "minigrid_heads": 52,
     "minigrid_teachers": 90,
     "breakout_teachers": 24,
