@@ -2,18 +2,17 @@
 
 import argparse
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_origin
 
 from configs import choice as plugins
 from configs import presets
 from configs.choice import Choice, choose, names
 from configs.errors import UsageError
-from configs.numbers import check_number, whole_number
-from configs.parsing import read
+from configs.parsing import options, read
 from configs.programs import EvaluateOptions, SweepConfig
-from configs.training import TrainConfig, flags, from_flags
+from configs.training import PRACTICAL, RunOptions, TrainConfig, flags, from_flags
 
 EXAMPLES = """\
 Trains an actor-critic with auxiliary losses whose gradients pass a gate.
@@ -160,13 +159,12 @@ RESUME = "--resume"
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """A command line that continues a run; None leaves an option as the run has it."""
+    """A command line that continues a run."""
 
     run: str
     """The folder of the run."""
-    steps: int | None = None
-    """Agent steps at which the run ends."""
-    device: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """New values of options that are `PRACTICAL`, by name."""
     run_dir: str | None = None
     """The folder for a copy of the run, which is continued there."""
 
@@ -177,39 +175,41 @@ def is_resume(arguments: Sequence[str]) -> bool:
 
 
 def parse_resume(arguments: Sequence[str]) -> ResumeOptions:
-    """Reads `--resume RUN` and the three options that may come with it.
+    """Reads `--resume RUN` and the options that may come with it.
 
     The run's own config is not read here.
 
     Raises:
         UsageError: another option is given, or a value is missing or wrong.
     """
+    known = {
+        flag: option
+        for flag, option in options(RunOptions).items()
+        if option.path[-1] in PRACTICAL and f"--{flag}" != RESUME
+    }
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(RESUME, required=True)
-    parser.add_argument("--steps")
-    parser.add_argument("--device")
-    parser.add_argument("--run-dir", "--run_dir")
+    for flag, option in known.items():
+        several = "+" if get_origin(option.kind) is tuple else None
+        names = dict.fromkeys([f"--{flag}", f"--{flag.replace('-', '_')}"])
+        parser.add_argument(*names, dest=flag, nargs=several)
     try:
-        given, unknown = parser.parse_known_args(list(arguments))
+        found, unknown = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UsageError(f"{error.argument_name}: {error.message}.") from error
     if unknown:
+        allowed = ", ".join(f"--{flag}" for flag in known)
         raise UsageError(
             f"{unknown[0]} cannot be given with --resume, which takes the run's own config: only "
-            "--steps, --device and --run-dir can."
+            f"these can: {allowed}."
         )
-    return ResumeOptions(given.resume, _steps(given.steps), given.device, given.run_dir or None)
-
-
-def _steps(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        steps = whole_number(text)
-    except ValueError as error:
-        raise UsageError(f"--steps: {error}.") from error
-    check_number("--steps", "steps", steps)
-    return steps
+    given = {flag: value for flag, value in vars(found).items() if value is not None}
+    run = given.pop("resume")
+    changes = {}
+    for flag, value in given.items():
+        words = value if isinstance(value, str) else " ".join(value)
+        (changes[known[flag].path[-1]],) = known[flag].read(flag, [words])
+    return ResumeOptions(run, changes, changes.pop("run_dir", None) or None)
 
 
 def parse_evaluate(arguments: Sequence[str]) -> EvaluateOptions:

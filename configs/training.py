@@ -64,7 +64,7 @@ class RunOptions:
     run_dir: str = ""
     """The run's folder; empty: runs/<env>-<aux>-<gate>-s<seed>-<time>."""
     resume: str = ""
-    """Folder of a run to continue; then only --steps, --device and --run-dir may be given."""
+    """Folder of a run to continue; --steps, --threads, --track and some others may be changed."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints; the first comes within a minute in any case."""
     log_steps: int = 0
@@ -121,6 +121,14 @@ class RunOptions:
     def picture_interval(self) -> int:
         """Agent steps between pictures, which come with the next line of the log."""
         return self.picture_steps or max(1, self.steps // 20)
+
+
+PRACTICAL = (
+    *("steps", "device", "threads", "run_dir", "resume"),
+    *("checkpoint_minutes", "log_steps", "picture_steps", "max_skipped"),
+    *("eval_every", "eval_episodes", "eval_step_limit", "track", "cuda_graphs"),
+)
+"""Options of a run that do not make it another one: `--resume` may change them."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def refused(line, capsys):
         ("--env Catch --torso nature", "--torso", "use --torso mlp"),
         ("--env Pendulum-v1", "Pendulum-v1", "only a finite set"),
         ("--resume nowhere", "nowhere", "not a run's folder"),
-        ("--resume nowhere --seed 3", "--seed", "--steps, --device and --run-dir"),
+        ("--resume nowhere --seed 3", "--seed", "only these can: --steps, --device"),
         ("--resume", "--resume", "expected one argument"),
     ],
 )

@@ -8,8 +8,7 @@ from typing import Any
 
 from configs import stored
 from configs.choice import Choice
-from configs.training import RunOptions, TrainConfig, absent, defaults
-from experiments.training.session import PRACTICAL
+from configs.training import PRACTICAL, RunOptions, TrainConfig, absent, defaults
 
 SHOWN = ("steps", "num_envs", "unroll_length", "learning_rate", "precision")
 """Options that a reader looks for first: in every command, whatever the defaults."""

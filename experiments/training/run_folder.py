@@ -188,11 +188,8 @@ def resumed(options: ResumeOptions) -> Resumed:
     """
     source = Path(options.run)
     config = read_config(source)
-    changes: dict[str, Any] = {"steps": options.steps, "device": options.device}
     with naming(config.run):
-        run = replace(
-            config.run, **{name: value for name, value in changes.items() if value is not None}
-        )
+        run = replace(config.run, **options.changes)
     folder = Path(options.run_dir) if options.run_dir else source
     if folder != source and folder.exists():
         raise UsageError(f"--run-dir {folder} exists already: choose another folder.")

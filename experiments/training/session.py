@@ -27,7 +27,7 @@ from agents.teachers import (
 )
 from agents.trajectory import Trajectory
 from configs.errors import UsageError
-from configs.training import TrainConfig
+from configs.training import PRACTICAL, TrainConfig
 from envs import EnvSpec, EpisodeSummary, VecEnv
 from experiments.training.run_folder import CHECKPOINTS, flat, has_policy
 
@@ -287,15 +287,6 @@ def label_of(file: str, name: str) -> str | None:
     stem, dot, suffix = file.partition(".")
     label = name.removesuffix(f"{dot}{suffix}").removeprefix(stem).removeprefix("-")
     return label if of_task(file, label) == name else None
-
-
-PRACTICAL = (
-    *("steps", "device", "threads", "run_dir", "resume"),
-    *("checkpoint_minutes", "log_steps", "picture_steps", "max_skipped"),
-    *("eval_every", "eval_episodes", "eval_step_limit", "track", "cuda_graphs"),
-)
-"""Options of a run that do not make it another one: `--resume` may change them, or they shape no
-number."""
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:

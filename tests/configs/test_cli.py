@@ -147,7 +147,7 @@ def test_every_word_of_other_libraries_is_none_of_ours_and_means_an_option_that_
 @pytest.mark.parametrize("text", ["10000", "10_000", "1e4", "10k", "10K", "0.01M"])
 def test_whole_numbers_are_read_as_people_write_them(text):
     assert parsed(f"--env Catch --steps {text}").run.steps == 10_000
-    assert parse_resume(["--resume", "x", "--steps", text]).steps == 10_000
+    assert parse_resume(["--resume", "x", "--steps", text]).changes == {"steps": 10_000}
 
 
 @pytest.mark.parametrize(

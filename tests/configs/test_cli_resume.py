@@ -13,10 +13,14 @@ def test_a_line_with_resume_resumes():
     assert not is_resume(["--env", "Catch"])
 
 
-def test_a_resume_takes_a_run_and_three_options_and_reads_no_file():
+def test_a_resume_takes_a_run_and_practical_options_and_reads_no_file():
     assert parse_resume(["--resume=nowhere/"]) == ResumeOptions("nowhere/")
     line = "--resume nowhere --steps 7 --device cpu --run_dir other"
-    assert parse_resume(line.split()) == ResumeOptions("nowhere", 7, "cpu", "other")
+    changes = {"steps": 7, "device": "cpu"}
+    assert parse_resume(line.split()) == ResumeOptions("nowhere", changes, "other")
+    line = "--resume nowhere --threads 1 --track wandb mlflow --eval_every 1_000"
+    changes = {"threads": 1, "track": ("wandb", "mlflow"), "eval_every": 1_000}
+    assert parse_resume(line.split()) == ResumeOptions("nowhere", changes)
 
 
 @pytest.mark.parametrize(
@@ -31,13 +35,14 @@ def test_a_resume_takes_a_run_and_three_options_and_reads_no_file():
         "x",
     ],
 )
-def test_a_resume_refuses_any_other_flag_and_names_the_three(flag):
+def test_a_resume_refuses_any_other_flag_and_names_those_it_takes(flag):
     with pytest.raises(UsageError) as refused:
         parse_resume(f"--resume mine {flag}".split())
     said = str(refused.value)
     assert said.startswith(f"{flag.split()[0]} cannot be given with --resume")
-    for allowed in ("--steps", "--device", "--run-dir"):
+    for allowed in ("--steps", "--device", "--run-dir", "--threads", "--track"):
         assert allowed in said
+    assert "--resume," not in said.partition("only")[2]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +50,10 @@ def test_a_resume_refuses_any_other_flag_and_names_the_three(flag):
     [
         ("--resume", "--resume: expected one argument."),
         ("--resume mine --steps x", "--steps: 'x' is not a whole number."),
+        (
+            "--resume mine --track foo",
+            "--track foo is unknown: choose one of 'wandb', 'trackio', 'mlflow'.",
+        ),
         ("--resume mine --steps 1e20", f"--steps must be at most {10**15:,}, not {10**20:,}."),
     ],
 )

@@ -42,10 +42,11 @@ def test_the_folder_may_be_spelt_otherwise(flag, config):
     assert found.source == found.folder == Path("mine")
 
 
-def test_steps_device_and_folder_may_differ_and_nothing_else(config):
-    line = "--resume mine --steps 7 --device cpu --run-dir other"
+def test_steps_folder_and_what_shapes_no_number_may_differ(config):
+    line = "--resume mine --steps 7 --device cpu --threads 1 --run-dir other"
     found = resumed(line)
-    assert found.config == replace(config, run=replace(config.run, steps=7, device="cpu"))
+    changed = replace(config.run, steps=7, device="cpu", threads=1)
+    assert found.config == replace(config, run=changed)
     assert (found.source, found.folder) == (Path("mine"), Path("other"))
     assert resumed("--resume mine --run_dir=other").folder == Path("other")
 
@@ -67,6 +68,8 @@ def test_where_the_schedules_stay_nothing_is_said(line, config):
     ("line", "start"),
     [
         ("--resume mine --steps 0", "--steps must be at least 1, not 0."),
+        ("--resume mine --threads -1", "--threads must be 0 or more, not -1."),
+        ("--resume mine --eval-episodes 3", "--eval-episodes has no effect without --eval-every"),
         ("--resume elsewhere", "elsewhere is not a run's folder: it has no config.json."),
         ("--resume mine/config.json", "mine/config.json/config.json cannot be read"),
     ],
