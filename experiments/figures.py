@@ -110,3 +110,8 @@ def curve_with_band(
         bounds = estimates(runs)
         low, high = [bound.low for bound in bounds], [bound.high for bound in bounds]
         axes.fill_between(points, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def score_text(score: float) -> str:
+    """A score in three digits, or as a whole number where these would need an exponent."""
+    return f"{score:.3g}" if abs(score) < 999.5 else f"{score:,.0f}"

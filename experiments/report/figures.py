@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from experiments.figures import DASHES, Ink, inks, tidy
+from experiments.figures import DASHES, Ink, inks, score_text, tidy
 from experiments.report.arms import Arm
 from experiments.report.runs import Run
 from experiments.report.scores import FINAL, Comparison, Summary, games_of
@@ -132,7 +132,7 @@ def _draw_finals(
             color=colours[place],
             alpha=0.5,
         )
-        _draw_estimate(axes, row.iqm, place, "{:.3g}", colours[place])
+        _draw_estimate(axes, row.iqm, place, score_text(row.iqm.value), colours[place])
 
 
 def _draw_probabilities(
@@ -141,11 +141,12 @@ def _draw_probabilities(
     axes.axvline(0.5, color="black", linewidth=0.8)
     for row in rows:
         place = order.index(row.arm)
-        _draw_estimate(axes, row.probability, place, "{:.2f}", colours[place])
+        text = f"{row.probability.value:.2f}"
+        _draw_estimate(axes, row.probability, place, text, colours[place])
     axes.set_xlim(-0.04, 1.04)
 
 
-def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str, ink: str) -> None:
+def _draw_estimate(axes: Axes, estimate: Estimate, place: int, text: str, ink: str) -> None:
     known = estimate.interval is not None
     axes.plot(
         [estimate.value], [place], marker="o", color=ink, markerfacecolor=ink if known else "white"
@@ -160,7 +161,7 @@ def _draw_estimate(axes: Axes, estimate: Estimate, place: int, digits: str, ink:
             solid_capstyle="butt",
         )
     axes.annotate(
-        digits.format(estimate.value),
+        text,
         (estimate.value, place),
         (0, 7),
         textcoords="offset points",
@@ -333,7 +334,7 @@ def _draw_teachers(axes: Axes, runs: Sequence[Run], teacher: float | None) -> No
     for score in sorted({*given, *(run.teacher for run in runs if run.teacher is not None)}):
         axes.axhline(score, color="black", linestyle=":", linewidth=1.2)
         axes.annotate(
-            f"teacher {score:.3g}",
+            f"teacher {score_text(score)}",
             (0.01, score),
             (0, 3),
             xycoords=("axes fraction", "data"),

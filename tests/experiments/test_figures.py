@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from agents.gates import Gates
-from experiments.figures import COLOURS, GATES, NO_GATE, colour, inks
+from experiments.figures import COLOURS, GATES, NO_GATE, colour, inks, score_text
 
 
 def test_every_gate_has_an_ink_of_its_own():
@@ -33,3 +33,11 @@ def test_a_gate_that_nobody_knows_and_many_repeats_still_get_distinct_inks():
 def test_the_palette_starts_again_at_its_end():
     assert len(set(COLOURS)) == len(COLOURS)
     assert colour(len(COLOURS)) == colour(0)
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(-8.47, "-8.47"), (50.87, "50.9"), (999.4, "999"), (999.6, "1,000"), (2297.01, "2,297")],
+)
+def test_a_score_needs_no_exponent(score, text):
+    assert score_text(score) == text
