@@ -182,8 +182,7 @@ def _sum(
     rows, _ = _reduced(_rows([total], shared, private), [total], reduce)
     weights = rows.new_zeros(1 if groups is None else len(groups), num_losses + gate.num_references)
     weights[:, :num_losses] = 1.0
-    # One row of the summed loss stands for all.
-    return _unmeasured(rows[0], weights, rows[0].sum().isfinite().expand(num_losses))
+    return _unmeasured(rows[0], weights, num_losses)
 
 
 def _reuse(
@@ -207,8 +206,7 @@ def _reuse(
     rows, _ = _reduced(_rows([total], shared, ()), [total], reduce)
     given = weights.detach().to(rows).unsqueeze(0)
     unused = given.new_zeros(1, gate.num_references)
-    finite = torch.ones(len(losses), dtype=torch.bool, device=rows.device)
-    return _unmeasured(rows[0], torch.cat([given, unused], dim=1), finite)
+    return _unmeasured(rows[0], torch.cat([given, unused], dim=1), len(losses))
 
 
 def _rows(
@@ -349,8 +347,10 @@ def _add(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad.add_(gradient)
 
 
-def _unmeasured(direction: Tensor, weights: Tensor, finite: Tensor) -> Judgement:
+def _unmeasured(direction: Tensor, weights: Tensor, num_losses: int) -> Judgement:
     num_groups, num_rows = weights.shape
+    # One row of the summed loss stands for all.
+    finite = direction.sum().isfinite().expand(num_losses)
     gramian = Gramian(
         cosine=direction.new_full((num_groups, num_rows, num_rows), torch.nan),
         norm=direction.new_full((num_groups, num_rows), torch.nan),

@@ -1,6 +1,6 @@
 """What one update learns from: a trajectory or a part of it, and numbers that move during a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,22 +31,10 @@ class Batch:
         )
 
 
-def minibatches(whole: Batch, count: int, shuffling: torch.Generator) -> Iterator[Batch]:
-    """Shuffles the environments and deals them out; whole columns, never slices of time.
-
-    Args:
-        whole: a trajectory's batch.
-        count: how many; one is the whole, in its own order.
-        shuffling: random numbers, on the host.
-    """
-    for environments in dealt(whole.trajectory, count, shuffling):
-        yield whole.select(environments)
-
-
 def dealt(
     trajectory: Trajectory, count: int, shuffling: torch.Generator
 ) -> Sequence[Int[Tensor, " n"] | None]:
-    """Deals out the environments to minibatches.
+    """Deals out the environments to minibatches: whole columns, never slices of time.
 
     Args:
         trajectory: whose environments.

@@ -237,7 +237,7 @@ class Gating:
             descended = shares if descend_main else shares[1:]
             sum(descended[1:], descended[0]).backward()
         elif kept is not None and not spoilt:
-            view.backward(
+            judgement = view.backward(
                 [main.whole, *auxiliary],
                 self.gate,
                 self._owned,
@@ -245,6 +245,8 @@ class Gating:
                 descend_main=descend_main,
                 reduce=self._reduce,
             )
+            assert judgement.finite is not None
+            finite = finite & judgement.finite
         else:
             metric = self._metric() if self._config.metric == "optimizer" else None
             gate = self._apart if spoilt else self.gate

@@ -24,7 +24,7 @@ from agents.learning.gating import Gating, GatingConfig
 from agents.learning.optimizer import OwnerOptimizer
 from agents.learning.phase import PHASE, PhaseGating
 from agents.learning.tasks import Task, losses_of
-from agents.networks.actor_critic import ActorCritic
+from agents.networks.actor_critic import ActorCritic, check_finite
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Capture, Graphs, Scalar
 from agents.runtime.random import Stream, diverge, generator, seeded
@@ -135,7 +135,7 @@ class Learner:
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_a_row = torch.zeros((), device=device)
         self.unsound = torch.zeros((), device=device)
-        """Trajectories whose observations or rewards were not finite, since the process began."""
+        """Trajectories whose observations or rewards were not finite."""
         rates = Schedule(config.learning_rate, config.learning_rate_end, config.total_steps)
         self._schedules = Schedules(rates, self._heads)
         self._graphs: Graphs | None = None
@@ -210,11 +210,15 @@ class Learner:
         self.unsound += self._processes.sum(unsound(trajectory)).clamp(max=1.0)
         return task.algorithm.prepare(trajectory)
 
-    @staticmethod
-    def _moved(epoch: Sequence[Mapping[str, Tensor]]) -> float:
-        """The mean KL divergence between the policy that acted and that of an epoch."""
+    def _moved(self, epoch: Sequence[Mapping[str, Tensor]]) -> float:
+        """The mean KL divergence between the policy that acted and that of an epoch.
+
+        Of several tasks, that of the policy that moved furthest.
+        """
+        keys = [f"{task.name}/approximate_kl".removeprefix("/") for task in self.tasks]
+        moved = torch.stack([torch.stack([metrics[key] for key in keys]) for metrics in epoch])
         # Waits for the device: whether to go on is decided on the host.
-        return float(torch.stack([metrics["approximate_kl"] for metrics in epoch]).mean())
+        return float(moved.mean(0).max())
 
     def _update_once(
         self,
@@ -341,6 +345,11 @@ class Learner:
         for index, name in enumerate(names):
             metrics[f"{name}/dropped"] = 1.0 - finite[index + 1].float()
 
+    def check_finite(self) -> None:
+        """Raises `NotFiniteError` if a weight of any task's agent is NaN or infinite."""
+        for task in self.tasks:
+            check_finite(task.agent.state_dict())
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, except the trajectory."""
         extra: dict[str, Any] = {}
@@ -357,6 +366,7 @@ class Learner:
             "optimizers": {name: opt.state_dict() for name, opt in self._optimizers.items()},
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "unsound": self.unsound,
             "shuffling": self._shuffling.get_state(),
             "steps": self.steps,
             "updates": self.updates,
@@ -380,6 +390,7 @@ class Learner:
             optimizer.load_state_dict(state["optimizers"][name])
         self.skipped.copy_(state["skipped"])
         self.skipped_in_a_row.copy_(state["skipped_in_a_row"])
+        self.unsound.copy_(state.get("unsound", self.unsound))  # not in older checkpoints
         self._shuffling.set_state(state["shuffling"])
         self.steps = state["steps"]
         self.updates = state["updates"]

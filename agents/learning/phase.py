@@ -18,6 +18,7 @@ from agents.learning.step_loss import MainTerms, step_losses
 from agents.networks.actor_critic import ActorCritic
 from agents.runtime.distributed import ALONE, Processes
 from agents.runtime.graphs import Scalar
+from agents.runtime.random import derived_seed
 from agents.trajectory import AgentOutput, Trajectory
 
 PHASE = "phase"
@@ -92,7 +93,7 @@ class PhaseGating:
             replace(config, main="all"),
             optimizer,
             processes,
-            seed,
+            derived_seed(seed, PHASE),
             others=list(algorithm.parameters()),
         )
 

@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 
 from agents.learning.learner import Learner
-from agents.networks.actor_critic import NotFiniteError, check_finite
+from agents.networks.actor_critic import NotFiniteError
 from agents.runtime.checkpoint import write_json
 from agents.runtime.distributed import Agreement
-from configs.errors import UsageError
+from configs.errors import UsageError, quoted
+from configs.stored import counted
 from configs.training import TrainConfig
 from experiments.training.lock import FolderLock, VanishedError
 from experiments.training.run_folder import CHECKPOINTS, CONFIG, VERSIONS, versions
@@ -80,7 +81,7 @@ def ruin(learner: Learner, folder: Path, max_skipped: int) -> str:
     """
     why, cure = culprit(learner)
     try:
-        check_finite(learner.agent.state_dict())
+        learner.check_finite()
     except NotFiniteError as error:
         return (
             f"{error}, so they were not saved; {folder} holds those of the last checkpoint. {cure}"
@@ -198,13 +199,13 @@ def rescue(folder: Path, config: TrainConfig, session: Session) -> VanishedError
                 break
         (place / CHECKPOINTS).mkdir(parents=True)
         write_json(place / VERSIONS, versions())
-        write_json(place / CONFIG, config.to_json())
+        write_json(place / CONFIG, counted(config.to_json()))
         session.save(place)
     except (OSError, NotFiniteError) as error:
         return VanishedError(f"{start}, and it cannot be saved next to it ({error})")
     return VanishedError(
         f"{start}: it is saved, as it was at step {session.learner.steps:,}, in {place}; go on by "
-        f"--resume {place}."
+        f"--resume {quoted(place)}."
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from agents.heads import AuxiliaryHead
 from agents.learning.learner import Learner
 from agents.logs.tensorboard import heatmap
-from agents.networks.actor_critic import NotFiniteError, check_finite
+from agents.networks.actor_critic import NotFiniteError
 from agents.rollout.collector import Collector
 from agents.rollout.pipeline import Pipeline
 from agents.runtime.checkpoint import Loaded, load_checkpoint, save_checkpoint
@@ -144,8 +144,7 @@ class Session:
             OSError: a full disk; what was saved before is still whole.
         """
         learner, steps = self.learner, self.learner.steps
-        for task in learner.tasks:
-            check_finite(task.agent.state_dict())
+        learner.check_finite()
         save_checkpoint(folder / CHECKPOINTS, steps, self._state())
         # The main task's last: where that is whole, all are.
         for task, card in reversed(list(zip(learner.tasks, self.cards, strict=True))):
@@ -360,8 +359,7 @@ def restore(session: Session, loaded: Loaded, folder: Path) -> str:
     """
     try:
         resumed = session.restore(loaded.state)
-        for task in session.learner.tasks:
-            check_finite(task.agent.state_dict())
+        session.learner.check_finite()
     except NotFiniteError as error:
         raise UsageError(
             f"--resume {folder}: {error} in {loaded.path.name}: remove it, to go on from an "

@@ -231,3 +231,22 @@ def test_sum_drops_a_head_that_is_not_finite_and_nothing_else(
             assert_close(x, y)
     for x, y in zip(learner.heads["aux"].parameters(), before, strict=True):
         assert_close(x, y, rtol=0.0, atol=0.0)
+
+
+def test_a_gradient_that_is_not_finite_between_judgements_costs_one_update(
+    build_learner, collected
+):
+    class Late(Faulty):
+        sound = True
+
+        def forward(self, *arguments):
+            return Head.forward(self, *arguments) if self.sound else super().forward(*arguments)
+
+    head = Late("gradient")
+    learner = build_learner({"aux": head}, "cosine", gating=GatingConfig(every=4))
+    learner.update(collected[0])
+    head.sound = False
+    for trajectory in collected[1:4]:  # between two judgements
+        metrics = learner.update(trajectory)
+    assert metrics["skipped"] == 1.0
+    assert metrics["aux/dropped"] == 1.0

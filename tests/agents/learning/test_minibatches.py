@@ -1,6 +1,6 @@
 import torch
 
-from agents.learning.batches import Batch, minibatches
+from agents.learning.batches import Batch, dealt
 from agents.trajectory import Targets
 
 B = 6
@@ -14,15 +14,19 @@ def chance(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def minibatches(whole, count, shuffling):
+    return [whole.select(part) for part in dealt(whole.trajectory, count, shuffling)]
+
+
 def test_one_minibatch_is_the_whole_and_draws_nothing(build_trajectory):
     whole, shuffling = batch_of(build_trajectory), chance()
-    assert list(minibatches(whole, 1, shuffling)) == [whole]
+    assert minibatches(whole, 1, shuffling) == [whole]
     assert torch.equal(shuffling.get_state(), chance().get_state())
 
 
 def test_every_environment_is_in_one_minibatch_with_its_whole_column(build_trajectory):
     whole = batch_of(build_trajectory)
-    parts = list(minibatches(whole, 3, chance()))
+    parts = minibatches(whole, 3, chance())
     assert [part.trajectory.action.shape for part in parts] == [(3, 2)] * 3
     columns = torch.cat([part.trajectory.observation for part in parts], 1).unbind(1)
     found = [

@@ -245,3 +245,12 @@ def test_each_task_is_played_by_its_own_policy_and_counted_apart(build):
     ended = trajectory.reward.sum(0)
     expected = ended[:3].mean(), ended[3:].mean()
     assert_close(torch.tensor([s.mean_return for s in returns]), torch.stack(expected))
+
+
+def test_epochs_end_when_the_policy_of_any_task_has_moved_too_far(build):
+    ppo = PPOConfig(epochs=4, minibatches=1, max_kl=0.01).build(discount=0.9)
+    learner, collector = build(algorithm=ppo, learning_rate=0.0)
+    learner.update(collector.collect())
+    assert learner.updates == 4
+    metrics = {"approximate_kl": torch.tensor(0.001), "other/approximate_kl": torch.tensor(0.02)}
+    assert learner._moved([metrics, metrics]) == pytest.approx(0.02)

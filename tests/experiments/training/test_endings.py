@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import socket
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from agents.learning.learner import Learner
 from agents.runtime.checkpoint import load_tensors
 from experiments.training.build import Parts
 from experiments.training.command import main
-from experiments.training.endings import Dropped
+from experiments.training.endings import Dropped, ruin
 from experiments.training.lock import FolderLock
 from experiments.training.trainer import DIVERGED, DONE, MISTAKEN
 from tests.experiments.training.two_trainers import UPDATES
@@ -144,6 +146,32 @@ def test_a_run_that_skipped_most_or_ended_in_skips_is_no_success(skipped, last, 
     assert main(FLAGS, after(5, pretend)) == DIVERGED
     said = capsys.readouterr().err
     assert said.startswith(f"train.py: {skipped} of 5 updates were skipped, because the loss was")
+
+
+def test_a_resumed_run_remembers_that_the_environment_was_at_fault(capsys):
+    def pretend(learner):
+        learner.skipped.fill_(9)
+        learner.unsound.fill_(9)
+
+    assert main([*FLAGS, "--steps", "36"], after(3, pretend)) == DIVERGED
+    capsys.readouterr()
+    assert main(["--resume", "run", "--steps", "120"]) == DIVERGED
+    assert "because observations or rewards of the environment were" in capsys.readouterr().err
+
+
+def test_the_weights_of_every_task_are_looked_at():
+    learner = SimpleNamespace(
+        check_finite=partial(Learner.check_finite, SimpleNamespace(tasks=[task_of(0), task_of(1)])),
+        unsound=torch.zeros(()),
+    )
+    said = ruin(learner, Path("run"), 100)
+    assert said.startswith("the weights policy.bias are NaN or infinite, so they were not saved")
+
+
+def task_of(index):
+    """A task with a sound agent, or one that is not."""
+    weights = {"policy.bias": torch.tensor([1.0, torch.inf if index else 0.0])}
+    return SimpleNamespace(agent=SimpleNamespace(state_dict=lambda: weights))
 
 
 def test_a_few_skipped_updates_are_told_and_no_failure(capsys):
