@@ -7,6 +7,7 @@ head's parameters are its own alone, and the agent does not know which heads exi
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,10 +27,15 @@ __all__ = [
     "HeadContext",
     "HeadLoss",
     "NamedModules",
+    "Rehearsal",
     "Schedule",
     "Targets",
     "constant",
 ]
+
+
+Rehearsal = Callable[[], AbstractContextManager[VecEnv]]
+"""Opens environments like the student's, for what a head plays before training, and closes them."""
 
 
 class NamedModules(nn.ModuleDict):
@@ -117,12 +123,12 @@ class AuxiliaryHead(nn.Module, ABC):
             targets: what `prepare` computed, restricted to the minibatch.
         """
 
-    def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
-        """Plays in the student's environments once, before a run begins: what heads may learn of
-        their helpers there.  The environments are reset afterwards.
+    def before_training(self, rehearsal: Rehearsal, generator: torch.Generator) -> None:
+        """Plays once before a run begins: what heads may learn of their helpers there.
 
         Args:
-            env: the student's.
+            rehearsal: opens other environments than the student's, whose episodes are therefore
+                those that it has without the head.
             generator: of actions, on the environments' device.
         """
 

@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.heads.base import AuxiliaryHead, HeadContext, HeadLoss, Schedule, Targets
+from agents.heads.base import (
+    AuxiliaryHead,
+    HeadContext,
+    HeadLoss,
+    Rehearsal,
+    Schedule,
+    Targets,
+)
 from agents.heads.components.answers import WrongAnswers, mirrored
 from agents.heads.components.delay import LONGEST, Delay
 from agents.heads.components.imitation import DistillLoss, cross_entropy, distill_loss
@@ -26,7 +33,6 @@ from agents.networks.actor_critic import ActorCritic
 from agents.statistics import masked_mean
 from agents.teachers import ChangedTeacherError, Teacher
 from agents.trajectory import AgentOutput, Trajectory
-from envs.base import VecEnv
 from gridworld.options import OptionError, at_least, mention, require
 
 Where = Literal["everywhere", "better", "advantage", "ahead"]
@@ -85,7 +91,7 @@ class DistillConfig:
         self._check_coefficients()
 
     def _check_coefficients(self) -> None:
-        at_least(self, 0, "coefficient", "coefficient_end")
+        at_least(self, 0, "coefficient", "coefficient_end", "coefficient_steps")
         ends, lasts = self.coefficient_end is not None, self.coefficient_steps > 0
         if ends != lasts:
             given, missing = "coefficient_end", f"a positive {mention('coefficient_steps')}"
@@ -189,8 +195,9 @@ class Distill(AuxiliaryHead):
         temperature: of its softmax; 0 = greedy.
         coefficient: weight of the loss, by agent steps.
         smoothing: share of the uniform policy mixed into the teacher's.
-        loss: a line of the table above.
-        where: everywhere, or only where the teacher expects more (`better`).
+        loss: of `components.imitation`'s table.
+        where: everywhere, or only where the teacher expects more (`better`); the other choices of
+            the option are `advantage` and `trial`.
         advantage: estimates where the teacher's actions are better; None: they count everywhere.
         trial: compares the teacher's return with the student's; None: it is not tried.
         mask: hides parts of the teacher's observations; None: it sees all.
@@ -231,12 +238,16 @@ class Distill(AuxiliaryHead):
         self.delay = delay
         self.wrong = wrong
 
-    def before_training(self, env: VecEnv, generator: torch.Generator) -> None:
+    def before_training(self, rehearsal: Rehearsal, generator: torch.Generator) -> None:
         """Tries the teacher, where it is followed only while it is ahead."""
         if self.trial is not None:
-            self.remark = self.trial.hold(
-                self._teacher[0], lambda moment: self._policy(self._heard(moment)), env, generator
-            )
+            with rehearsal() as env:
+                self.remark = self.trial.hold(
+                    self._teacher[0],
+                    lambda moment: self._policy(self._heard(moment)),
+                    env,
+                    generator,
+                )
 
     def get_extra_state(self) -> dict[str, Any]:
         """Returns the teacher's digest and memory, for checkpoints; its weights are not saved."""

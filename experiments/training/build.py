@@ -1,8 +1,10 @@
 """Builds the objects of a run from its config, and refuses what does not fit together."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import prod
 
 import torch
@@ -22,7 +24,7 @@ from agents.runtime import random as seeding
 from agents.runtime.distributed import Processes
 from configs.errors import UsageError
 from configs.training import TrainConfig
-from envs import EnvSpec
+from envs import EnvSpec, VecEnv
 from envs.base import free_bytes, is_out_of_memory
 from experiments.training.capturing import capture
 from experiments.training.hardware import Hardware
@@ -96,12 +98,13 @@ def build(
     slices = max(algorithm.minibatches, algorithm.phase_minibatches)
     check_gate(config, gate, num_envs // slices, heads)
     check_losses(config, gate, algorithm)
-    if step == 0 and tries_teachers:
-        for task, own in zip(tasks, env.tasks, strict=True):
-            for name, head in task.heads.items():
-                trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
-                head.before_training(own, trial)
     try:
+        if step == 0 and tries_teachers:
+            for index, task in enumerate(tasks):
+                rehearsal = partial(rehearse, config, env, env_seed, index)
+                for name, head in task.heads.items():
+                    trial = seeding.generator(run.seed, f"trial of {name}{part}", device)
+                    head.before_training(rehearsal, trial)
         learner = parts.learner(
             agent,
             algorithm,
@@ -153,6 +156,26 @@ def build(
         identity=identity(config),
         graphs=graphs,
     )
+
+
+@contextmanager
+def rehearse(config: TrainConfig, env: VecEnv, seed: int, task: int) -> Iterator[VecEnv]:
+    """Builds environments like a run's, for what heads play before it begins.
+
+    Args:
+        config: of the run.
+        env: of the run, which is left alone.
+        seed: of the environments: the worlds are those of the run.
+        task: whose environments are wanted.
+
+    Raises:
+        ValueError: they cannot be built.
+    """
+    stage = build_env(config, env.spec.num_envs, seed, env.device)
+    try:
+        yield stage.tasks[task]
+    finally:
+        stage.close()
 
 
 def gate_of(config: TrainConfig) -> Gate:

@@ -129,7 +129,7 @@ class Trial(nn.Module):
         Args:
             teacher: to be tried.
             policy: from what happened to the probabilities that the student will learn from.
-            env: where the student will learn; to be reset afterwards.
+            env: like the student's.
             generator: what actions are drawn from, on the environments' device.
 
         Returns:

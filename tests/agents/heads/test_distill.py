@@ -362,6 +362,7 @@ def test_a_weight_cannot_move_by_equal_factors_to_nothing(end):
         {"coefficient_end": -1.0, "coefficient_steps": 10},
         {"coefficient_end": 0.5},
         {"coefficient_steps": 10},
+        {"coefficient_steps": -10},
     ],
 )
 def test_a_senseless_option_is_refused_by_its_name(options):

@@ -49,6 +49,15 @@ def test_a_head_changes_neither_the_agent_nor_its_chance(teacher):
     assert list(helped.learner.heads) == ["distill"]
 
 
+def test_the_trial_of_a_teacher_leaves_the_episodes_of_the_student_alone():
+    plain = session_of("", WORLDS)
+    tried = session_of("--aux distill --gate sum --aux.distill.where ahead", WORLDS)
+    assert "was tried for" in tried.remarks
+    one, other = plain.collector.collect(), tried.collector.collect()
+    assert torch.equal(one.action, other.action)
+    assert torch.equal(one.observation, other.observation)
+
+
 def test_heads_that_fit_one_by_one_but_not_together_are_refused(monkeypatch):
     both = "--aux value_replay reward_prediction"
     held = [head.held_bytes for head in session_of(both).learner.heads.values()]
