@@ -151,6 +151,9 @@ def set_up(config: TrainConfig, step: int = 0, parts: Parts = USUAL) -> tuple[Se
     hardware = choose_hardware(
         run.device, run.precision, run.threads, playing=run.pipeline, small=small
     )
+    # The last digits of initial weights depend on the number of threads that compute them, and
+    # runs of one seed begin alike on all machines.
+    torch.set_num_threads(1)
     session = build(config, hardware, step, parts)
     with Writing(session).together():
         check_evaluation(config, session)  # by the process that leads

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from agents.learning.learner import Learner
 from agents.logs.report import NoReport
@@ -20,6 +21,7 @@ from experiments.training.trainer import (
     Interval,
     Trainer,
     resume,
+    set_up,
     start,
 )
 
@@ -172,6 +174,28 @@ def test_an_interval_is_passed_once_for_all_multiples_that_one_step_skips():
         *(False, True, False, False),
         *(True, False, True),
     ]
+
+
+def test_initial_weights_do_not_depend_on_how_many_cores_there_are():
+    config = parse(
+        [
+            "--env",
+            "Catch",
+            "--env.rows",
+            "4",
+            "--num-envs",
+            "2",
+            "--device",
+            "cpu",
+            "--precision",
+            "fp32",
+        ]
+    )
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(set_up(config)[0].learner.agent.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_an_occupied_folder_is_refused_before_anything_is_set_up(tmp_path, monkeypatch):
