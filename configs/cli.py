@@ -76,6 +76,10 @@ def parse(arguments: Sequence[str]) -> TrainConfig:
         UsageError: with one sentence for the user.
         SystemExit: after printing `--help`.
     """
+    if is_resume(arguments):
+        raise UsageError(
+            f"{RESUME} has no effect here: it goes on with a run of train.py; drop it."
+        )
     modules, others = plugins.take(arguments)
     machine, others = _take_preset(others)
     if machine == SHOW:

@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from agents.gates import RESERVED
 from configs import choice as plugins
 from configs.choice import DEFAULT_ENV, NONE, Choice, choose, component, has_phase
 from configs.cli import refuse_foreign_options
@@ -27,7 +28,7 @@ from envs import PROTOCOLS, find
 
 CHOOSING = ("env", "protocol", "algo", "torso", "core", "aux", "gate")
 SHORT = {"teacher": "aux.distill.teacher", "env-backend": "env.backend"}
-WEIGHING = ("gate.scope", "gate.every", "gate.main", "gate.metric")
+WEIGHING = tuple(f"gate.{name}" for name in RESERVED)
 """Options of all gates that compare gradients; `sum` compares nothing."""
 FIXED = {
     **dict.fromkeys(("device", "threads"), "it says where a study computes"),

@@ -136,7 +136,7 @@ PPG: Mapping[str, Mapping[str, Any]] = {
         "source": "Cobbe et al. 2021 (arXiv:2009.04416), appendix A",
     },
 }
-"""What PPG has otherwise: its policy phase is PPO's, but its options have other names."""
+"""What PPG has otherwise: PPO's numbers, but its own options, of which none was tuned."""
 
 A2C_CONTROL: Mapping[str, Any] = {
     "steps": 300_000,

@@ -123,7 +123,7 @@ def options_of(
 
 
 def print_lines(
-    lines_of: Callable[[Options], Iterable[str]],
+    lines_of: Callable[[Options, Sequence[str]], Iterable[str]],
     kind: type[Options],
     arguments: Sequence[str],
     program: str,
@@ -132,7 +132,7 @@ def print_lines(
     """Runs a program and prints its lines, or its mistake as one sentence.
 
     Args:
-        lines_of: the program.
+        lines_of: the program; of its options and the arguments as they were typed.
         kind: the dataclass of its options.
         arguments: of the command line.
         program: its name.
@@ -142,7 +142,8 @@ def print_lines(
         The exit code.
     """
     try:
-        print("\n".join(lines_of(read(kind, arguments, program, description))))
+        options = read(kind, arguments, program, description)
+        print("\n".join(lines_of(options, arguments)))
     except UsageError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

@@ -51,8 +51,12 @@ class Result:
 
     @property
     def human_normalised(self) -> float | None:
-        """0 for a random player, 1 for a human; None for an environment without references."""
-        reference = REFERENCES.get(self.env)
+        """0 for a random player, 1 for a human.
+
+        None for an environment without references, and where an episode was cut: the references
+        are scores of whole episodes.
+        """
+        reference = None if self.scores.unfinished else REFERENCES.get(self.env)
         return None if reference is None else reference.normalised(self.scores.mean)
 
     @property

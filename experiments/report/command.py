@@ -53,6 +53,8 @@ def options(config: Config) -> dict[str, Any]:
     ignored = set(HOUSEKEEPING)
     if template is not None:
         before |= {f"env.{name}": value for name, value in absent(template.env).items()}
+        algo = f"algo.{template.choice.algo}."
+        before |= {f"{algo}{name}": value for name, value in absent(template.algo).items()}
         # How many threads play, for instance: the game is the same.
         ignored |= {f"env.{field.name}" for field in fields(template.env) if not field.compare}
     found = {**_by_flag(template), **before, **_flatten(config)}

@@ -27,6 +27,8 @@ from experiments.training.build import USUAL, Parts
 from experiments.training.command import main as train
 
 VARIANT = "unmasked"
+KEEPERS = {"value_replay", "ppg"}
+"""Head and algorithm that learn again from trajectories that they have stored."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ def main(arguments: Sequence[str]) -> int:
     """Trains; returns the exit code."""
     own, flags = split_flags(arguments)
     options = options_of(Options, own, "autoreset.py", __doc__)
+    words = {part for word in flags for part in word.split("=")}
+    kept = sorted(words & KEEPERS) if options.unmasked else []
+    if kept:
+        print(
+            f"autoreset.py: --unmasked does not go with {kept[0]}, which stores trajectories and "
+            "finds autoreset steps by their mask: leave it out.",
+            file=sys.stderr,
+        )
+        return 2
     return train(flags, UNMASKED if options.unmasked else USUAL)
 
 

@@ -61,7 +61,8 @@ def trained(folder: Path) -> dict[Key, Trained]:
         folder: of the study.
 
     Raises:
-        UsageError: it is no study's folder, or its runs differ in more than head, gate and seed.
+        UsageError: it is no study's folder, a run has several heads, or runs differ in more than
+            head, gate and seed.
     """
     found: dict[Key, Trained] = {}
     planned = folders.load(folder).runs()
@@ -72,6 +73,10 @@ def trained(folder: Path) -> dict[Key, Trained]:
             continue
         with (place / METRICS_FILE).open(encoding="utf-8", newline="") as file:
             one = Trained(run.config, list(csv.DictReader(file)))
+        if len(run.config.choice.aux) > 1:
+            raise UsageError(
+                f"{place} has the heads {one.head}: give a study whose runs have one head or none."
+            )
         key = (one.head, one.gate, str(run.config.run.seed))
         if key in found:
             raise UsageError(

@@ -10,7 +10,6 @@ is expected to score in the same episodes.
 
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from configs.errors import UsageError
 from configs.parsing import read as read_options
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, tidy
-from experiments.results import Row, arguments_of, print_lines, read_table
+from experiments.results import Row, arguments_of, header, print_lines, read_table
 from experiments.studies.held_out import TABLE
 from experiments.training.run_folder import VERSIONS, read_config
 
@@ -186,8 +185,12 @@ def redraw(path: Path) -> None:
     draw(curves, path, options.explorer)
 
 
-def generalisation(options: Options) -> list[str]:
+def generalisation(options: Options, arguments: Sequence[str]) -> list[str]:
     """Writes table and figure; returns a line on the end of each run.
+
+    Args:
+        options: of the program.
+        arguments: as they were typed.
 
     Raises:
         UsageError: a run cannot be read.
@@ -196,11 +199,11 @@ def generalisation(options: Options) -> list[str]:
     if not curves:
         raise UsageError("RUN is missing: give folders that experiments/studies/held_out.py wrote.")
     check(curves)
-    made = [f"# {curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
-    told = [f"# {arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
-    command = shlex.join(["python", "-m", "experiments.studies.generalisation", *sys.argv[1:]])
+    made = [f"{curve.arm}, seed {curve.seed}: {curve.made}" for curve in curves]
+    told = [f"{arm}: {told}" for arm, told in {curve.arm: curve.told for curve in curves}.items()]
+    top = header("-m experiments.studies.generalisation", arguments, [*made, *told])
     options.output.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([f"# command: {command}", *made, *told, *table(curves)]) + "\n"
+    text = "\n".join([*top, *table(curves)]) + "\n"
     (options.output / "held_out.csv").write_text(text, encoding="utf-8")
     draw(curves, options.output / "held_out.png", options.explorer)
     return [

@@ -10,15 +10,20 @@ it is not trained in.  Every score plays the same episodes.  `generalisation` dr
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from agents.rollout.evaluation import Scores, play
 from agents.runtime.random import generator
 from configs.cli import parse
 from configs.errors import UsageError
+from configs.training import TrainConfig
 from envs import HELD_OUT, VecEnv
 from experiments.evaluation.scoreboard import interval_of
 from experiments.results import options_of, split_flags
+from experiments.training.endings import holding
 from experiments.training.trainer import Run, Trainer, start
 
 TABLE = "held_out.csv"
@@ -64,22 +69,33 @@ class Score:
         )
 
 
-def held_out(run: Run, options: Options) -> VecEnv:
-    """Builds the worlds that the run is not trained in; they are the same every time.
+@contextmanager
+def held_out(config: TrainConfig, options: Options, device: torch.device) -> Iterator[VecEnv]:
+    """Builds the worlds that a run is not trained in; they are the same every time.
+
+    Args:
+        config: of the run.
+        options: how many environments, and their seed.
+        device: where they live.
 
     Raises:
         UsageError: the environment has no held-out worlds, or their optimum is unknown.
     """
-    choice, device = run.config.choice, run.session.env.device
-    if choice.family not in HELD_OUT:
-        raise UsageError(f"--env {choice.env} has no held-out worlds: use --env Gridworld.")
-    config = HELD_OUT[choice.family](run.config.env)
-    env: VecEnv = config.build(choice.env, options.num_envs, options.seed, device)
-    if env.optimum is None:
+    choice = config.choice
+    if choice.family != "gridworld":  # no other optimum is known
         raise UsageError(
-            "--env.termination-probability 0 leaves no optimum to compare with: make it larger."
+            f"--env {choice.env} has no held-out worlds of known optimum: use --env Gridworld."
         )
-    return env
+    own = HELD_OUT[choice.family](config.env)
+    env: VecEnv = own.build(choice.env, options.num_envs, options.seed, device)
+    try:
+        if env.optimum is None:
+            raise UsageError(
+                "--env.termination-probability 0 leaves no optimum to compare with: make it larger."
+            )
+        yield env
+    finally:
+        env.close()
 
 
 def scores(run: Run, options: Options) -> Iterator[Score]:
@@ -89,9 +105,11 @@ def scores(run: Run, options: Options) -> Iterator[Score]:
     spent, due = 0.0, 0
     while True:
         if trainer.finished or learner.steps >= due:
-            env = held_out(run, options)
-            actions = generator(options.seed, "evaluation", env.device)
-            with learner.agent.frozen():
+            with (
+                held_out(run.config, options, run.session.env.device) as env,
+                learner.agent.frozen(),
+            ):
+                actions = generator(options.seed, "evaluation", env.device)
                 played = play(env, learner.agent, options.episodes, actions)
             yield Score(learner.steps, spent, played)
             due += options.every
@@ -107,19 +125,24 @@ def main(arguments: Sequence[str]) -> int:
     own, flags = split_flags(arguments)
     options = options_of(Options, own, "held_out.py", __doc__)
     try:
-        run = start(parse(flags))
-        held_out(run, options)
+        config = parse(flags)
+        with held_out(config, options, torch.device("cpu")):
+            pass  # before there is a folder
+        run = start(config)
     except UsageError as error:
         print(f"held_out.py: {error}", file=sys.stderr)
         return 2
-    with (run.folder / TABLE).open("w", encoding="utf-8") as table:
+    with (
+        closing(run.session),
+        holding(run.lock, run.config, run.session),
+        (run.folder / TABLE).open("w", encoding="utf-8") as table,
+    ):
         print(COLUMNS, file=table)
         for score in scores(run, options):
             print(score.line(), file=table, flush=True)
             mean, optimum = score.scores.mean, score.scores.optimum
             print(f"step {score.step:,}: {mean:.2f} of {optimum:.2f}", flush=True)
-    run.session.save(run.folder)
-    run.session.close()
+        run.session.save(run.folder)
     return 0
 
 

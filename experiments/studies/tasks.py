@@ -92,8 +92,10 @@ def curves_of(folder: Path) -> list[Curve]:
         UsageError: it is no run, or it has logged nothing.
     """
     config = read_config(folder)
-    with (folder / METRICS_FILE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows: list[dict[str, str]] = []
+    if (folder / METRICS_FILE).is_file():
+        with (folder / METRICS_FILE).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
     if not rows:
         raise UsageError(f"{folder} has logged nothing yet: wait until the study is done.")
     if int(rows[-1]["step"]) < config.run.steps:
@@ -106,6 +108,8 @@ def curves_of(folder: Path) -> list[Curve]:
         step = np.array([float(row["step"]) for row in rows]) * part
         returns = np.array([float(row[column] or "nan") for row in rows])
         seen = ~np.isnan(returns)
+        if not seen.any():
+            raise UsageError(f"{folder}: no episode of {task} has ended: give it more --steps.")
         grid = np.linspace(0, step[-1], POINTS)
         values = np.interp(grid, step[seen], returns[seen], left=np.nan)
         several = config.tasks is not None
@@ -262,8 +266,12 @@ def _short(task: str) -> str:
     return task if len(task) <= 34 else f"{task[:33]}…"
 
 
-def compare(options: Options) -> list[str]:
+def compare(options: Options, arguments: Sequence[str]) -> list[str]:
     """Writes tables and figure; returns the summary.
+
+    Args:
+        options: of the program.
+        arguments: as they were typed.
 
     Raises:
         UsageError: there are no runs, or one cannot be read.
@@ -278,7 +286,7 @@ def compare(options: Options) -> list[str]:
         versions = (json.loads((folder / VERSIONS).read_text("utf-8")) for folder in folders)
         commits = sorted({f"{each['commit']}{' (dirty)' * each['dirty']}" for each in versions})
         remarks = [f"the runs were made at commit {', '.join(commits)}"]
-        made = header("-m experiments.studies.tasks", sys.argv[1:], remarks)
+        made = header("-m experiments.studies.tasks", arguments, remarks)
         options.output.mkdir(parents=True, exist_ok=True)
         write(curves, options.output, made)
     try:

@@ -239,9 +239,10 @@ def added(options: Options) -> tuple[list[Score], list[str]]:
         swept = (folder / WORLDS).is_file()
         if not name or not (swept or any(folder.glob("*/config.json"))):
             raise ValueError(f"--add {given} must be SOURCE=DIR, of a finished sweep or study.")
-        scores += read_sweep(folder, source) if swept else read_runs(folder, source)
+        found = read_sweep(folder, source) if swept else read_runs(folder, source)
+        scores += found
         one = folder if swept else next(folder.glob("*/config.json")).parent
-        gates = sorted({score.gate for score in scores if score.source == source} - {MAIN})
+        gates = sorted({score.gate for score in found} - {MAIN})
         remarks.append(_made(source, one, f"also {', '.join(gates)}"))
     return scores, remarks
 

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -149,21 +149,17 @@ def create(config: SweepConfig) -> Path:
     folder = Path(config.output) if config.output else fresh(config)
     content = to_json(config)
     try:
-        if (folder / CONFIG).is_file():
-            if modern(json.loads(read_text(folder / CONFIG))) != content:
-                raise UsageError(
-                    f"--output {folder} holds a sweep or run with other options: choose another "
-                    f"folder, or go on with it by --resume {quoted(folder)}."
-                )
+        if _begun(folder, content):
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not _never_began(folder):
             raise UsageError(f"--output {folder} is not empty: choose another folder.")
         # Two sweeps that start together agree here on whose options the folder has.
         with FolderLock(folder):
-            (folder / CHUNKS).mkdir(exist_ok=True)
-            write_json(folder / VERSIONS, versions())
-            write_json(folder / CONFIG, content)
+            if not _begun(folder, content):
+                (folder / CHUNKS).mkdir(exist_ok=True)
+                write_json(folder / VERSIONS, versions())
+                write_json(folder / CONFIG, content)
     except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
@@ -172,6 +168,22 @@ def create(config: SweepConfig) -> Path:
             f"--output {folder} cannot be written ({reason}): choose another folder."
         ) from error
     return folder
+
+
+def _begun(folder: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a sweep with these options.
+
+    Raises:
+        UsageError: it holds one with others.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    if modern(json.loads(read_text(folder / CONFIG))) != content:
+        raise UsageError(
+            f"--output {folder} holds a sweep or run with other options: choose another folder, or "
+            f"go on with it by --resume {quoted(folder)}."
+        )
+    return True
 
 
 def _never_began(folder: Path) -> bool:

@@ -279,7 +279,7 @@ class Rated:
         best = isfinite(mean) and (self._best is None or mean > self._best)
         if best:
             self._best = mean
-            scores = result.to_json()
+            scores = result.to_json() | {"unfinished": result.scores.unfinished}
             for name in ("returns", "lengths"):
                 del scores[name]
             card = replace(self._card, steps=result.trained_steps, evaluation=scores)
@@ -290,8 +290,7 @@ class Rated:
 
     def _measured(self, result: Result) -> dict[str, float]:
         scores, (low, high) = result.scores, result.interval
-        # Of whole episodes only.
-        normalised = None if scores.unfinished else result.human_normalised
+        normalised = result.human_normalised
         return {
             "mean": scores.mean,
             "interval_low": low,
@@ -319,7 +318,7 @@ class Rated:
             f"Evaluation{of} at step {result.trained_steps:,}: mean return {scores.mean:,.2f} "
             f"(95 % interval {low:,.2f} to {high:,.2f}), {len(scores.returns)} episodes"
         )
-        if result.human_normalised is not None and not scores.unfinished:
+        if result.human_normalised is not None:
             text += f", human-normalised {100 * result.human_normalised:.0f} %"
         if result.of_optimum is not None:
             text += f", {100 * result.of_optimum:.0f} % of the optimum {scores.optimum:,.2f}"

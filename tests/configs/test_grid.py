@@ -71,6 +71,8 @@ def test_auto_is_pinned_and_what_was_given_stays():
 def test_options_of_weighing_are_dropped_for_the_sum():
     plain, weighed = runs_of("--env Catch --aux inverse --gate sum cosine --gate.scope layer")
     assert (plain.config.judging.scope, weighed.config.judging.scope) == ("shared", "layer")
+    plain, weighed = runs_of("--env Catch --aux inverse --gate sum cosine --gate.at features")
+    assert (plain.config.judging.at, weighed.config.judging.at) == ("parameters", "features")
 
 
 def test_the_first_of_a_name_keeps_it():

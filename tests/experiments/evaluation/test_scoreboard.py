@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -42,6 +43,13 @@ def test_a_score_is_human_normalised_where_there_is_a_human():
     for score, normalised in ((1.7, 0), (30.5, 1), (16.1, 0.5)):
         assert build(env="Breakout", returns=(score,)).human_normalised == pytest.approx(normalised)
     assert build().human_normalised is None
+
+
+def test_the_score_of_episodes_that_were_cut_is_not_human_normalised():
+    whole = build(env="Breakout", returns=(16.1,))
+    cut = replace(whole, scores=replace(whole.scores, unfinished=1))
+    assert whole.human_normalised is not None
+    assert cut.human_normalised is None
 
 
 def test_the_table_has_two_lines_for_each_run_in_the_order_given(result):

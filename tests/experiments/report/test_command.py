@@ -58,3 +58,11 @@ def test_options_that_change_no_game_and_no_number_are_no_options_of_what_is_lea
     assert not {"env.num_threads", "threads", "device", "run_dir"} & set(found)
     # Without heads nothing is judged, so the gate's options mean nothing.
     assert not any(flag.startswith("gate.") for flag in found)
+
+
+def test_an_option_of_an_algorithm_that_is_younger_than_the_config_is_as_it_was_then(config_of):
+    config = config_of("--env minigrid/Empty-8x8 --algo ppo")
+    assert options(config)["algo.ppo.advantage_floor"] > 0
+    del config["algo"]["advantage_floor"]
+    assert options(config)["algo.ppo.advantage_floor"] == 0.0
+    assert "--algo.ppo.advantage-floor 0.0" in command(config)

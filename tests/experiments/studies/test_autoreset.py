@@ -130,3 +130,10 @@ def test_a_core_and_minibatches_work_with_it(learnt):
     )
     assert all(trajectory.valid.all() for trajectory in trajectories)
     assert trajectories[0].reset[ROWS].all()
+
+
+@pytest.mark.parametrize("flags", ["--aux value_replay", "--algo ppg", "--algo=ppg"])
+def test_what_learns_again_from_stored_trajectories_is_refused(flags, capsys):
+    assert main(["--unmasked", "--", "--env", "Catch", *flags.split()]) == 2
+    name = flags.replace("=", " ").split()[-1]
+    assert capsys.readouterr().err.startswith(f"autoreset.py: --unmasked does not go with {name}")

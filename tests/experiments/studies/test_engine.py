@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs.errors import UsageError
 from experiments.results import Table, read_table
 from experiments.studies import engine
 from experiments.studies.engine import Study, average, by_seed, number, parse_number
@@ -115,3 +116,9 @@ def test_a_second_program_does_not_write_the_same_tables(study, tmp_path):
     with FolderLock(tmp_path), pytest.raises(InUseError, match="is in use by process"):
         study.complete([("a", "1")], trained([]), [], keep=False)
     assert list(tmp_path.glob("*.csv")) == []
+
+
+def test_a_run_with_two_heads_is_refused(made_up):
+    folder = made_up("--env Catch --aux none inverse+spr --steps 100", ["step", "100"])
+    with pytest.raises(UsageError, match=r"has the heads inverse\+spr: give a study whose runs"):
+        engine.trained(folder)

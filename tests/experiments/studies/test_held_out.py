@@ -68,6 +68,7 @@ def test_the_same_policy_scores_the_same(trained):
     ("flags", "cure"),
     [
         ("--env Catch", "use --env Gridworld"),
+        ("--env procgen/coinrun", "use --env Gridworld"),
         ("--env Gridworld --env.termination-probability 0 --env.num-worlds 3", "make it larger"),
     ],
 )
@@ -78,6 +79,17 @@ def test_what_cannot_be_scored_is_refused_in_one_sentence(tmp_path, capsys, flag
     assert said.count("\n") == 1
     assert said.startswith("held_out.py: --env")
     assert cure in said
+    assert not folder.exists()
+
+
+def test_a_run_lets_go_of_its_folder_at_the_end(trained):
+    _, folder = trained()
+    assert not any(path.name.startswith(".lock.") for path in folder.iterdir())
+
+
+def test_it_only_begins_runs(capsys):
+    assert main(["--", "--env", "Gridworld", "--resume", "runs/x"]) == 2
+    assert capsys.readouterr().err.startswith("held_out.py: --resume has no effect here")
 
 
 @pytest.mark.parametrize("name", ["every", "episodes", "num_envs"])

@@ -74,6 +74,21 @@ def test_a_study_is_read_written_and_drawn_again_from_its_tables(study, capsys):
     assert "which is not there" in capsys.readouterr().err
 
 
+def test_a_run_without_a_log_or_without_an_episode_is_refused_in_a_sentence(study, capsys):
+    log = study / "one" / "metrics.csv"
+    header, *lines = log.read_text().splitlines()
+    column = header.split(",").index("return")
+    cut = [
+        ",".join("" if i == column else x for i, x in enumerate(line.split(","))) for line in lines
+    ]
+    log.write_text("\n".join([header, *cut]) + "\n")
+    assert tasks.main([str(study), "--output", "out"]) == 2
+    assert "no episode of Catch has ended" in capsys.readouterr().err
+    log.unlink()
+    assert tasks.main([str(study), "--output", "out"]) == 2
+    assert "has logged nothing yet" in capsys.readouterr().err
+
+
 def test_environments_that_cannot_be_divided_evenly_are_counted_as_the_run_divides_them(
     tmp_path, monkeypatch
 ):

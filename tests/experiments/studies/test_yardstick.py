@@ -113,6 +113,10 @@ def test_arms_that_were_made_apart_are_added_and_replace_nothing(tmp_path):
     final = {s.gate: s.values[0] for s in found if s.measure == "final"}
     assert final == {"main-only": 10.0, "sum": 2.0, "cosine": 9.0, "bounded": 9.5}
     assert "# tabular: also bounded, commit abc, some" in remarks
+    both = [f"tabular={whole}", f"tabular={apart}"]
+    assert yardstick.main(["--add", *both, "--output", str(tmp_path / "both")]) == 0
+    remarks = yardstick.read(tmp_path / "both")[1]
+    assert "# tabular: also bounded, commit abc, some" in remarks
     assert sum(line.startswith("# command") for line in remarks) == 1
 
 
