@@ -20,7 +20,7 @@ from configs.grid import Planned
 from configs.training import TrainConfig
 from experiments.running.backends import forked, importable
 from experiments.running.worker import end_with_parent
-from experiments.training.build import build, check_gate, check_losses, check_minibatches, gate_of
+from experiments.training.build import build, check_update, gate_of
 from experiments.training.hardware import Hardware
 
 
@@ -89,11 +89,7 @@ def check_arm(config: TrainConfig) -> None:
     algorithm = config.algo.build(config.run.discount)
     with naming(config.env, "env"):
         num_envs = min(config.task_sizes)
-    check_minibatches(config, algorithm, num_envs)
-    gate = gate_of(config)
-    slices = max(algorithm.minibatches, algorithm.phase_minibatches)
-    check_gate(config, gate, num_envs // slices)
-    check_losses(config, gate, algorithm)
+    check_update(config, algorithm, gate_of(config), num_envs)
 
 
 def _kind(config: TrainConfig) -> Any:

@@ -20,7 +20,7 @@ from experiments.running.folder import Study
 from experiments.running.request import Request, plan, read_arguments
 from experiments.running.search import Trials
 from experiments.running.watch import Watch, failures, look, summary, tail, why
-from experiments.running.worker import Task
+from experiments.running.worker import TrainingJob
 from experiments.training.hardware import StopRequest
 from experiments.training.trainer import DIVERGED, DONE
 
@@ -36,7 +36,7 @@ class Source(Protocol):
     def more(self) -> bool:
         """Whether there are runs to come."""
 
-    def take(self, count: int) -> list[Task]:
+    def take(self, count: int) -> list[TrainingJob]:
         """The next runs, at most so many."""
 
     def ended(self, name: str) -> None:
@@ -49,17 +49,17 @@ class Source(Protocol):
 class Queue:
     """Runs that are all known from the start."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = deque(tasks)
+    def __init__(self, jobs: Sequence[TrainingJob]) -> None:
+        self._jobs = deque(jobs)
 
     @property
     def more(self) -> bool:
         """Whether there are runs to come."""
-        return bool(self._tasks)
+        return bool(self._jobs)
 
-    def take(self, count: int) -> list[Task]:
+    def take(self, count: int) -> list[TrainingJob]:
         """The next runs, at most so many."""
-        return [self._tasks.popleft() for _ in range(min(count, len(self._tasks)))]
+        return [self._jobs.popleft() for _ in range(min(count, len(self._jobs)))]
 
     def ended(self, name: str) -> None:
         """Takes note of nothing."""
@@ -81,8 +81,8 @@ def conduct(backend: Backend, source: Source, watch: Watch, retries: int) -> boo
     Returns:
         Whether a signal stopped them.
     """
-    again, attempts = deque[Task](), Counter[str]()
-    by_name: dict[str, Task] = {}
+    again, attempts = deque[TrainingJob](), Counter[str]()
+    by_name: dict[str, TrainingJob] = {}
     rows = watch.progress.rows
     with StopRequest() as stop:
         stopping = False
@@ -92,27 +92,27 @@ def conduct(backend: Backend, source: Source, watch: Watch, retries: int) -> boo
                 batch += source.take(backend.free - len(batch))
                 if batch:
                     backend.start(batch)
-                by_name |= {task.name: task for task in batch}
-                for task in batch:
-                    rows[task.name].state = "queued"
+                by_name |= {job.name: job for job in batch}
+                for job in batch:
+                    rows[job.name].state = "queued"
             for name, code in backend.wait(POLL_SECONDS):
-                task, row = by_name[name], rows[name]
-                attempts[task.name] += 1
-                if code == DONE and folders.is_done(task.folder, task.steps):
-                    row.state, row.speed = "done", tail(task.folder)[1]
-                    row.step = task.steps
+                job, row = by_name[name], rows[name]
+                attempts[job.name] += 1
+                if code == DONE and folders.is_done(job.folder, job.steps):
+                    row.state, row.speed = "done", tail(job.folder)[1]
+                    row.step = job.steps
                 elif row.state == "pruned":
                     pass
                 elif stop.requested:
                     row.state = "waiting"
                     continue
                 else:
-                    row.reason = why(watch.progress, task.name, code)
+                    row.reason = why(watch.progress, job.name, code)
                     # A loss that is not finite will not be so the second time either.
-                    if code != DIVERGED and attempts[task.name] <= retries:
+                    if code != DIVERGED and attempts[job.name] <= retries:
                         row.state = "waiting"
-                        again.append(task)
-                        watch.note(f"{task.name} failed and is tried again: {row.reason}")
+                        again.append(job)
+                        watch.note(f"{job.name} failed and is tried again: {row.reason}")
                         continue
                     row.state = "failed"
                 watch.ended(row)
@@ -231,7 +231,7 @@ def study_runs(request: Request, console: Console) -> int:
                 # One seed of everything comes first, so that arms can be compared early.
                 ordered = sorted(runs, key=lambda run: run.config.run.seed)
                 missing = [run for run in ordered if progress.rows[run.name].state != "done"]
-                source = Queue([Task.of(run, study.folder, home) for run in missing])
+                source = Queue([TrainingJob.of(run, study.folder, home) for run in missing])
             stopped = conduct(backend, source, watch, options.retries)
         return conclude(study, watch, stopped, console, trials.best() if trials else "")
 

@@ -24,7 +24,7 @@ from configs.numbers import whole_number
 from configs.study import Axes
 from experiments.running.folder import PRUNED, Grid, Search, Study
 from experiments.running.watch import Row, Watch
-from experiments.running.worker import Task
+from experiments.running.worker import TrainingJob
 
 JOURNAL, TRIALS = "search.journal", "trials.csv"
 RANGE = re.compile(r"([-+]?[\d.][\d_.e+-]*?)\.\.([-+]?[\d.][\d_.e+-]*)(:log)?", re.IGNORECASE)
@@ -199,7 +199,7 @@ class Trials:
         trials = self._asked.get_trials(deepcopy=False)
         return self.search.trials - sum(AXES in trial.user_attrs for trial in trials)
 
-    def take(self, count: int) -> list[Task]:
+    def take(self, count: int) -> list[TrainingJob]:
         """The next runs; proposes trials where too few are known.
 
         Args:
@@ -210,7 +210,9 @@ class Trials:
             self._propose()
         names = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
         self._started |= set(names)
-        return [Task.of(self._rows[name].run, self.study.folder, self._home) for name in names]
+        return [
+            TrainingJob.of(self._rows[name].run, self.study.folder, self._home) for name in names
+        ]
 
     def ended(self, name: str) -> None:
         """Takes note that a run has ended for good."""

@@ -39,7 +39,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingJob:
     """A run of a study."""
 
     home: str
@@ -52,7 +52,7 @@ class Task:
     steps: int
 
     @classmethod
-    def of(cls, run: Planned, study: Path, home: str) -> "Task":
+    def of(cls, run: Planned, study: Path, home: str) -> "TrainingJob":
         """What a worker needs to know of a planned run.
 
         Args:

@@ -24,15 +24,15 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments.figures import BLACK, BLUE, GREEN, VERMILLION, tidy
-from experiments.report.runs import LATE
 from experiments.results import Row, Table, options_of, remark
 from experiments.statistics import Interval, compare_with
 from experiments.studies.engine import (
     ALONE,
     Key,
-    Study,
+    Tables,
     Trained,
     average,
+    late,
     number,
     parse_number,
     trained,
@@ -105,7 +105,7 @@ def result(run: Trained) -> Result:
     return Result(
         run.gate or ALONE,
         options.seed,
-        average("return", [row for row in rows if int(row["step"]) >= LATE * options.steps]),
+        average("return", late(rows, options.steps)),
         average(f"{run.head}/cosine", rows),
         average(f"{run.head}/passed", rows),
     )
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str]) -> int:
     """Compares and draws; returns the exit code."""
     options = options_of(Options, arguments, "adversarial.py", __doc__)
     table = Table(options.output / RUNS, COLUMNS)
-    study = Study("-m experiments.studies.adversarial", COLUMNS[:2], (table,))
+    tables = Tables("-m experiments.studies.adversarial", COLUMNS[:2], (table,))
     try:
         if options.study:
             runs = trained(Path(options.study))
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
             first, seeds = next(iter(runs.values())).config, len({key[-1] for key in runs})
             said = f"{first.choice.env}, {first.run.steps:,} steps, {seeds} seeds: a harmful head"
             title = options.title or f"{said} ({heads.pop()})"
-            study.complete(
+            tables.complete(
                 list(results),
                 lambda key: [results[key].cells()],
                 arguments,

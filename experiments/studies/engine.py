@@ -1,8 +1,8 @@
 """What the analyses of studies share: the runs of a `study.py`, and tables of what came of them.
 
-An analysis says which runs it wants and how one of them becomes a row; `Study.complete` makes those
-that its tables lack and appends each row as soon as it is known, so that what is interrupted goes
-on where it stopped.  Summaries and figures are made from the tables alone.
+An analysis says which runs it wants and how one of them becomes a row; `Tables.complete` makes
+those that its tables lack and appends each row as soon as it is known, so that what is interrupted
+goes on where it stopped. Summaries and figures are made from the tables alone.
 """
 
 import csv
@@ -17,6 +17,7 @@ import numpy as np
 from agents.logs.report import METRICS_FILE
 from configs.errors import UsageError
 from configs.training import TrainConfig
+from experiments.report.runs import LATE
 from experiments.results import Row, Table, header
 from experiments.running import folder as folders
 from experiments.training.lock import FolderLock
@@ -26,6 +27,16 @@ def average(column: str, rows: Sequence[Row]) -> float:
     """Mean of a column over the rows that have it; NaN if none has."""
     values = [float(row[column]) for row in rows if row.get(column)]
     return float(np.mean(values)) if values else float("nan")
+
+
+def late(rows: Sequence[Row], steps: int) -> list[Row]:
+    """The rows of the last tenth of a run, whose mean return is called final.
+
+    Args:
+        rows: of its log.
+        steps: of the whole run.
+    """
+    return [row for row in rows if int(row["step"]) >= LATE * steps]
 
 
 ALONE = "main only"
@@ -90,7 +101,7 @@ def trained(folder: Path) -> dict[Key, Trained]:
 
 
 @dataclass(frozen=True)
-class Study:
+class Tables:
     """The tables of a study.  Each begins with the columns of the key, then come its own."""
 
     program: str

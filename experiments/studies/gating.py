@@ -27,8 +27,8 @@ import tyro
 
 from agents.logs.report import METRICS_FILE
 from configs.cli import parse
-from experiments.results import Table, options_of, run_alone, split_flags
-from experiments.studies.engine import Key, Study, by_seed, number
+from experiments.results import Row, Table, options_of, run_alone, split_flags
+from experiments.studies.engine import Key, Tables, by_seed, late, number
 from experiments.training.run_folder import read_config
 
 Question = Literal["every", "main", "metric", "significant"]
@@ -102,18 +102,21 @@ def read(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def summary(rows: Sequence[Mapping[str, str]], heads: Sequence[str]) -> list[float]:
+def summary(rows: Sequence[Row], heads: Sequence[str]) -> list[float]:
     """The numbers of a run, in the order of the columns.
 
     Args:
         rows: of its log.
         heads: whose numbers are averaged.
     """
-    steps = [int(row["step"]) for row in rows]
-    late = [row for row, step in zip(rows, steps, strict=True) if step > 0.9 * steps[-1]]
     logged = [_mean(rows, [f"{head}/{name}" for head in heads]) for name in LOGGED]
     speed = median(float(row["sps"]) for row in rows)
-    return [_mean(rows[-1:], ["return"]), _mean(late, ["return"]), *logged, speed]
+    return [
+        _mean(rows[-1:], ["return"]),
+        _mean(late(rows, int(rows[-1]["step"])), ["return"]),
+        *logged,
+        speed,
+    ]
 
 
 def _mean(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> float:
@@ -132,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
     options = options_of(Options, own, "gating.py", __doc__)
     folder = Path(options.folder).resolve()
     table = Table(Path(options.output) if options.output else folder / TABLE, COLUMNS)
-    study = Study("-m experiments.studies.gating", COLUMNS[:2], (table,))
+    tables = Tables("-m experiments.studies.gating", COLUMNS[:2], (table,))
     every_arm = arms(options.studies)
     try:
         heads = parse(extra).choice.aux
@@ -149,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
 
         # Not from the table, but from the runs: those that are complete are only read again.
         wanted = by_seed([(arm,) for arm in every_arm], options.seeds)
-        study.complete(wanted, learn, arguments, keep=False)
+        tables.complete(wanted, learn, arguments, keep=False)
     except ValueError as error:
         print(f"gating: {error}", file=sys.stderr)
         return 2

@@ -26,14 +26,14 @@ from matplotlib.figure import Figure
 
 from configs.choice import names
 from experiments.figures import NO_GATE, Ink, inks, tidy
-from experiments.report.runs import LATE
 from experiments.results import Row, Table, options_of, remark
 from experiments.statistics import Difference, bootstrap_means, compare_with, holm
 from experiments.studies.engine import (
     ALONE,
-    Study,
+    Tables,
     Trained,
     average,
+    late,
     number,
     parse_number,
     trained,
@@ -121,7 +121,7 @@ def outcome(run: Trained) -> Outcome:
         run.head,
         run.gate,
         options.seed,
-        final=average("return", [row for row in rows if int(row["step"]) >= LATE * options.steps]),
+        final=average("return", late(rows, options.steps)),
         whole=average("return", rows),
         cosine=average(f"{run.head}/cosine", rows),
         passed=average(f"{run.head}/passed", rows),
@@ -135,18 +135,20 @@ def outcome(run: Trained) -> Outcome:
     )
 
 
-def study_in(folder: Path) -> Study:
+def tables_in(folder: Path) -> Tables:
     """The tables in a folder: `curves.csv`, and `runs.csv`, written last."""
     curves = Table(folder / CURVES, (*KEY, *map(str, range(POINTS))))
-    return Study("-m experiments.studies.heads", KEY, (curves, Table(folder / RUNS, KEY + COLUMNS)))
+    return Tables(
+        "-m experiments.studies.heads", KEY, (curves, Table(folder / RUNS, KEY + COLUMNS))
+    )
 
 
-def read(study: Study) -> tuple[list[str], list[Outcome]]:
+def read(tables: Tables) -> tuple[list[str], list[Outcome]]:
     """The remarks above the tables, and the runs in them."""
-    curves, runs = study.tables
+    curves, runs = tables.tables
     remarks, rows = runs.read()
-    by_run = {study.key_of(row): row for row in curves.read()[1]}
-    return remarks, [_parse(row, by_run[study.key_of(row)]) for row in rows]
+    by_run = {tables.key_of(row): row for row in curves.read()[1]}
+    return remarks, [_parse(row, by_run[tables.key_of(row)]) for row in rows]
 
 
 def read_ordered(folder: Path) -> tuple[list[str], list[Outcome]]:
@@ -155,7 +157,7 @@ def read_ordered(folder: Path) -> tuple[list[str], list[Outcome]]:
     Raises:
         ValueError: there are no runs.
     """
-    remarks, found = read(study_in(folder))
+    remarks, found = read(tables_in(folder))
     if not found:
         raise ValueError(f"{folder} has no runs: give the folder of a STUDY.")
     order = (ALONE, *names("aux"))
@@ -304,7 +306,7 @@ def main(arguments: Sequence[str]) -> int:
             first = next(iter(runs.values())).config
             steps, seeds = first.run.steps, len({key[-1] for key in runs})
             title = options.title or f"{first.choice.env}, {steps:,} steps, {seeds} seeds"
-            study_in(options.output).complete(
+            tables_in(options.output).complete(
                 list(runs),
                 lambda key: outcomes[key].cells(),
                 arguments,

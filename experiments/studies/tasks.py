@@ -30,6 +30,7 @@ from configs.errors import UsageError
 from configs.tasks import FAMILY, tasks_of
 from configs.training import TrainConfig
 from experiments.figures import COLOURS, curve_with_band, tidy
+from experiments.report.runs import LATE
 from experiments.results import header, print_lines, read_table
 from experiments.statistics import Difference, estimates, paired
 from experiments.training.run_folder import CONFIG, VERSIONS, read_config
@@ -37,8 +38,6 @@ from experiments.training.run_folder import CONFIG, VERSIONS, read_config
 ALONE = "alone"
 POINTS = 41
 """At which curves are kept, the beginning included."""
-LAST = 0.9
-"""The final return is the mean after this part of the run."""
 RUN_COLUMNS = ("env", "policy", "task", "role", "arm", "seed", "steps", "mean", "final")
 CURVES, RUNS, SUMMARY, PICTURE = "curves.csv", "runs.csv", "summary.csv", "tasks.png"
 
@@ -82,7 +81,7 @@ class Curve:
     @property
     def final(self) -> float:
         """The mean of the last tenth."""
-        return float(np.nanmean(self.returns[int(LAST * (POINTS - 1)) :]))
+        return float(np.nanmean(self.returns[int(LATE * (POINTS - 1)) :]))
 
 
 def curves_of(folder: Path) -> list[Curve]:

@@ -94,10 +94,7 @@ def build(
     gate = gate_of(config)
     check_tasks(config, gate)
     num_envs = min(own.spec.num_envs for own in env.tasks)
-    check_minibatches(config, algorithm, num_envs)
-    slices = max(algorithm.minibatches, algorithm.phase_minibatches)
-    check_gate(config, gate, num_envs // slices, heads)
-    check_losses(config, gate, algorithm)
+    check_update(config, algorithm, gate, num_envs, heads)
     try:
         if step == 0 and tries_teachers:
             for index, task in enumerate(tasks):
@@ -245,6 +242,31 @@ def share_of_environments(config: TrainConfig, processes: Processes) -> int:
             f"of {size}."
         )
     return num_envs // size
+
+
+def check_update(
+    config: TrainConfig,
+    algorithm: Algorithm,
+    gate: Gate,
+    num_envs: int,
+    heads: Mapping[str, AuxiliaryHead] | None = None,
+) -> None:
+    """Refuses updates that cannot be made, from what costs nothing to build.
+
+    Args:
+        config: of the run.
+        algorithm: that was chosen.
+        gate: that was chosen.
+        num_envs: of the smallest task in this process.
+        heads: by name, where they are built.
+
+    Raises:
+        UsageError: a minibatch or the gate cannot be as it is asked for.
+    """
+    check_minibatches(config, algorithm, num_envs)
+    minibatches = max(algorithm.minibatches, algorithm.phase_minibatches)
+    check_gate(config, gate, num_envs // minibatches, heads)
+    check_losses(config, gate, algorithm)
 
 
 def check_minibatches(config: TrainConfig, algorithm: Algorithm, num_envs: int) -> None:

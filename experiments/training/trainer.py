@@ -209,7 +209,7 @@ def open_report(run: Run) -> Sink:
     return Report(run.folder, run.config.run.steps, description, start, track=track)
 
 
-class Interval:
+class Every:
     """Tells when training passes the next multiple of a number of agent steps."""
 
     def __init__(self, steps: int, start: int = 0) -> None:
@@ -259,7 +259,7 @@ class Trainer:
         self.learner = run.session.learner
         self._open_sink, self._stop = sink, stop
         start = self.learner.steps
-        self._callbacks = [(Interval(one.every, start), one.call) for one in callbacks]
+        self._callbacks = [(Every(one.every, start), one.call) for one in callbacks]
 
     def step(self) -> dict[str, Tensor]:
         """Collects one trajectory and learns from it; returns scalars for the log."""
@@ -300,8 +300,8 @@ class Trainer:
         metrics = RunningMean(processes)
         began = logged_at = saved_at = time.monotonic()
         logged_step = learner.steps
-        logs = Interval(options.log_interval, logged_step)
-        pictures = Interval(options.picture_interval, logged_step)
+        logs = Every(options.log_interval, logged_step)
+        pictures = Every(options.picture_interval, logged_step)
         patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = ruined = False

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from experiments.running import command, worker
 from experiments.running.watch import Watch, look
-from experiments.running.worker import CRASHED, Task
+from experiments.running.worker import CRASHED, TrainingJob
 from experiments.training.trainer import DIVERGED, DONE
 
 
@@ -49,7 +49,7 @@ def conducted(study, trained):
         made = study()
         made.save()
         runs = made.runs()
-        tasks = [Task(".", str(made.folder), run.name, run.words, 100) for run in runs]
+        tasks = [TrainingJob(".", str(made.folder), run.name, run.words, 100) for run in runs]
         backend, text = Scripted(codes, trained), io.StringIO()
         watch = Watch(look(made.folder, runs, 2), Console(file=text, width=200))
         stopped = command.conduct(backend, command.Queue(tasks), watch, retries)
@@ -168,5 +168,5 @@ def test_a_run_whose_path_is_no_utf8_has_a_log(tmp_path, monkeypatch):
     (study / "logs").mkdir(parents=True)
     monkeypatch.setattr(worker.command, "main", lambda words: print(words[-1]) or DONE)
     monkeypatch.chdir(tmp_path)
-    assert Task(str(tmp_path), str(study), FIRST, (), 100).run() == DONE
+    assert TrainingJob(str(tmp_path), str(study), FIRST, (), 100).run() == DONE
     assert r"\udcff" in (study / "logs" / f"{FIRST}.log").read_text("utf-8")

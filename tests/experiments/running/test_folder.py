@@ -2,7 +2,7 @@ import pytest
 
 from configs.errors import UsageError
 from experiments.running import folder as folders
-from experiments.running.worker import Task
+from experiments.running.worker import TrainingJob
 from experiments.training.trainer import DIVERGED, DONE
 
 
@@ -59,7 +59,7 @@ def test_a_run_that_made_its_steps_in_vain_is_not_done_and_is_tried_again(
     trained, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)  # as the task does, but only for this test
-    task, codes = Task(str(tmp_path), str(tmp_path), "run", (), 100), [DIVERGED, DONE]
+    task, codes = TrainingJob(str(tmp_path), str(tmp_path), "run", (), 100), [DIVERGED, DONE]
     task.log.parent.mkdir()
 
     def trains(words):

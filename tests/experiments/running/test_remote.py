@@ -10,7 +10,7 @@ import pytest
 from configs.errors import UsageError
 from experiments.running.folder import is_done, last_step
 from experiments.running.remote import RayTasks, SlurmArray
-from experiments.running.worker import Task
+from experiments.running.worker import TrainingJob
 from experiments.training.lock import HOLDER
 
 
@@ -19,7 +19,9 @@ def tasks(study):
     """The runs of a small study as tasks."""
     made = study("--seed 1 2")
     made.save()
-    return [Task(os.getcwd(), str(made.folder), run.name, run.words, 100) for run in made.runs()]
+    return [
+        TrainingJob(os.getcwd(), str(made.folder), run.name, run.words, 100) for run in made.runs()
+    ]
 
 
 def finish(backend, seconds=120):
@@ -119,7 +121,7 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue_and_goes_on(study, tm
     made = study("--seed 1 --checkpoint-minutes 0.01", steps)
     made.save()
     (run,) = made.runs()
-    task = Task(os.getcwd(), str(made.folder), run.name, run.words, steps)
+    task = TrainingJob(os.getcwd(), str(made.folder), run.name, run.words, steps)
     backend = SlurmArray(1, 0.0, (), tmp_path / "jobs", cluster="local")
     backend.start([task])
     (job,) = backend._running
@@ -147,7 +149,10 @@ def test_a_lost_machine_of_a_ray_cluster_loses_no_run(study):
     steps = 30_000
     made = study("--seed 1 2 --checkpoint-minutes 0.01", steps)
     made.save()
-    tasks = [Task(os.getcwd(), str(made.folder), run.name, run.words, steps) for run in made.runs()]
+    tasks = [
+        TrainingJob(os.getcwd(), str(made.folder), run.name, run.words, steps)
+        for run in made.runs()
+    ]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     backend = RayTasks(0, 0.0, cluster.address)

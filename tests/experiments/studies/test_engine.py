@@ -5,7 +5,7 @@ import pytest
 from configs.errors import UsageError
 from experiments.results import Table, read_table
 from experiments.studies import engine
-from experiments.studies.engine import Study, average, by_seed, number, parse_number
+from experiments.studies.engine import Tables, average, by_seed, number, parse_number
 from experiments.training.lock import FolderLock, InUseError
 
 KEY = ("arm", "seed")
@@ -17,7 +17,7 @@ def study(tmp_path):
         Table(tmp_path / "curves.csv", (*KEY, "0", "1")),
         Table(tmp_path / "runs.csv", (*KEY, "x")),
     )
-    return Study("-m study", KEY, tables)
+    return Tables("-m study", KEY, tables)
 
 
 def trained(calls, fails=()):

@@ -47,8 +47,8 @@ def row(step, value, cosine="", sps=10, head="distill"):
 
 
 def test_a_summary_is_of_what_was_measured():
-    # The last tenth of 100 steps begins after step 90: 3 and 5; the last is 5.
-    rows = [row(50, "1", "0.5"), row(90, "2"), row(95, "3", "0.25", sps=30), row(100, "5", sps=20)]
+    # The last tenth of 100 steps begins at step 90: 4, 3 and 5; the last is 5.
+    rows = [row(50, "1", "0.5"), row(90, "4"), row(95, "3", "0.25", sps=30), row(100, "5", sps=20)]
     last, late, cosine, *others, speed = summary(rows, ["distill"])
     assert (last, late, cosine, speed) == (5.0, 4.0, 0.375, 15.0)
     assert len(others) == len(LOGGED) - 1

@@ -49,7 +49,7 @@ def test_an_arm_is_named_by_what_was_chosen(write, line, arm):
     assert read(write("run", line)).arm == arm
 
 
-def test_all_scores_are_in_the_table_with_how_they_were_made(write, tmp_path, monkeypatch):
+def test_all_scores_are_in_the_table_with_how_they_were_made(write, tmp_path):
     runs = (
         write("one", "--core gru --algo a2c", seed=1),
         write("two", "--core gru --algo a2c", seed=2, scores=((0, 0.0), (100, 6.0))),
@@ -57,14 +57,13 @@ def test_all_scores_are_in_the_table_with_how_they_were_made(write, tmp_path, mo
     )
     output = tmp_path / "out"
     given = [*map(str, runs), "--explorer", "0.73", "--output", str(output)]
-    monkeypatch.setattr("sys.argv", ["generalisation.py", *given])
-    said = generalisation(Options(runs, output, explorer=0.73))
+    said = generalisation(Options(runs, output, explorer=0.73), given)
     lines = (output / "held_out.csv").read_text(encoding="utf-8").splitlines()
     above = [line for line in lines if line.startswith("#")]
     assert above[0].startswith("# command: python -m experiments.studies.generalisation")
-    assert above[2] == "# GRU, A2C, seed 2: commit c0ffee (dirty), a machine, 2 cores"
-    # One line for each run and one for each arm.
-    assert len(above) == 1 + 3 + 2
+    assert above[5] == "# GRU, A2C, seed 2: commit c0ffee (dirty), a machine, 2 cores"
+    # Besides command, commit, hardware and packages a line for each run and one for each arm.
+    assert len(above) == 4 + 3 + 2
     rows = list(csv.DictReader(lines[len(above) :]))
     assert list(rows[0]) == COLUMNS.split(",")
     found = [(row["arm"], row["seed"], row["step"], float(row["fraction"])) for row in rows]

@@ -15,8 +15,8 @@ from experiments.studies.heads import (
     outcome,
     read,
     redraw,
-    study_in,
     summary,
+    tables_in,
     verdicts,
 )
 
@@ -43,7 +43,7 @@ def test_a_run_survives_its_lines(tmp_path):
     first = Outcome(ALONE, "", 1, 0.5, 0.25, NAN, NAN, 3.0, curve)
     second = Outcome("curl", "cosine", 2, -0.5, 0.125, -0.75, 0.5, 4.0, curve)
     runs = {(each.head, each.gate, str(each.seed)): each for each in (first, second)}
-    study = study_in(tmp_path / "new")
+    study = tables_in(tmp_path / "new")
     study.complete(list(runs), lambda key: runs[key].cells(), [], keep=False)
     remarks, found = read(study)
     assert remarks[0].startswith("# command: python -m experiments.studies.heads")
@@ -58,14 +58,14 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
     line = "--env Catch --aux none inverse --gate sum --seed 1 2 --steps 100"
     folder = tmp_path / "x"
     assert main([str(made_up(line, lines)), "--output", str(folder)]) == 0
-    _, runs = read(study_in(folder))
+    _, runs = read(tables_in(folder))
     names = [(run.head, run.gate, run.seed) for run in runs]
     assert names == [(ALONE, "", 1), ("inverse", "sum", 1), (ALONE, "", 2), ("inverse", "sum", 2)]
     # A head more: only its rows are added.
     more = made_up(line.replace("inverse", "termination"), lines, "more")
-    assert remark(read(study_in(folder))[0], "title") == "Catch, 100 steps, 2 seeds"
+    assert remark(read(tables_in(folder))[0], "title") == "Catch, 100 steps, 2 seeds"
     assert main([str(more), "--output", str(folder), "--keep", "--title", "both heads"]) == 0
-    _, after = read(study_in(folder))
+    _, after = read(tables_in(folder))
     assert [each.final for each in after[:4]] == [each.final for each in runs]
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
@@ -82,7 +82,7 @@ def test_everything_is_written_and_what_is_there_is_kept(made_up, tmp_path):
 
 def test_tables_that_do_not_say_their_steps_are_not_drawn(tmp_path):
     run = Outcome(ALONE, "", 1, 0.5, 0.25, NAN, NAN, 3.0, np.zeros(POINTS))
-    study_in(tmp_path).complete([(ALONE, "", "1")], lambda _: run.cells(), [], keep=False)
+    tables_in(tmp_path).complete([(ALONE, "", "1")], lambda _: run.cells(), [], keep=False)
     with pytest.raises(ValueError, match="has no line '# steps: '"):
         redraw(tmp_path / "heads.png")
 

@@ -18,7 +18,7 @@ from experiments.training.trainer import (
     DONE,
     STOPPED,
     Callback,
-    Interval,
+    Every,
     Trainer,
     resume,
     set_up,
@@ -169,8 +169,8 @@ def test_too_many_skipped_updates_end_the_run():
 
 
 def test_an_interval_is_passed_once_for_all_multiples_that_one_step_skips():
-    interval = Interval(10, start=4)
-    assert [interval.passed(step) for step in (9, 10, 15, 19, 45, 49, 50)] == [
+    every = Every(10, start=4)
+    assert [every.passed(step) for step in (9, 10, 15, 19, 45, 49, 50)] == [
         *(False, True, False, False),
         *(True, False, True),
     ]
