@@ -6,7 +6,6 @@ for a caller that logs and saves by itself.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from agents.logs.report import NoReport, Progress, Report, Split
+from agents.logs.report import NoReport, Progress, Report
 from agents.logs.tracking import check_installed
 from agents.networks.actor_critic import NotFiniteError
 from agents.networks.torsos import MlpConfig
 from agents.runtime.distributed import Agreement, will_lead
-from agents.statistics import RunningMean
 from configs.cli import ResumeOptions, is_resume, parse, parse_resume
 from configs.errors import naming
 from configs.presets import BY_OBSERVATION, hint_on_gpu, preset, untuned
@@ -39,6 +37,7 @@ from experiments.training.endings import (
 from experiments.training.evaluating import Evaluator, check_evaluation
 from experiments.training.hardware import StopRequest, choose_hardware, keep_freed_memory
 from experiments.training.lock import FolderLock
+from experiments.training.meter import Every, Meter
 from experiments.training.session import Session, load_latest, restore
 
 FIRST_CHECKPOINT_SECONDS = 30.0
@@ -209,21 +208,6 @@ def open_report(run: Run) -> Sink:
     return Report(run.folder, run.config.run.steps, description, start, track=track)
 
 
-class Every:
-    """Tells when training passes the next multiple of a number of agent steps."""
-
-    def __init__(self, steps: int, start: int = 0) -> None:
-        """Counts from `start` agent steps."""
-        self._steps, self._last = steps, start
-
-    def passed(self, step: int) -> bool:
-        """Whether a multiple lies after the last `step` that returned true, up to this one."""
-        if step // self._steps == self._last // self._steps:
-            return False
-        self._last = step
-        return True
-
-
 @dataclass(frozen=True)
 class Callback:
     """A function that the trainer calls at intervals, after an update."""
@@ -297,12 +281,10 @@ class Trainer:
         processes = session.processes
         # Other processes would wait for one that leaves the loop by itself.
         alone = processes.size == 1
-        metrics = RunningMean(processes)
-        began = logged_at = saved_at = time.monotonic()
-        logged_step = learner.steps
-        logs = Every(options.log_interval, logged_step)
-        pictures = Every(options.picture_interval, logged_step)
-        patience = min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
+        meter = Meter(session, self.run.config.choice.gate)
+        logs = Every(options.log_interval, learner.steps)
+        pictures = Every(options.picture_interval, learner.steps)
+        saved_at, patience = 0.0, min(FIRST_CHECKPOINT_SECONDS, 60 * options.checkpoint_minutes)
         evaluator = Evaluator(self.run.config, session, self.run.folder)
         over = diverged = ruined = False
         stops = Agreement(processes, session.env.device)
@@ -319,25 +301,13 @@ class Trainer:
                     # one that died after its last checkpoint gets its policy.
                     session.save(self.run.folder)
                 if evaluator.due():  # it was interrupted
-                    logged_at += evaluator.evaluate(sink, stop)
+                    meter.leave_out(evaluator.evaluate(sink, stop))
             for scalars in self.updates():
-                metrics.add(scalars)
-                now, step = time.monotonic(), learner.steps
+                meter.add(scalars)
+                seconds, step = meter.seconds, learner.steps
                 over = stops.any(stop.requested or ruined or writing.failed) or self.finished
                 if logs.passed(step) or over:
-                    seconds, clock = now - logged_at, session.collector.clock.read()
-                    split = (clock.environment / seconds, clock.acting / seconds)
-                    episodes, of_others = session.drain()
-                    progress = Progress(
-                        step=step,
-                        seconds=now - began,
-                        steps_per_second=(step - logged_step) / seconds,
-                        split=Split(*split, learning=1 - sum(split)),
-                        episodes=episodes,
-                        learning_rate=learner.learning_rate,
-                        metrics={**metrics.drain(), **of_others},
-                        gate=self.run.config.choice.gate,
-                    )
+                    progress = meter.read()
                     with writing.kept():
                         if self.run.lock is not None:
                             self.run.lock.check(rundir.CONFIG)
@@ -345,26 +315,25 @@ class Trainer:
                         if pictures.passed(step) and processes.leads:
                             sink.show(step, session.pictures())
                     dropped.add(progress.metrics)
-                    logged_at, logged_step = now, step
                     diverged = bool(learner.skipped_in_a_row >= options.max_skipped)
                     over = over or diverged
                 due = evaluator.due()
-                saves = processes.leads and (over or due or now - saved_at >= patience)
+                saves = processes.leads and (over or due or seconds - saved_at >= patience)
                 with writing.kept():
-                    sink.tick(step, now - began)
+                    sink.tick(step, seconds)
                     if saves and not writing.failed:
                         try:
                             session.save(self.run.folder)
                         except NotFiniteError:
                             ruined, over = True, over or alone
-                        saved_at, patience = now, 60 * options.checkpoint_minutes
+                        saved_at, patience = seconds, 60 * options.checkpoint_minutes
                 if over:
                     # Only the process that saves knows; the run is over for all at this update.
                     ruined = stops.settle(ruined)
                 if due and not (diverged or ruined or writing.failed or stop.requested):
                     with writing.kept():
                         # No step is made meanwhile, so the time is not that of training.
-                        logged_at += evaluator.evaluate(sink, stop)
+                        meter.leave_out(evaluator.evaluate(sink, stop))
                     over = over or (alone and stop.requested)
                 for interval, call in self._callbacks:
                     if interval.passed(step):

@@ -13,12 +13,12 @@ from configs.errors import UsageError
 from experiments.training.build import Parts
 from experiments.training.command import main
 from experiments.training.hardware import StopRequest
+from experiments.training.meter import Every
 from experiments.training.trainer import (
     DIVERGED,
     DONE,
     STOPPED,
     Callback,
-    Every,
     Trainer,
     resume,
     set_up,
