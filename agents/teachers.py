@@ -288,7 +288,7 @@ def _read_card(content: Mapping[str, Any]) -> PolicyCard:
             option: tuple(value) if isinstance(value, list) else value
             for option, value in content[name].items()
         }
-        for name in ("torso_options", "env_options")
+        for name in ("torso_options", "env_options", "core_options")
         if name in content
     }
     if "world_set" in content:

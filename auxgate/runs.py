@@ -69,6 +69,8 @@ class Run:
     def evaluate(self, episodes: int = 100, **options: Value) -> Scores:
         """Plays whole episodes and writes `evaluation.json`, as `evaluate.py` does.
 
+        Of several tasks the main one is played.
+
         Args:
             episodes: how many.
             options: further flags of `evaluate.py` (`num_envs=8`, `seed=3`, `output="s.csv"`).
@@ -76,6 +78,8 @@ class Run:
         Raises:
             UsageError: an option is unknown or wrong, or the policy cannot be played.
         """
+        if "video" in options:
+            raise UsageError("video has no effect here: film a policy by evaluate.py --video.")
         words = [str(self.folder), *flags({"episodes": episodes, **options})]
         return evaluation.evaluate(parse_evaluate(words))[0].scores
 

@@ -103,6 +103,8 @@ def _sentence(error: Exception) -> str:
 
 
 DEFAULT_ENV = "Breakout"
+ENVS = "any Atari game, Gridworld, Catch, procgen/coinrun and the like, minigrid/Empty-8x8 and the \
+like, envpool/ID, any Gymnasium id; A+B for two tasks in one network"
 DEFAULT_GATE = "cosine"
 NONE = "none"
 

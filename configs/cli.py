@@ -234,7 +234,12 @@ def parse_sweep(arguments: Sequence[str]) -> SweepConfig:
         UsageError: with one sentence for the user.
         SystemExit: after printing `--help`.
     """
-    return read(SweepConfig, arguments, prog="sweep.py", description=SWEEP_EXAMPLES)
+    asked = read(SweepConfig, arguments, prog="sweep.py", description=SWEEP_EXAMPLES)
+    if asked.gradients == "exact" and asked.practice != SweepConfig.practice:
+        raise UsageError(
+            "--practice has no effect with --gradients exact, which samples nothing: drop it."
+        )
+    return asked
 
 
 def refuse_foreign_options(choice: Choice, arguments: Sequence[str]) -> None:

@@ -316,10 +316,14 @@ def _name(choice: Choice, given: Mapping[str, str], shown: Collection[str]) -> s
             short = flag if flag.count(".") == 0 else flag.partition(".")[2]
             parts.append(f"{short}={Path(word).name if '/' in word else word}")
     name = re.sub(r"[^\w.+=-]", "_", "-".join(part for part in parts if part))
-    if len(name) > LONGEST_NAME:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        return f"{name[: LONGEST_NAME - 9]}-{digest}"
-    return name
+    return shortened(name)
+
+
+def shortened(name: str) -> str:
+    """The name of a file or folder, cut where it is too long, with a digest of the whole."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def distinct(runs: Sequence[Planned]) -> list[Planned]:

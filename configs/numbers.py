@@ -38,9 +38,9 @@ def whole_number(text: str) -> int:
 MOST_SEED, MOST_STEPS, MOST_THREADS, MOST = 2**63 - 1, 10**15, 1024, 10**6
 """The largest seed, duration, number of threads or processes, and any other whole number."""
 
-SEEDS = ("seed", "first_world", "without_copies_of")
+SEEDS = ("seed", "first_world", "without_copies_of", "start_level")
 THREADS = ("threads", "workers", "pools")
-STEPS = ("steps", "updates", "columns")
+STEPS = ("steps", "updates", "columns", "eval_every")
 
 
 def largest(option: str) -> int:

@@ -179,7 +179,8 @@ class SweepConfig:
     ] = ("sum", "cosine", "cosine_unweighted", "projection")
     """Gates to compare, with options if wanted: "projection(decay=0.99)"; main-only learning is
     always included. "sum where advantage" follows a teacher only where its actions seem better,
-    "sum where ahead" only as long as it earns more than its student."""
+    "sum where ahead" only as long as it earns more than its student. (default: sum cosine
+    cosine_unweighted projection)"""
     updates: int = 500
     """Updates of every student."""
     seeds: int = 1
@@ -193,7 +194,7 @@ class SweepConfig:
     teacher: Literal["exact", "q-learning"] = "exact"
     """How teachers get their action values: solved exactly, or learnt."""
     teacher_steps: int | None = None
-    """Agent steps of each of the 8 agents that learn a teacher's table; none: 30,000."""
+    """Agent steps of each of the 4 agents that learn a teacher's table; none: 30,000."""
     change: Change = "redraw"
     """How the positive rewards of a world are changed."""
     points: int = 20

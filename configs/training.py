@@ -327,10 +327,8 @@ def flags(choice: Choice, *, gpu: bool = False) -> type:
     def add(name: str, kind: Any, value: Any) -> None:
         listed.append((name, kind, field(default=value)))
 
-    envs = "any Atari game, Gridworld, Catch, procgen/coinrun and the like, minigrid/Empty-8x8 and "
-    envs += "the like, envpool/ID, any Gymnasium id; A+B for two tasks in one network"
     chosen = {
-        "env": (choice.env, envs),
+        "env": (choice.env, plugins.ENVS),
         "algo": (choice.algo, ", ".join(names("algo"))),
         "torso": (choice.torso, ", ".join(names("torso"))),
         "core": (choice.core, ", ".join(names("core"))),
@@ -340,8 +338,9 @@ def flags(choice: Choice, *, gpu: bool = False) -> type:
         chosen["protocol"] = (choice.protocol, ", ".join(PROTOCOLS[choice.family]))
     chosen["gate"] = (choice.gate or f"{DEFAULT_GATE}, with --aux", ", ".join(names("gate")))
     for name, (value, known) in chosen.items():
-        text = f"Which of: {known}."
-        add(f"choose_{name}", Annotated[str, tyro.conf.arg(name=name, help=text)], value)
+        usual = "(default: none)" if name == "aux" else None  # else what was chosen
+        shown = tyro.conf.arg(name=name, help=f"Which of: {known}.", help_behavior_hint=usual)
+        add(f"choose_{name}", Annotated[str, shown], value)
     text = "A module that registers components of its own; may be given several times."
     add("plugin", Annotated[str, tyro.conf.arg(metavar="MODULE", help=text)], "")
     if "distill" in choice.aux:

@@ -75,7 +75,7 @@ class PoolOptions:
         check_room(num_envs, self.GAME_BYTES + observation_bytes, torch.device("cpu"))
         size = num_envs // self._num_pools(num_envs)
         seeds = separated_seeds(seed, num_envs)
-        num_threads = self.num_threads or usual_threads(size, _available_cores(), device)
+        num_threads = self.num_threads or usual_threads(size, available_cores(), device)
         parts = [start(seeds[i : i + size], num_threads) for i in range(0, num_envs, size)]
         return parts[0] if len(parts) == 1 else VecEnvParts(parts)
 
@@ -258,7 +258,8 @@ def usual_threads(num_envs: int, cores: int, device: torch.device) -> int:
     return -(-num_envs // rounds)
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     if sys.platform == "linux":
         # What a container or a scheduler grants, which may be less than the machine has.
         return len(os.sched_getaffinity(0))

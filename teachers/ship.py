@@ -29,6 +29,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from agents.runtime.checkpoint import write_json  # noqa: E402
 from agents.teachers import POLICY_FILE, export_policy, load_policy  # noqa: E402
+from configs.errors import UsageError  # noqa: E402
 from configs.programs import EvaluateOptions  # noqa: E402
 from experiments.evaluation.command import evaluate  # noqa: E402
 from experiments.report.command import command  # noqa: E402
@@ -101,15 +102,18 @@ def main(options: Options) -> None:
     name = options.name or card.env
     if name != card.env and not re.fullmatch(rf"{re.escape(card.env)}/[\w-]+", name):
         sys.exit(f"ship.py: --name must be {card.env} or {card.env}/NAME, not {name}.")
-    # How many threads play does not belong to the environment's definition.
-    env_options = {k: v for k, v in config["env"].items() if k != "num_threads"}
+    # How many threads and pools play does not belong to the environment's definition.
+    env_options = {k: v for k, v in card.env_options.items() if k not in ("num_threads", "pools")}
     with TemporaryDirectory() as made:
         folder = Path(made) / "teacher"
         folder.mkdir()  # with the usual permissions
         file = folder / POLICY_FILE
         export_policy(file, agent, replace(card, env_options=env_options), torch.float16)
         playing = EvaluateOptions((str(folder),), options.episodes, options.num_envs)
-        (scored,) = evaluate(playing)
+        try:
+            (scored,) = evaluate(playing)
+        except UsageError as error:
+            sys.exit(f"ship.py: {error}")
         result = scored.to_json()
         write_json(folder / "evaluation.json", result)
         draw(run, folder, name)

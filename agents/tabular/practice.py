@@ -17,6 +17,7 @@ from agents.runtime.random import generator
 from agents.statistics import ReturnSums, returns_so_far
 from agents.tabular.students import Signal, Students
 from gridworld import NUM_ACTIONS, Chance, draw_chance, restart, step
+from gridworld.options import at_least, require
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,9 @@ class SampledConfig:
     """Weigh step t of an episode by discount**t, as the exact gradient does."""
 
     def __post_init__(self) -> None:
-        if self.num_envs < 1 or self.unroll_length < 1:
-            raise ValueError(
-                "num_envs and unroll_length must be at least 1, not "
-                f"{self.num_envs} and {self.unroll_length}."
-            )
+        at_least(self, 1, "num_envs", "unroll_length")
         for name in ("trace", "critic_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+            require(self, name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ _TIE = 1e-9
 """Values so near to the largest are equal to it, but for rounding."""
 
 
+_SETTLED = 1e-12
+"""A change of values by one more step that is nothing but rounding."""
+
+
 class Pool:
     """Worlds that all environments playing in them share; they never change."""
 
@@ -132,7 +136,9 @@ class Pool:
             # As many steps ahead as there are to play.
             value = torch.zeros_like(self.worlds.kind, dtype=torch.float64)
             for _ in range(config.max_episode_steps):
-                value = action_values(self.worlds, value, discount=1.0).amax(-1)
+                shorter, value = value, action_values(self.worlds, value, discount=1.0).amax(-1)
+                if (value - shorter).abs().max() < _SETTLED:
+                    break  # more steps win nothing more, since every step may be the last
         return value.view(-1)[self.worlds.start].float()
 
     def teacher(self, name: str) -> Float32[Tensor, "states A"]:

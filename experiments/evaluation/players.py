@@ -33,10 +33,19 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
     if (path / CONFIG).is_file():
         return path / name
     if path.suffix and (path.parent / CONFIG).is_file():  # of one of several tasks, or its best
-        label = label_of(POLICY_FILE, path.name)
-        label = path.stem if label is None else label
-        return path.parent / of_task(name, label) if label else None
+        scores = scores_beside(path)
+        return None if scores.name == EVALUATION else scores
     return None
+
+
+def scores_beside(policy: Path) -> Path:
+    """The file in a policy's folder that its scores are written to.
+
+    `evaluation.json` of `policy.safetensors`, `evaluation-best.json` of `best.safetensors`, and
+    `evaluation-NAME.json` of the policy of another task.
+    """
+    label = label_of(POLICY_FILE, policy.name)
+    return policy.parent / of_task(EVALUATION, policy.stem if label is None else label)
 
 
 def policies_of(run: str) -> list[str]:

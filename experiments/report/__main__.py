@@ -23,6 +23,7 @@ from rich.console import Console
 
 from agents.runtime.checkpoint import write_atomically
 from configs.errors import UsageError
+from configs.grid import shortened
 from configs.parsing import read as read_options
 from experiments.report.arms import group, name_runs, same_run
 from experiments.report.figures import draw_curves, draw_improvement
@@ -187,7 +188,7 @@ def _expand(path: Path) -> list[Path]:
 
 def _free(folder: Path, run: Run, arm: str, damaged: Collection[Path]) -> Path:
     """A new or damaged file for a run, named by its game, arm and seed."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "_", f"{run.env} {arm}").strip("_")
+    name = shortened(re.sub(r"[^A-Za-z0-9.]+", "_", f"{run.env} {arm}").strip("_"))
     candidates: Iterator[Path] = (
         folder / f"{name}{suffix}-s{run.seed}.csv" for suffix in _suffixes()
     )

@@ -70,6 +70,7 @@ def command(config: Config) -> str:
     for slot, value in choice.items():
         if slot not in ("env", "family") and value:
             words += [f"--{slot}", *([value] if isinstance(value, str) else value)]
+    words += [word for module in config.get("plugins", ()) for word in ("--plugin", module)]
     for flag, value in options(config).items():
         default = flag in standard and standard[flag] == value
         if flag in SHOWN or not (default or flag == "seed"):

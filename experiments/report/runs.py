@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from agents.runtime.checkpoint import CONTENT, opened
 from agents.teachers import POLICY_FILE, find_policy
+from experiments.evaluation.players import scores_beside
 from experiments.report.command import command, description
 from experiments.training.teachers import SHIPPED_TEACHERS, locate_policy
 
@@ -240,7 +241,7 @@ def _teacher_score(config: Mapping[str, Any]) -> float | None:
         if "teacher" in head and not changed:
             given = head["teacher"]
             policy = find_policy(locate_policy(given) if given else SHIPPED_TEACHERS / env)
-            file = policy.parent / "evaluation.json"
+            file = scores_beside(policy)
             if file.is_file() and _said(policy, "env") in (env, ""):
                 return float(json.loads(file.read_text(encoding="utf-8"))["mean"])
     return None

@@ -17,6 +17,7 @@ import torch
 from agents.networks.actor_critic import choose_precision
 from configs.errors import UsageError
 from envs.atari.games import installed_backends
+from envs.emulators import available_cores
 from experiments.running.worker import Job, work_alone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,11 +58,6 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Gives back what it holds."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def resolve() -> dict[str, str]:
@@ -167,7 +163,7 @@ def choose(
         UsageError: it is not installed, or cannot be reached.
     """
     if on == "local":
-        return Local(jobs or cores(), gpus)
+        return Local(jobs or available_cores(), gpus)
     # Both wait for much that a study on this machine does not need.
     from experiments.running.remote import RayTasks, SlurmArray
 

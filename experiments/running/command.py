@@ -119,6 +119,9 @@ def conduct(backend: Backend, source: Source, watch: Watch, retries: int) -> boo
                 source.ended(name)
             if not stopping and (hopeless := source.give_up()):
                 backend.stop(hopeless)
+                for job in [job for job in again if job.name in hopeless]:
+                    again.remove(job)
+                    source.ended(job.name)
             if stop.requested and not stopping:
                 stopping = True
                 watch.note("Stopping: every run saves a checkpoint. Again to stop at once.")

@@ -18,7 +18,8 @@ from typing import Any
 
 from agents.runtime.checkpoint import write_json
 from configs.errors import UsageError
-from experiments.running.backends import ROOT, Ended, cores, resolve
+from envs.emulators import available_cores
+from experiments.running.backends import ROOT, Ended, resolve
 from experiments.running.worker import CRASHED, Job, work
 from experiments.training import trainer
 
@@ -59,7 +60,10 @@ class RayTasks:
         self._ray: Any = ray
         if address:
             _meet(address)
-        started: dict[str, Any] = {"num_cpus": jobs or cores(), "include_dashboard": False}
+        started: dict[str, Any] = {
+            "num_cpus": jobs or available_cores(),
+            "include_dashboard": False,
+        }
         try:
             self._ray.init(
                 address=address or "local",

@@ -91,6 +91,11 @@ def plan(request: Request, backend: Backend) -> tuple[Study, list[Planned]]:
             kind = "no search" if options.search else "a search"
             raise UsageError(f"--output {options.output} holds {kind}: choose another folder.")
         if study.search is not None:
+            if options.prune != study.search.prune:
+                raise UsageError(
+                    f"--output {options.output} holds a search that began with"
+                    f"{'' if study.search.prune else 'out'} pruning: choose another folder."
+                )
             study = replace(study, search=replace(study.search, trials=options.trials))
         else:
             study = _more(study, *request.also)

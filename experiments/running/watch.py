@@ -50,7 +50,7 @@ class Speeds:
     def add(self, of: Kind, speed: float) -> None:
         """Adds a measurement; it stands for all runs that agree with it so far as they do."""
         if speed > 0:
-            for length in range(len(of) + 1):
+            for length in range(1, len(of) + 1):
                 self._known.setdefault(of[:length], []).append(speed)
 
     def guess(self, of: Kind) -> float | None:
@@ -149,14 +149,13 @@ class Progress:
         return max(left / max(1, self.jobs), longest)
 
 
-def look(folder: Path, runs: Sequence[Planned], jobs: int, log: bool = True) -> Progress:
+def look(folder: Path, runs: Sequence[Planned], jobs: int) -> Progress:
     """Finds out how far the runs of a study are.
 
     Args:
         folder: of the study.
         runs: all of them.
         jobs: that run at a time.
-        log: whether to read how fast they were, too.
     """
     rows = {}
     for run in runs:
@@ -167,7 +166,7 @@ def look(folder: Path, runs: Sequence[Planned], jobs: int, log: bool = True) -> 
             row.state = "done"
         elif (place / PRUNED).exists():
             row.state = "pruned"
-        if log and row.step:
+        if row.step:
             row.speed = tail(place)[1]
     return Progress(folder, rows, jobs, measured_speeds())
 

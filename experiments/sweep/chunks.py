@@ -30,7 +30,8 @@ from agents.tabular import (
 )
 from configs.programs import ADVANTAGE, AHEAD, SweepConfig, parse_gate
 from envs.base import is_out_of_memory
-from experiments.running.backends import Backend, cores
+from envs.emulators import available_cores
+from experiments.running.backends import Backend
 from experiments.running.folder import LOGS
 from experiments.running.worker import CRASHED, last_line
 from experiments.sweep.arms import arms, pairs, teacher_policies, teachings
@@ -187,7 +188,7 @@ def choose_workers(config: SweepConfig) -> int:
     """One process per core that this process may use, on a CPU; one alone feeds a GPU."""
     if torch.device(config.device).type != "cpu":
         return 1
-    return config.workers or cores()
+    return config.workers or available_cores()
 
 
 class WorkerError(RuntimeError):

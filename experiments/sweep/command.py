@@ -74,7 +74,7 @@ def sweep(
     learnt = [folders.load(folder, number, config) for number in range(chunks)]
     there = [chunk for chunk in learnt if chunk is not None]
     if len(there) < chunks:
-        raise VanishedError(f"{folder} was removed, renamed or emptied.")
+        raise VanishedError(f"{folder} was removed, renamed or emptied")
     return write(Results.join(config, there), folder)
 
 
@@ -189,7 +189,7 @@ def _sweep(config: SweepConfig, backend: Backend | None, console: Console) -> in
         return MISTAKEN
     except VanishedError as error:
         print(
-            f"sweep.py: {error} Put it back and go on by --resume {quoted(folder)}.",
+            f"sweep.py: {error}. Put it back and go on by --resume {quoted(folder)}.",
             file=sys.stderr,
         )
         return FAILED

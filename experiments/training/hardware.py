@@ -1,7 +1,6 @@
 """Device, precision and threads of a run, memory of the process, and signals that stop it."""
 
 import ctypes
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from agents.networks.actor_critic import Precision, choose_precision
 from agents.runtime.distributed import ALONE, Processes, join, launched
 from configs.errors import UsageError
+from envs.emulators import available_cores
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -195,8 +195,7 @@ def choose_threads(
         return 1, "the GPU computes"
     if small:
         return 1, "the network is small"
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    cores = max(1, cores // processes)
+    cores = max(1, available_cores() // processes)
     if playing:
         return max(1, cores // 2), f"half of {cores} cores, the environments play meanwhile"
     return cores, "all cores, while no environment plays; fewer if others need them"

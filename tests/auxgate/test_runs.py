@@ -15,6 +15,7 @@ import auxgate.runs
 from agents.learning.learner import Learner
 from auxgate.__main__ import main
 from auxgate.runs import flags
+from configs.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"env.rows": 4, "num_envs": 3, "unroll_length": 4, "device": "cpu", "threads": 1}
@@ -28,6 +29,11 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def small(**more):
     return auxgate.train(env="Catch", options=SMALL, **{"steps": 48, "run_dir": "run"} | more)
+
+
+def test_a_film_is_not_made_from_python():
+    with pytest.raises(UsageError, match="video has no effect here"):
+        small().evaluate(video="film.mp4")
 
 
 def test_a_run_has_its_folder_its_columns_its_policy_and_its_scores():

@@ -43,6 +43,14 @@ def test_a_hyphen_is_an_underscore(flag):
     assert parse(["--env", "Catch", *flag.split()]).run.num_envs == 3
 
 
+def test_durations_and_seeds_are_not_limited_like_sizes():
+    assert parsed("--env Catch --eval-every 5m").run.eval_every == 5_000_000
+    assert (
+        parsed("--env procgen/coinrun --env.levels 9 --env.start-level 2000000").env.start_level
+        == 2_000_000
+    )
+
+
 def test_options_of_the_chosen_components_are_read():
     config = parsed(
         "--env Catch --env.rows 6 --torso.mlp.widths 3 4 --algo.a2c.trace 0.5 --aux distill "

@@ -68,6 +68,7 @@ def test_curves_have_a_point_at_their_start_and_end_and_more_at_first_than_later
         ("--settings other", "other.* is unknown: choose one of"),
         ("--learning-rate 0", "--learning-rate must be above 0"),
         ("--teacher-steps 5", "--teacher-steps has no effect"),
+        ("--gradients exact --practice.num-envs 4", "--practice has no effect"),
         ("--teacher-steps 0 --teacher q-learning", "--teacher-steps must be at least 1"),
         (
             "--world.layout cave",

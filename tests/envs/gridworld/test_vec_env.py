@@ -148,6 +148,11 @@ def test_the_optimum_is_of_the_world_that_is_played_to_its_end():
     assert build(termination_probability=0.0).optimum is None
 
 
+def test_an_optimum_is_found_soon_however_long_episodes_may_be():
+    soon, never = (build(max_episode_steps=steps)._pool.optimum for steps in (10**12, 0))
+    assert_close(soon, never)
+
+
 def test_each_state_has_its_row_in_the_tables_of_the_teachers():
     env = build()
     assert env.teachers[0] == "optimal"

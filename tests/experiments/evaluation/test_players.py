@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import pytest
@@ -16,7 +17,7 @@ from configs.programs import EvaluateOptions
 from envs.atari.config import AtariConfig
 from envs.gridworld.config import GridConfig
 from envs.gym import GymConfig
-from experiments.evaluation.players import as_trained, load_player
+from experiments.evaluation.players import as_trained, load_player, scores_beside
 from experiments.training.hardware import Hardware
 
 CPU = torch.device("cpu")
@@ -166,3 +167,15 @@ def test_the_console_shows_sixty_frames_a_second():
         env = AtariConfig(frame_skip=skip).build("Pong", 1, 0, CPU)
         assert env.spec.steps_per_second == rate
         env.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "scores"),
+    [
+        ("policy.safetensors", "evaluation.json"),
+        ("best.safetensors", "evaluation-best.json"),
+        ("policy-MsPacman.safetensors", "evaluation-MsPacman.json"),
+    ],
+)
+def test_every_policy_of_a_folder_has_its_own_scores(policy, scores):
+    assert scores_beside(Path("run", policy)) == Path("run", scores)

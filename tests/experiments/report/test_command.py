@@ -66,3 +66,9 @@ def test_an_option_of_an_algorithm_that_is_younger_than_the_config_is_as_it_was_
     del config["algo"]["advantage_floor"]
     assert options(config)["algo.ppo.advantage_floor"] == 0.0
     assert "--algo.ppo.advantage-floor 0.0" in command(config)
+
+
+def test_the_command_names_plugins(config_of):
+    config = config_of("--env Catch")
+    config["plugins"] = ["my.plugin", "other"]
+    assert "--plugin my.plugin --plugin other" in command(config)
