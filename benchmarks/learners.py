@@ -32,7 +32,7 @@ import torch
 import envs
 from benchmarks import cleanrl as scripts
 from benchmarks import images
-from benchmarks.learning_tasks import CLEANRL, SIDES, TASKS, Task
+from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS, Task
 
 LINES, WINDOW = 200, 100
 COLUMNS = "step,core_seconds,return"
@@ -234,8 +234,8 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     envs.registered()
     task = TASKS[given.task]
-    task = replace(task, steps=given.steps or task.steps)
-    if given.side != "auxgate" and given.side not in task.peers:
+    task = replace(task, steps=(given.steps or task.steps) * OURS.get(given.side, 1))
+    if given.side not in OURS and given.side not in task.peers:
         print(f"learners.py: {given.side} has no settings for {given.task}.", file=sys.stderr)
         return 2
     given.output.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
     with unfinished.open("w", encoding="utf-8") as file:
         print(COLUMNS, file=file)
         try:
-            if given.side == "auxgate":
+            if given.side in OURS:
                 ours(task, given.seed, file)
             elif given.side in CLEANRL:
                 cleanrl(given.side, task, given.seed, file, given.cleanrl.resolve())

@@ -40,9 +40,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.learners import COLUMNS, LINES
-from benchmarks.learning_tasks import CLEANRL, SIDES, TASKS
+from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS
 from benchmarks.measure import commit_of
-from experiments.figures import BLUE, GREEN, ORANGE, PINK, VERMILLION, curve_with_band, tidy
+from experiments.figures import BLUE, GREEN, ORANGE, PINK, SKY, VERMILLION, curve_with_band, tidy
 from experiments.results import ROOT, Row, header, options_of, read_table, run_quietly
 from experiments.statistics import estimates
 
@@ -50,7 +50,7 @@ SCRIPT = ROOT / "benchmarks" / "learners.py"
 PACKAGES = ("stable-baselines3==2.9.2", "minigrid==3.2.0")
 EMULATORS = ("ale-py", "envpool", "opencv-python-headless==5.0.0.93")
 """What the peers also need for games; the constraints have the versions of the first two."""
-COLOURS = dict(zip(SIDES, (BLUE, VERMILLION, ORANGE, GREEN, PINK), strict=True))
+COLOURS = dict(zip(SIDES, (BLUE, VERMILLION, ORANGE, GREEN, PINK, SKY), strict=True))
 GAMES = (
     "games: agent steps of 4 frames on Atari; raw scores of whole games, mean of the last 100",
     "Atari: auxgate and CleanRL on envpool, sb3-ppo on ale-py; no sticky actions",
@@ -66,8 +66,9 @@ class Options:
 
     tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.is_game)
     """Of learning_tasks.py; games, which take hours, are left out unless they are named."""
-    sides: tuple[str, ...] = SIDES
-    """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo, cleanrl-pqn."""
+    sides: tuple[str, ...] = tuple(side for side in SIDES if OURS.get(side, 1) == 1)
+    """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo, cleanrl-pqn; auxgate-3x, with three times the steps,
+    on request."""
     seeds: int = 5
     """Runs of each, with the seeds from 1."""
     steps: int = 0
@@ -102,9 +103,9 @@ class Options:
         if not self.cleanrl and any(each.side in CLEANRL for each in settings(self)):
             raise ValueError("--cleanrl is missing: give a clone of CleanRL, or other --sides.")
 
-    def steps_of(self, task: str) -> int:
+    def steps_of(self, task: str, side: str = "auxgate") -> int:
         """Agent steps of a run."""
-        return self.steps or TASKS[task].steps
+        return (self.steps or TASKS[task].steps) * OURS.get(side, 1)
 
     def file(self, setting: "Setting") -> Path:
         """Where the curve of a run is."""
@@ -126,7 +127,7 @@ def settings(options: Options) -> Iterator[Setting]:
     for seed in range(1, options.seeds + 1):
         for task in options.tasks:
             for side in options.sides:
-                if side == "auxgate" or side in TASKS[task].peers:
+                if side in OURS or side in TASKS[task].peers:
                     yield Setting(task, side, seed)
 
 
@@ -159,7 +160,7 @@ def train(options: Options, setting: Setting, python: str) -> None:
     curve = options.file(setting)
     if curve.is_file():
         return
-    interpreter = sys.executable if setting.side == "auxgate" else python
+    interpreter = sys.executable if setting.side in OURS else python
     command = [interpreter, str(SCRIPT), setting.side, setting.task, "--seed", str(setting.seed)]
     command += ["--steps", str(options.steps), "--output", str(curve)]
     if setting.side in CLEANRL:
@@ -196,7 +197,7 @@ def summary(options: Options, curves: Mapping[Setting, Curve]) -> list[str]:
             ]
             if not runs:
                 continue
-            steps = options.steps_of(task)
+            steps = options.steps_of(task, side)
             late = np.linspace((1 - LATE) * steps, steps, LINES)
             finals = np.array([at(run, 0, late).mean() for run in runs])
             whole = np.mean([np.nanmean(at(run, 0, np.linspace(0, steps, LINES))) for run in runs])
@@ -227,7 +228,8 @@ def figure(steps: Mapping[str, int], curves: Mapping[Setting, Curve]) -> Figure:
             end = steps[task] if row == 0 else max(c[-1, 1] for c in chosen.values())
             for side in SIDES:
                 runs = [(e, c) for e, c in chosen.items() if e.side == side]
-                if not runs:
+                longer = OURS.get(side, 1) > 1  # for the same time, not for the same steps
+                if not runs or (longer and row == 0):
                     continue
                 own_end = end if row == 0 else np.mean([c[-1, 1] for _, c in runs])
                 points = np.linspace(0, own_end, LINES)
@@ -259,7 +261,8 @@ def redraw(path: Path) -> None:
         runs.setdefault(setting, []).append([float(row[name]) for name in COLUMNS.split(",")])
     curves = {setting: np.array(lines) for setting, lines in runs.items()}
     rows = read_table(path.with_name("summary.csv"))[1]
-    figure({row["task"]: int(row["steps"]) for row in rows}, curves).savefig(path, dpi=150)
+    steps = {row["task"]: int(row["steps"]) // OURS.get(row["side"], 1) for row in rows}
+    figure(steps, curves).savefig(path, dpi=150)
 
 
 def write(options: Options, arguments: Sequence[str]) -> None:

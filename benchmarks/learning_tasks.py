@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 CLEANRL = ("cleanrl-ppo", "cleanrl-pqn")
-SIDES = ("auxgate", "sb3-ppo", "sb3-a2c", *CLEANRL)
+OURS: Mapping[str, int] = {"auxgate": 1, "auxgate-3x": 3}
+"""For how many times the steps of the others: auxgate needs about a third of their core-seconds per
+step on Atari, so three times the steps compare it at equal core-seconds."""
+SIDES = ("auxgate", "sb3-ppo", "sb3-a2c", *CLEANRL, "auxgate-3x")
 ONE_THREAD = ("--env.num-threads", "1")
 """Of envpool, in each of our two pools; CleanRL's single pool has one as well."""
 

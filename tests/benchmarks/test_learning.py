@@ -102,6 +102,32 @@ def shortened(tmp_path):
     return [*given, "--output", str(tmp_path)]
 
 
+def test_a_side_with_more_steps_is_compared_by_time_alone(shortened, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "python_of", lambda *given: "python")
+    write(tmp_path / "runs", "Breakout", "auxgate-3x", 1, [1, 2, 3, 40], steps=1_000)
+    given = [word for word in shortened if word != "cleanrl-pqn"]
+    given.insert(given.index("auxgate") + 1, "auxgate-3x")
+    assert learning.main(given) == 0
+    _, rows = learning.read_table(tmp_path / "summary.csv")
+    assert [(row["side"], row["steps"]) for row in rows] == [
+        ("auxgate", "1000"),
+        ("auxgate-3x", "3000"),
+    ]
+    runs = {
+        learning.Setting("Breakout", side, 1): learning.read(
+            tmp_path / "runs" / f"Breakout-{side}-1000-s1.csv"
+        )
+        for side in ("auxgate", "auxgate-3x")
+    }
+    drawn = learning.figure({"Breakout": 1000}, runs)
+    by_steps, by_time = drawn.axes
+    assert [line.get_label() for line in by_steps.lines] == ["auxgate"]
+    assert [line.get_label() for line in by_time.lines] == ["auxgate", "auxgate-3x"]
+    picture = (tmp_path / "learning.png").read_bytes()
+    learning.redraw(tmp_path / "learning.png")
+    assert (tmp_path / "learning.png").read_bytes() == picture
+
+
 def test_shortened_runs_are_other_runs_and_the_table_says_their_steps(
     shortened, tmp_path, monkeypatch, capsys
 ):
