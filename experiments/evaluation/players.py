@@ -33,8 +33,8 @@ def destination(run: str, options: EvaluateOptions) -> Path | None:
     if (path / CONFIG).is_file():
         return path / name
     if path.suffix and (path.parent / CONFIG).is_file():  # of one of several tasks, or its best
-        scores = scores_beside(path)
-        return None if scores.name == EVALUATION else scores
+        label = _label(path)
+        return path.parent / of_task(name, label) if label else None
     return None
 
 
@@ -44,8 +44,13 @@ def scores_beside(policy: Path) -> Path:
     `evaluation.json` of `policy.safetensors`, `evaluation-best.json` of `best.safetensors`, and
     `evaluation-NAME.json` of the policy of another task.
     """
+    return policy.parent / of_task(EVALUATION, _label(policy))
+
+
+def _label(policy: Path) -> str:
+    """What tells a policy's scores from those of the main one in its folder; empty for that."""
     label = label_of(POLICY_FILE, policy.name)
-    return policy.parent / of_task(EVALUATION, policy.stem if label is None else label)
+    return policy.stem if label is None else label
 
 
 def policies_of(run: str) -> list[str]:
