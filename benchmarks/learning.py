@@ -211,15 +211,18 @@ def summary(options: Options, curves: Mapping[Setting, Curve]) -> list[str]:
 
 
 def figure(steps: Mapping[str, int], curves: Mapping[Setting, Curve]) -> Figure:
-    """Two rows: return per agent step, and per core-second.
+    """Return per agent step above that per core-second; of a single task, next to it.
 
     Args:
         steps: agent steps of a run, by task.
         curves: of all runs of these tasks.
     """
     names = tuple(steps)
-    drawing = Figure(figsize=(3.2 * len(names), 5.6), layout="constrained")
-    panels = drawing.subplots(2, len(names), squeeze=False)
+    single = len(names) == 1
+    size = (8.6, 3.4) if single else (3.2 * len(names), 5.6)
+    drawing = Figure(figsize=size, layout="constrained")
+    shape = (1, 2) if single else (2, len(names))
+    panels = drawing.subplots(*shape, squeeze=False).reshape(2, len(names))
     for column, task in enumerate(names):
         for row, what in enumerate(("agent steps", "core-seconds")):
             axes = panels[row, column]
@@ -241,7 +244,10 @@ def figure(steps: Mapping[str, int], curves: Mapping[Setting, Curve]) -> Figure:
             if row == 0:
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k"))
             tidy(axes)
-        panels[0, column].set_title(task)
+        if not single:
+            panels[0, column].set_title(task)
+    if single:
+        drawing.suptitle(names[0])
     panels[0, 0].set_ylabel("return")
     panels[1, 0].set_ylabel("return")
     handles = {

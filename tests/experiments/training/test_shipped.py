@@ -104,6 +104,6 @@ def test_a_run_is_shipped_under_a_name(tmp_path, monkeypatch, capsys):
         raise UsageError("no")
 
     monkeypatch.setattr(ship, "evaluate", fails)
-    with pytest.raises(SystemExit, match="^ship.py: no$"):
+    with pytest.raises(SystemExit, match=r"^ship\.py: no$"):
         ship.main(ship.Options(run, name="Catch/weak", about="Another."))
     assert (folder / "README.md").read_text() == card, "a teacher stays whole"
