@@ -32,7 +32,7 @@ import torch
 import envs
 from benchmarks import cleanrl as scripts
 from benchmarks import images
-from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS, Task
+from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS, Task, times
 
 LINES, WINDOW = 200, 100
 COLUMNS = "step,core_seconds,return"
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     envs.registered()
     task = TASKS[given.task]
-    task = replace(task, steps=(given.steps or task.steps) * OURS.get(given.side, 1))
+    task = replace(task, steps=(given.steps or task.steps) * times(given.side))
     if given.side not in OURS and given.side not in task.peers:
         print(f"learners.py: {given.side} has no settings for {given.task}.", file=sys.stderr)
         return 2

@@ -40,7 +40,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.learners import COLUMNS, LINES
-from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS
+from benchmarks.learning_tasks import CLEANRL, OURS, SIDES, TASKS, times
 from benchmarks.measure import commit_of
 from experiments.figures import BLUE, GREEN, ORANGE, PINK, SKY, VERMILLION, curve_with_band, tidy
 from experiments.results import ROOT, Row, header, options_of, read_table, run_quietly
@@ -66,7 +66,7 @@ class Options:
 
     tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.is_game)
     """Of learning_tasks.py; games, which take hours, are left out unless they are named."""
-    sides: tuple[str, ...] = tuple(side for side in SIDES if OURS.get(side, 1) == 1)
+    sides: tuple[str, ...] = tuple(side for side in SIDES if times(side) == 1)
     """auxgate, sb3-ppo, sb3-a2c, cleanrl-ppo, cleanrl-pqn; auxgate-3x, with three times the steps,
     on request."""
     seeds: int = 5
@@ -103,9 +103,9 @@ class Options:
         if not self.cleanrl and any(each.side in CLEANRL for each in settings(self)):
             raise ValueError("--cleanrl is missing: give a clone of CleanRL, or other --sides.")
 
-    def steps_of(self, task: str, side: str = "auxgate") -> int:
+    def steps_of(self, task: str, side: str) -> int:
         """Agent steps of a run."""
-        return (self.steps or TASKS[task].steps) * OURS.get(side, 1)
+        return (self.steps or TASKS[task].steps) * times(side)
 
     def file(self, setting: "Setting") -> Path:
         """Where the curve of a run is."""
@@ -231,7 +231,7 @@ def figure(steps: Mapping[str, int], curves: Mapping[Setting, Curve]) -> Figure:
             end = steps[task] if row == 0 else max(c[-1, 1] for c in chosen.values())
             for side in SIDES:
                 runs = [(e, c) for e, c in chosen.items() if e.side == side]
-                longer = OURS.get(side, 1) > 1  # for the same time, not for the same steps
+                longer = times(side) > 1  # for the same time, not for the same steps
                 if not runs or (longer and row == 0):
                     continue
                 own_end = end if row == 0 else np.mean([c[-1, 1] for _, c in runs])
@@ -267,7 +267,7 @@ def redraw(path: Path) -> None:
         runs.setdefault(setting, []).append([float(row[name]) for name in COLUMNS.split(",")])
     curves = {setting: np.array(lines) for setting, lines in runs.items()}
     rows = read_table(path.with_name("summary.csv"))[1]
-    steps = {row["task"]: int(row["steps"]) // OURS.get(row["side"], 1) for row in rows}
+    steps = {row["task"]: int(row["steps"]) // times(row["side"]) for row in rows}
     figure(steps, curves).savefig(path, dpi=150)
 
 

@@ -9,6 +9,13 @@ OURS: Mapping[str, int] = {"auxgate": 1, "auxgate-3x": 3}
 """For how many times the steps of the others: auxgate needs about a third of their core-seconds per
 step on Atari, so three times the steps compare it at equal core-seconds."""
 SIDES = ("auxgate", "sb3-ppo", "sb3-a2c", *CLEANRL, "auxgate-3x")
+
+
+def times(side: str) -> int:
+    """For how many times the steps of a task a side trains."""
+    return OURS.get(side, 1)
+
+
 ONE_THREAD = ("--env.num-threads", "1")
 """Of envpool, in each of our two pools; CleanRL's single pool has one as well."""
 
